@@ -1,0 +1,17 @@
+"""The errors that a user can cause and repair: one sentence that names the thing and the repair."""
+
+
+class ReproError(Exception):
+    """Shown without a traceback by the command line; the exit code is 2."""
+
+
+class ParameterError(ReproError):
+    """A profile or a notebook parameter that the schema refuses."""
+
+
+class AssetError(ReproError):
+    """A file that is missing, corrupt or not what its name says."""
+
+
+class StoreError(ReproError):
+    """A stored result that cannot be read or written."""

@@ -1,0 +1,1 @@
+"""The MNIST half: digits -> variants -> CGN -> counterfactuals -> classifier -> accuracy and GradCAM."""

@@ -1,0 +1,46 @@
+"""What is fixed per MNIST variant: the authors' training settings for the CGN (spec/mnist.md, section 6).
+
+This table imports nothing heavy, so that a profile can be checked before torch is loaded. A new variant starts with
+an entry here (``register``) and a rule in ``variants.py``; docs/add-a-variant.md walks through it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class VariantSettings:
+    """One variant's name and the hyper-parameters of its CGN."""
+
+    title: str
+    discriminator: Literal["linear", "conv"]
+    initialisation: Literal["orthogonal", "normal"]
+    gain: float
+    mask_weight: float
+    """lambda of the mask-entropy loss."""
+    style_weights: tuple[float, float, float, float]
+    """w of the four taps of the style loss; a tap enters with the factor 5000 w**2."""
+    max_ratio: int = 1000
+    """The largest CF ratio that makes sense: Colored MNIST has ten colours per shape."""
+    held_out: Literal["test_file", "end_of_train_file"] = "end_of_train_file"
+    """Which digits are held out: MNIST's test file, or the last 10,000 of its training file."""
+
+
+VARIANTS: dict[str, VariantSettings] = {
+    "colored_MNIST": VariantSettings(
+        "Colored MNIST", "linear", "orthogonal", 0.1, 0.1, (0.05, 0.1, 0.01, 0.0), 10, "test_file"
+    ),
+    "double_colored_MNIST": VariantSettings(
+        "Double-colored MNIST", "linear", "orthogonal", 0.2, 0.3, (0.0, 0.05, 0.0, 0.05)
+    ),
+    "wildlife_MNIST": VariantSettings("Wildlife MNIST", "conv", "normal", 0.03, 0.3, (0.01, 0.05, 0.0, 0.01)),
+}
+
+
+def register(name: str, settings: VariantSettings) -> None:
+    """Add a variant; its name is then accepted by profiles. Raises ValueError for a name that is taken."""
+    if name in VARIANTS:
+        raise ValueError(f"a variant named {name!r} exists already; choose another name")
+    VARIANTS[name] = settings

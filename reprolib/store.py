@@ -1,0 +1,188 @@
+"""Results on disk: named by what produced them, written atomically, verified when read, resumable.
+
+A result is some numbers (JSON) and perhaps some tensors (safetensors). Its name is a hash of the step, the step's
+version and its *recipe*: every parameter and every input that can change its bits. The JSON file is written last and
+holds the hash of the tensors, so a result exists either wholly or not at all. A file that fails its hash is set
+aside, reported, and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from reprolib import provenance
+from reprolib.errors import StoreError
+
+
+@dataclass
+class Result:
+    """What a step gives."""
+
+    numbers: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+    """Where, when and with what the result was made; filled by the store."""
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write to a temporary name in the same folder, flush to disk, rename. Raises StoreError when that fails."""
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StoreError(f"{file} cannot be written ({error.strerror}); free some space or choose a folder you may write to")
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces: equal values give equal bytes. NaN is refused with ValueError."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def set_aside(file: Path, why: str) -> None:
+    """Rename a broken file to ``*.corrupt`` and say so on stderr."""
+    if file.exists():
+        file.replace(file.with_name(file.name + ".corrupt"))
+    print(f"{file} {why}; it was set aside as *.corrupt and will be made again", file=sys.stderr, flush=True)
+
+
+class Checkpoint:
+    """The state of an unfinished training run: a SHA-256, then what ``torch.save`` writes; the last two are kept."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.previous = file.with_name(file.name + ".previous")
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write ``state`` (nested dicts and lists of tensors and plain values); the last state stays as a spare."""
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        content = stream.getvalue()
+        part = self.file.with_name(f".{self.file.name}.new")
+        write_atomically(part, bytes.fromhex(digest(content)) + content)
+        if self.file.exists():
+            self.file.replace(self.previous)
+        part.replace(self.file)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that is whole, or None."""
+        for file in (self.file, self.previous):
+            if not file.exists():
+                continue
+            content = file.read_bytes()
+            if content[:32].hex() == digest(content[32:]):
+                state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+                return state
+            set_aside(file, "is a damaged checkpoint")
+        return None
+
+    def remove(self) -> None:
+        for file in (self.file, self.previous):
+            file.unlink(missing_ok=True)
+
+
+class Store:
+    """A folder of results. Safe for several processes: one makes a result, the others wait for it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def file(self, step: str, recipe: dict[str, Any], version: int = 1) -> Path:
+        """The JSON file of a result: readable in front, a hash of the whole recipe behind."""
+        key = digest(canonical({"step": step, "version": version, "recipe": recipe}))[:16]
+        readable = [str(recipe[name]) for name in ("variant", "training_set", "seed") if name in recipe]
+        return self.root / step / ("-".join([*readable, key]) + ".json")
+
+    def get(
+        self, step: str, recipe: dict[str, Any], make: Callable[[Checkpoint], Result], version: int = 1
+    ) -> Result:
+        """The stored result of a recipe, or make it, store it and return it.
+
+        ``make`` gets a checkpoint of its own, which is removed once the result is stored. Raise ``version`` when the
+        meaning of a step changes: older results are then no longer found.
+        """
+        file = self.file(step, recipe, version)
+        if (found := self.read(file)) is not None:
+            return found
+        _make_folder(file.parent)
+        with FileLock(file.with_suffix(".lock")):
+            if (found := self.read(file)) is not None:  # another process was faster
+                return found
+            checkpoint = Checkpoint(file.with_suffix(".checkpoint"))
+            start = time.perf_counter()
+            result = make(checkpoint)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            seconds = time.perf_counter() - start
+            result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
+            self._write(file, step, recipe, version, result)
+            checkpoint.remove()
+        return result
+
+    def read(self, file: Path) -> Result | None:
+        """A stored result, verified; None if there is none or if it is damaged (then it is set aside)."""
+        if not file.exists():
+            return None
+        tensors_file = file.with_suffix(".safetensors")
+        try:
+            entry = json.loads(file.read_bytes())
+            seal = entry.pop("sha256")
+            if seal != digest(canonical(entry)):
+                raise ValueError
+        except (ValueError, KeyError, AttributeError):
+            set_aside(file, "is a damaged result")
+            return None
+        if entry["tensors"] is None:
+            return Result(entry["numbers"], {}, entry["made"])
+        content = tensors_file.read_bytes() if tensors_file.exists() else b""
+        if digest(content) != entry["tensors"]:
+            set_aside(tensors_file, "is a damaged result")
+            return None
+        return Result(entry["numbers"], safetensors.torch.load(content), entry["made"])
+
+    def _write(self, file: Path, step: str, recipe: dict[str, Any], version: int, result: Result) -> None:
+        tensors = None
+        if result.tensors:
+            content = safetensors.torch.save({name: t.contiguous() for name, t in result.tensors.items()})
+            tensors = digest(content)
+            write_atomically(file.with_suffix(".safetensors"), content)
+        entry = {
+            "step": step,
+            "version": version,
+            "recipe": recipe,
+            "numbers": result.numbers,
+            "tensors": tensors,
+            "made": result.made,
+        }
+        entry["sha256"] = digest(canonical(entry))
+        write_atomically(file, json.dumps(entry, indent=1, sort_keys=True).encode())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made ({error.strerror}); choose a folder that you may write to")
