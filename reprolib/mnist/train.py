@@ -27,6 +27,8 @@ from reprolib.store import Checkpoint
 
 LEARNING_RATE, BETAS = 2e-4, (0.5, 0.999)
 EPOCHS = 15
+SNAPSHOTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+"""Shares of a run after which the generator is kept: sample sheets and quality over training are made from these."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class GenerativeSettings:
 def published_steps(digits: int, batch: int = 16) -> int:
     """15 epochs: 56,250 steps for Colored MNIST, 46,875 for the others."""
     return digits // batch * EPOCHS
+
+
+def snapshot_steps(steps: int) -> list[int]:
+    """The steps after which a run of this length keeps its generator; the last one is the end."""
+    return sorted({max(1, round(share * steps)) for share in SNAPSHOTS})
 
 
 def batches(variant: str, digits: Digits, batch: int, seed: int, textures: Textures) -> Callable[[int], Painted]:
@@ -70,8 +77,11 @@ def batches(variant: str, digits: Digits, batch: int, seed: int, textures: Textu
 
 def train_cgn(
     variant: str, digits: Digits, seed: int, settings: GenerativeSettings, textures: Textures, checkpoint: Checkpoint
-) -> cgn_model.CGN:
-    """A CGN trained on a variant, in eval mode on the CPU. Raises DivergedError when a loss stops being finite."""
+) -> dict[int, dict[str, Tensor]]:
+    """Train a CGN on a variant: step -> generator state, for each of ``snapshot_steps``.
+
+    Raises DivergedError when a loss stops being finite.
+    """
     fixed = VARIANTS[variant]
     device = torch.device(settings.device)
     with rng.seeded("cgn initialisation", variant, seed):
@@ -81,6 +91,8 @@ def train_cgn(
     net = features.load(settings.features, fixed.style_weights).to(device)
     optimisers = [Adam(model.parameters(), LEARNING_RATE, BETAS, fused=True) for model in (generator, discriminator)]
     batch_of = batches(variant, digits, settings.batch, seed, textures)
+    kept = training.Memory()
+    keep_at = snapshot_steps(settings.steps)
 
     def step(i: int) -> dict[str, Tensor]:
         real = batch_of(i)
@@ -96,13 +108,16 @@ def train_cgn(
             fake_loss = losses.lsgan(discriminator(generated.detach(), drawn), 0.0)
             terms["discriminator"] = (real_loss + fake_loss) / 2
             _descend(optimisers[1], terms["discriminator"])
+        if i + 1 in keep_at:
+            kept.values[str(i + 1)] = {name: value.detach().cpu().clone() for name, value in generator.state_dict().items()}
         return terms
 
     states: dict[str, training.Stateful] = {"generator": generator, "discriminator": discriminator}
     states |= {"generator optimiser": optimisers[0], "discriminator optimiser": optimisers[1]}
+    states["snapshots"] = kept
     title = f"CGN on {fixed.title}, seed {seed}"
     training.run(title, settings.steps, step, states, checkpoint, settings.checkpoint_every)
-    return generator.cpu().eval()
+    return {int(i): state for i, state in kept.values.items()}
 
 
 def _generator_losses(
