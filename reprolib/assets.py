@@ -99,16 +99,36 @@ _TABLE = [
     _authors_cgn("colored_MNIST", "6b178e7c1924b9efc532c467e7f0b77d2702efb536de9816bbd7e92c26d9b3fe"),
     _authors_cgn("double_colored_MNIST", "7aa06c907f099c63a26127164a38d2ab353f1cdcafabdf8ca9303a0e9197b933"),
     _authors_cgn("wildlife_MNIST", "db5bc3108f7bfbd74a85e2b267e65e95bd918920a02fd8de64c947fd8a0015f0"),
-    _texture("background", "0_veined_0066.jpg", "253effebdb863d8fe4254fd9c3df21e36c9222fad2f454639ad8d1e8b87ed96a", 515109),
-    _texture("background", "1_veined_0067.jpg", "67e555623f1fff4a9abda6036e6c76ce6cbcb801ff240e04d8848b475709a4dd", 166388),
-    _texture("background", "2_veined_0073.jpg", "91b3dc279226199de4dc03b56da0ce892e9d3f10b4b5136037f28de906d2276d", 143312),
-    _texture("background", "3_veined_0180.jpg", "9dbe19a8284cd2b6c1bef09928acdbd9ccdf9ded707ddb6358221968165ce458", 51131),
-    _texture("background", "4_veined_0131.jpg", "9e6d2ae36b8755d2a530005b905c2a3f4e1bc94b1535b6fe6e1c553acfc2b54b", 57884),
-    _texture("background", "5_veined_0157.jpg", "7e34b2b445f50c7af9c86262be9af39c3ce43c61d039d8c44a4afba89d077ae1", 55595),
-    _texture("background", "6_veined_0158.jpg", "4f992fd0da74cc53d37c065699a73af9e42c06dc38b2a2f22673452458708ce6", 16981),
-    _texture("background", "7_veined_0104.jpg", "c43441149846718186ab4c01f61c476c96c748c1149defaf5366e2534431954c", 51305),
-    _texture("background", "8_veined_0188.jpg", "d32d40f567ee3f58d421b9e02265ce1c8f0fe1ed91d8dedaa282cdc114161f39", 68666),
-    _texture("background", "9_veined_0189.jpg", "ab3144757372f34153b29ddf1e2e80cbdf6079bb18233b220ad5dda594829d74", 69723),
+    _texture(
+        "background", "0_veined_0066.jpg", "253effebdb863d8fe4254fd9c3df21e36c9222fad2f454639ad8d1e8b87ed96a", 515109
+    ),
+    _texture(
+        "background", "1_veined_0067.jpg", "67e555623f1fff4a9abda6036e6c76ce6cbcb801ff240e04d8848b475709a4dd", 166388
+    ),
+    _texture(
+        "background", "2_veined_0073.jpg", "91b3dc279226199de4dc03b56da0ce892e9d3f10b4b5136037f28de906d2276d", 143312
+    ),
+    _texture(
+        "background", "3_veined_0180.jpg", "9dbe19a8284cd2b6c1bef09928acdbd9ccdf9ded707ddb6358221968165ce458", 51131
+    ),
+    _texture(
+        "background", "4_veined_0131.jpg", "9e6d2ae36b8755d2a530005b905c2a3f4e1bc94b1535b6fe6e1c553acfc2b54b", 57884
+    ),
+    _texture(
+        "background", "5_veined_0157.jpg", "7e34b2b445f50c7af9c86262be9af39c3ce43c61d039d8c44a4afba89d077ae1", 55595
+    ),
+    _texture(
+        "background", "6_veined_0158.jpg", "4f992fd0da74cc53d37c065699a73af9e42c06dc38b2a2f22673452458708ce6", 16981
+    ),
+    _texture(
+        "background", "7_veined_0104.jpg", "c43441149846718186ab4c01f61c476c96c748c1149defaf5366e2534431954c", 51305
+    ),
+    _texture(
+        "background", "8_veined_0188.jpg", "d32d40f567ee3f58d421b9e02265ce1c8f0fe1ed91d8dedaa282cdc114161f39", 68666
+    ),
+    _texture(
+        "background", "9_veined_0189.jpg", "ab3144757372f34153b29ddf1e2e80cbdf6079bb18233b220ad5dda594829d74", 69723
+    ),
     _texture("object", "0_striped_0001.jpg", "41b22c1a1e5edba336302b2ec175fc280647aaae6ebbbbfa9cfc433596305aff", 50473),
     _texture("object", "1_striped_0091.jpg", "d6020007460a7e41a5d654e1c3b2b2ef8243e44aeede630aaa2947c0aedfddb9", 15214),
     _texture("object", "2_striped_0008.jpg", "2ab2fc76e9ffd495ddf690a3d0bdf75158fcc2c73fb24c420ca238ce36a87ca0", 35512),

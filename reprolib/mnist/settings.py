@@ -24,18 +24,22 @@ class VariantSettings:
     """w of the four taps of the style loss; a tap enters with the factor 5000 w**2."""
     max_ratio: int = 1000
     """The largest CF ratio that makes sense: Colored MNIST has ten colours per shape."""
+    textured: bool = False
+    """Whether the data use the textures, so that their source belongs to the identity of a result."""
     held_out: Literal["test_file", "end_of_train_file"] = "end_of_train_file"
     """Which digits are held out: MNIST's test file, or the last 10,000 of its training file."""
 
 
 VARIANTS: dict[str, VariantSettings] = {
     "colored_MNIST": VariantSettings(
-        "Colored MNIST", "linear", "orthogonal", 0.1, 0.1, (0.05, 0.1, 0.01, 0.0), 10, "test_file"
+        "Colored MNIST", "linear", "orthogonal", 0.1, 0.1, (0.05, 0.1, 0.01, 0.0), max_ratio=10, held_out="test_file"
     ),
     "double_colored_MNIST": VariantSettings(
         "Double-colored MNIST", "linear", "orthogonal", 0.2, 0.3, (0.0, 0.05, 0.0, 0.05)
     ),
-    "wildlife_MNIST": VariantSettings("Wildlife MNIST", "conv", "normal", 0.03, 0.3, (0.01, 0.05, 0.0, 0.01)),
+    "wildlife_MNIST": VariantSettings(
+        "Wildlife MNIST", "conv", "normal", 0.03, 0.3, (0.01, 0.05, 0.0, 0.01), textured=True
+    ),
 }
 
 

@@ -109,7 +109,9 @@ def train_cgn(
             terms["discriminator"] = (real_loss + fake_loss) / 2
             _descend(optimisers[1], terms["discriminator"])
         if i + 1 in keep_at:
-            kept.values[str(i + 1)] = {name: value.detach().cpu().clone() for name, value in generator.state_dict().items()}
+            kept.values[str(i + 1)] = {
+                name: value.detach().cpu().clone() for name, value in generator.state_dict().items()
+            }
         return terms
 
     states: dict[str, training.Stateful] = {"generator": generator, "discriminator": discriminator}

@@ -1,0 +1,45 @@
+"""Independent jobs side by side: in this process, on all cores, or on a Dask cluster (joblib does the work)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import joblib
+
+from reprolib import progress
+
+Job = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None = None) -> list[Any]:
+    """Call every (function, arguments) and return the results in order.
+
+    n_jobs: 1 runs in this process, -1 uses one process per core. scheduler: address of a Dask scheduler, such as
+    ``tcp://host:8786``; start its workers with dask-jobqueue (SLURM) or dask-kubernetes. An exception of a job ends
+    the run and is raised here; what other jobs have stored stays stored.
+    """
+    if not jobs:
+        return []
+    workers = min(len(jobs), n_jobs if n_jobs > 0 else len(os.sched_getaffinity(0)))
+    shown = progress.Progress(title, len(jobs), "jobs")
+    results: list[Any] = []
+    with _backend(scheduler):
+        parallel = joblib.Parallel(n_jobs=None if scheduler else workers, return_as="generator")
+        for result in parallel(joblib.delayed(function)(*arguments) for function, arguments in jobs):
+            results.append(result)
+            shown.update(len(results))
+    return results
+
+
+@contextlib.contextmanager
+def _backend(scheduler: str | None) -> Any:
+    if scheduler is None:
+        yield
+        return
+    from distributed import Client
+
+    with Client(scheduler), joblib.parallel_config(backend="dask"):
+        yield

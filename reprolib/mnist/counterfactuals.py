@@ -1,0 +1,131 @@
+"""Generated training sets: counterfactuals, and the two kinds of "GAN" samples (spec/mnist.md, sections 7 and 8).
+
+A counterfactual keeps a mask and its label and takes foreground and background from other labels. The published code
+runs the whole CGN once per counterfactual and throws its mask away; here one mask is made and then only the two
+texture mechanisms run, several batches at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from reprolib import rng
+from reprolib.mnist.cgn import CGN, CLASSES, compose
+from reprolib.mnist.dcgan import DCGAN
+
+BATCH = 100
+"""Images whose labels are shuffled among each other, as published."""
+AT_ONCE = 10
+"""Batches in one pass through the network."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Images that a generative model made, with the labels that each mechanism saw."""
+
+    images: Tensor
+    """float32, (N, 3, 32, 32) in [-1, 1]."""
+    labels: Tensor
+    """int64, (N,): the label of the mask, which is the label of the image."""
+    foreground: Tensor
+    """int64, (N,)."""
+    background: Tensor
+    """int64, (N,)."""
+
+
+def total(size: int, ratio: int) -> int:
+    """How many images come out when ``size`` are asked for: whole batches of 100, each ``ratio`` times."""
+    return BATCH * ratio * (size // BATCH // ratio)
+
+
+def shuffled_labels(labels: Tensor, how: Literal["permuted", "independent"]) -> Tensor:
+    """Texture labels for a batch: a permutation of every row of ``labels`` (as published), or fresh uniform draws.
+
+    labels: int64 (rows, 100). In a permutation about 11 % of the texture labels still equal the shape's.
+    """
+    if how == "independent":
+        return torch.randint_like(labels, CLASSES)
+    order = torch.rand(labels.shape, device=labels.device).argsort(dim=1)
+    return labels.gather(1, order)
+
+
+def counterfactuals(
+    cgn: CGN, size: int, ratio: int, key: rng.Key, texture_labels: Literal["permuted", "independent"] = "permuted"
+) -> Generated:
+    """``total(size, ratio)`` counterfactual images; ``ratio`` of them share each mask.
+
+    Raises ValueError if size is less than 100 * ratio, which would give no image.
+    """
+
+    def batch(labels: Tensor) -> list[Generated]:
+        mask = cgn.mask(cgn.latent(labels.flatten()))
+        images = []
+        for _ in range(ratio):
+            foreground, background = (shuffled_labels(labels, texture_labels).flatten() for _ in range(2))
+            composed = compose(mask, *_textures(cgn, foreground, background))
+            images.append(Generated(composed, labels.flatten(), foreground, background))
+        return images
+
+    return _collect(batch, size, ratio, key, _device(cgn))
+
+
+def non_counterfactuals(cgn: CGN, size: int, key: rng.Key) -> Generated:
+    """The seed's "GAN" rows: CGN samples whose three mechanisms share one label.
+
+    As in its code, the mask has one noise vector and the two textures share another.
+    """
+
+    def batch(labels: Tensor) -> list[Generated]:
+        labels = labels.flatten()
+        mask = cgn.mask(cgn.latent(labels))
+        latent = cgn.latent(labels)
+        return [Generated(compose(mask, cgn.foreground(latent), cgn.background(latent)), labels, labels, labels)]
+
+    return _collect(batch, size, 1, key, _device(cgn))
+
+
+def gan_samples(gan: DCGAN, size: int, key: rng.Key) -> Generated:
+    """The "GAN" rows of Bagad et al.: samples of a separate conditional DCGAN."""
+
+    def batch(labels: Tensor) -> list[Generated]:
+        labels = labels.flatten()
+        return [Generated(gan(labels), labels, labels, labels)]
+
+    return _collect(batch, size, 1, key, _device(gan))
+
+
+def masks(cgn: CGN, per_digit: int, key: rng.Key) -> tuple[Tensor, Tensor]:
+    """``per_digit`` masks of every digit in normal mode: (10 * per_digit, 1, 32, 32) in [1e-4, 0.9999], and labels."""
+    labels = torch.arange(CLASSES, device=_device(cgn)).repeat_interleave(per_digit)
+    with rng.seeded("masks", *key), torch.inference_mode():
+        parts = [cgn.mask(cgn.latent(some)) for some in labels.split(BATCH * AT_ONCE)]
+    return torch.cat(parts).cpu(), labels.cpu()
+
+
+def _textures(cgn: CGN, foreground: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+    return cgn.foreground(cgn.latent(foreground)), cgn.background(cgn.latent(background))
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _collect(
+    batch: Callable[[Tensor], list[Generated]], size: int, ratio: int, key: rng.Key, device: torch.device
+) -> Generated:
+    """Run ``batch`` on (rows, 100) random labels until ``total(size, ratio)`` images are there."""
+    rows = size // BATCH // ratio
+    if rows == 0:
+        raise ValueError(f"size {size} gives no image at CF ratio {ratio}; ask for at least {BATCH * ratio}")
+    parts: list[Generated] = []
+    with torch.inference_mode():
+        for first in range(0, rows, AT_ONCE):
+            with rng.seeded("generate", *key, first):
+                labels = torch.randint(0, CLASSES, (min(AT_ONCE, rows - first), BATCH), device=device)
+                parts += batch(labels)
+    return Generated(*(torch.cat([getattr(part, name).cpu() for part in parts]) for name in Generated.__annotations__))

@@ -1,0 +1,388 @@
+"""The experiments of the MNIST half: every result a notebook shows is made here and kept in the store.
+
+``Study`` turns parameters into results. Its methods are jobs: each depends on the parameters and its arguments
+alone, so that they run in any order, side by side, today or next week. What they return is in the store; the
+DataFrames of ``tables.py`` are read from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from reprolib import assets, gradcam
+from reprolib.errors import AssetError
+from reprolib.mnist import classifier as classifiers
+from reprolib.mnist import counterfactuals, digits, quality, train, variants
+from reprolib.mnist.cgn import CGN
+from reprolib.mnist.classifier import Classifier
+from reprolib.mnist.dcgan import DCGAN
+from reprolib.mnist.settings import VARIANTS
+from reprolib.mnist.variants import Painted
+from reprolib.params import CgnSource, Params
+from reprolib.store import Checkpoint, Result, Store
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+GRADCAM_VARIANT = "double_colored_MNIST"
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a classifier is trained on: original images, generated ones, or both."""
+
+    original: bool
+    generated: Literal["counterfactual", "cgn_noncf", "dcgan"] | None = None
+    source: CgnSource | None = None
+    """Whose CGN made the images; None for none and for the DCGAN."""
+    size: int = 0
+    ratio: int = 1
+
+    @property
+    def name(self) -> str:
+        """The row label of the published tables: Original, GAN, Original+GAN, CGN or Original+CGN."""
+        made = {None: "", "counterfactual": "CGN", "cgn_noncf": "GAN", "dcgan": "GAN"}[self.generated]
+        return "+".join(part for part in ("Original" if self.original else "", made) if part)
+
+
+class Study:
+    """The experiments for one set of parameters."""
+
+    def __init__(self, params: Params, store: Store) -> None:
+        self.params, self.store = params, store
+        torch.set_num_threads(params.threads)
+
+    # ---------------------------------------------------------------- data
+
+    def digits(self, variant: str) -> tuple[digits.Digits, digits.Digits]:
+        """(training digits, held-out digits) of a variant."""
+        chosen = self.params.digits
+        return digits.split(chosen.source, VARIANTS[variant].held_out, chosen.limit)
+
+    def painted(self, variant: str, split: str, seed: int) -> Painted:
+        """One of the data sets of a variant, redrawn per seed.
+
+        split: ``train``; ``test``, held-out digits with random attributes (out of domain); ``in_domain``, held-out
+        digits whose attributes follow the label; ``in_domain_as_published``, the training split with fresh jitter
+        and crops (spec section 2.6), of which the first 10,000 suffice.
+        """
+        training, held_out = self.digits(variant)
+        if split == "in_domain_as_published":
+            training = training[:10_000]
+        chosen = training if split in ("train", "in_domain_as_published") else held_out
+        attributes: variants.Attributes = "random" if split == "test" else "label"
+        textures = self.params.digits.textures
+        return variants.paint(variant, chosen, split, attributes=attributes, seed=seed, textures=textures)
+
+    def _data(self, variant: str) -> dict[str, Any]:
+        """What identifies the digits and textures of a variant in a recipe."""
+        chosen = self.params.digits
+        textures = chosen.textures if VARIANTS[variant].textured else None
+        return {"source": chosen.source, "limit": chosen.limit, "textures": textures}
+
+    def _machine(self) -> dict[str, Any]:
+        """What changes bits without changing the experiment."""
+        return {"device": self.params.device, "threads": self.params.threads}
+
+    # ---------------------------------------------------------------- generative models
+
+    def _generative(self, steps: int | None, variant: str) -> train.GenerativeSettings:
+        chosen = self.params.cgn
+        return train.GenerativeSettings(
+            steps=steps or train.published_steps(len(self.digits(variant)[0]), chosen.batch),
+            batch=chosen.batch,
+            features=chosen.features,
+            edge_weight=chosen.edge_weight,
+            checkpoint_every=chosen.checkpoint_every,
+            device=self.params.device,
+        )
+
+    def _cgn_recipe(self, variant: str, seed: int, settings: train.GenerativeSettings) -> dict[str, Any]:
+        return {
+            "variant": variant,
+            "seed": seed,
+            "digits": self._data(variant),
+            "steps": settings.steps,
+            "batch": settings.batch,
+            "features": settings.features,
+            "edge_weight": settings.edge_weight,
+        } | self._machine()
+
+    def trained_cgn(self, variant: str, seed: int, steps: int | None = None) -> Result:
+        """Train a CGN here. Tensors: the generator at each snapshot, named ``<step>/<state name>``.
+
+        steps: default ``cgn.steps`` of the parameters.
+        """
+        settings = self._generative(steps or self.params.cgn.steps, variant)
+
+        def make(checkpoint: Checkpoint) -> Result:
+            training, _ = self.digits(variant)
+            states = train.train_cgn(variant, training, seed, settings, self.params.digits.textures, checkpoint)
+            tensors = {f"{step}/{name}": value for step, state in states.items() for name, value in state.items()}
+            return Result({"snapshots": list(states)}, tensors)
+
+        return self.store.get("cgn", self._cgn_recipe(variant, seed, settings), make)
+
+    def snapshots(self, variant: str, seed: int, steps: int | None = None) -> dict[int, CGN]:
+        """The CGN of a training run at each of its snapshots."""
+        result = self.trained_cgn(variant, seed, steps)
+        return {step: _cgn_from(result.tensors, f"{step}/") for step in result.numbers["snapshots"]}
+
+    def weights_file(self, variant: str) -> Path:
+        """The shipped weights that fit the data: Wildlife has one set per kind of texture."""
+        kind = f"_{self.params.digits.textures}" if VARIANTS[variant].textured else ""
+        return WEIGHTS / f"cgn_{variant}{kind}.safetensors"
+
+    def cgn(self, variant: str, source: CgnSource, seed: int) -> CGN:
+        """A CGN in eval mode: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, or the authors'.
+
+        Raises AssetError if its file is missing or corrupt.
+        """
+        if source == "trained":
+            return list(self.snapshots(variant, seed % self.params.cgn.seeds).values())[-1]
+        if source == "authors":
+            return authors_cgn(variant)
+        return _cgn_from(shipped_weights(self.weights_file(variant)), "")
+
+    def cgn_identity(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+        """What names a CGN in the recipe of a result that was made with it."""
+        if source == "trained":
+            settings = self._generative(self.params.cgn.steps, variant)
+            return {source: self._cgn_recipe(variant, seed % self.params.cgn.seeds, settings)}
+        if source == "authors":
+            return {source: assets.ASSETS[f"authors_cgn/{variant}.pth"].sha256}
+        return {source: assets.sha256_of(self.weights_file(variant))}
+
+    def dcgan(self, variant: str, seed: int) -> DCGAN:
+        """The DCGAN of Bagad et al., trained here, in eval mode."""
+        settings = self._generative(self.params.gan.steps, variant)
+
+        def make(checkpoint: Checkpoint) -> Result:
+            training, _ = self.digits(variant)
+            gan = train.train_dcgan(variant, training, seed, settings, self.params.digits.textures, checkpoint)
+            return Result({}, dict(gan.state_dict()))
+
+        gan = DCGAN()
+        gan.load_state_dict(self.store.get("dcgan", self._dcgan_recipe(variant, seed), make).tensors)
+        return gan.eval()
+
+    def _dcgan_recipe(self, variant: str, seed: int) -> dict[str, Any]:
+        settings = self._generative(self.params.gan.steps, variant)
+        recipe = {"variant": variant, "seed": seed, "digits": self._data(variant)}
+        return recipe | {"steps": settings.steps, "batch": settings.batch} | self._machine()
+
+    # ---------------------------------------------------------------- quality
+
+    def digit_reader(self) -> Classifier:
+        """The plain classifier of grey digits that judges masks."""
+        training, held_out = digits.split(self.params.digits.source, "test_file", self.params.digits.limit)
+        recipe = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
+        result = self.store.get("digit_reader", recipe, lambda c: quality.train_reader(training, held_out, c))
+        return _classifier_from(result.tensors)
+
+    def factor_reader(self, variant: str, factor: quality.Factor) -> Classifier:
+        """A classifier of one factor of painted images, trained on random attributes."""
+        training, held_out = self.digits(variant)
+        textures = self.params.digits.textures
+        recipe = {"variant": variant, "factor": factor, "digits": self._data(variant)} | self._machine()
+
+        def make(checkpoint: Checkpoint) -> Result:
+            return quality.train_factor_reader(variant, factor, training, held_out, textures, checkpoint)
+
+        return _classifier_from(self.store.get("factor_reader", recipe, make).tensors)
+
+    def quality(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+        """Masks and control of one CGN; see ``quality.mask_quality`` and ``quality.control``."""
+        per_digit = self.params.cgn.quality_masks
+        recipe = {
+            "variant": variant,
+            "seed": seed,
+            "cgn": self.cgn_identity(variant, source, seed),
+            "digits": self._data(variant),
+            "masks": per_digit,
+        } | self._machine()
+
+        def make(_: Checkpoint) -> Result:
+            model = self.cgn(variant, source, seed)
+            readers = {factor: self.factor_reader(variant, factor) for factor in quality.factors(variant)}
+            numbers = quality.mask_quality(model, self.digit_reader(), per_digit)
+            return Result(numbers | {"control": quality.control(model, readers, 10 * per_digit)})
+
+        return self.store.get("quality", recipe, make).numbers
+
+    def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
+        """Mask quality at each snapshot of a training run: step -> numbers."""
+        settings = self._generative(self.params.cgn.steps, variant)
+        per_digit = self.params.cgn.quality_masks
+        recipe = {"cgn": self._cgn_recipe(variant, seed, settings), "masks": per_digit}
+
+        def make(_: Checkpoint) -> Result:
+            reader = self.digit_reader()
+            found = self.snapshots(variant, seed)
+            return Result({str(s): quality.mask_quality(model, reader, per_digit) for s, model in found.items()})
+
+        return self.store.get("training_quality", recipe, make).numbers
+
+    # ---------------------------------------------------------------- classifiers
+
+    def generate(self, variant: str, training_set: TrainingSet, seed: int) -> counterfactuals.Generated:
+        """The generated images of a training set; made anew each time, because that is fast and the same bits."""
+        key = (variant, training_set.generated or "", training_set.ratio, seed)
+        if training_set.generated == "dcgan":
+            return counterfactuals.gan_samples(self.dcgan(variant, seed), training_set.size, key)
+        assert training_set.source is not None
+        model = self.cgn(variant, training_set.source, seed)
+        if training_set.generated == "cgn_noncf":
+            return counterfactuals.non_counterfactuals(model, training_set.size, key)
+        how = self.params.counterfactuals.texture_labels
+        return counterfactuals.counterfactuals(model, training_set.size, training_set.ratio, key, how)
+
+    def classifier(self, variant: str, training_set: TrainingSet, seed: int, epochs: int) -> Result:
+        """Train and score a classifier.
+
+        Numbers: ``history``, one row per epoch with ``train``, ``test`` and ``in_domain`` accuracy; ``final``, more
+        scores of the last epoch; ``images``, the size of the training set. Tensors: the state of the last epoch.
+        """
+        recipe = {
+            "variant": variant,
+            "training_set": training_set.name,
+            "seed": seed,
+            "digits": self._data(variant),
+            "generated": self._generated_identity(variant, training_set, seed),
+            "epochs": epochs,
+            "batch": self.params.classifier.batch,
+        } | self._machine()
+
+        def make(checkpoint: Checkpoint) -> Result:
+            images, labels = self._training_data(variant, training_set, seed)
+            tests = {name: self.painted(variant, name, seed) for name in ("test", "in_domain")}
+            model, history = classifiers.train(
+                images,
+                labels,
+                {name: (test.images, test.labels) for name, test in tests.items()},
+                epochs=epochs,
+                batch=self.params.classifier.batch,
+                key=(variant, seed),
+                checkpoint=checkpoint,
+                title=f"classifier on {training_set.name} of {VARIANTS[variant].title}, seed {seed}",
+                device=self.params.device,
+            )
+            numbers = {"history": history, "images": len(labels), "final": self._final(variant, model, tests, seed)}
+            return Result(numbers, {name: value.contiguous() for name, value in model.state_dict().items()})
+
+        return self.store.get("classifier", recipe, make)
+
+    def _training_data(self, variant: str, training_set: TrainingSet, seed: int) -> tuple[Tensor, Tensor]:
+        """Plain concatenation of original and generated images."""
+        parts: list[Painted | counterfactuals.Generated] = []
+        if training_set.original:
+            parts.append(self.painted(variant, "train", seed))
+        if training_set.generated:
+            parts.append(self.generate(variant, training_set, seed))
+        return torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
+
+    def _generated_identity(self, variant: str, training_set: TrainingSet, seed: int) -> dict[str, Any] | None:
+        if training_set.generated is None:
+            return None
+        identity = {"kind": training_set.generated, "size": training_set.size, "ratio": training_set.ratio}
+        if training_set.generated == "dcgan":
+            return identity | {"dcgan": self._dcgan_recipe(variant, seed)}
+        assert training_set.source is not None
+        if training_set.generated == "counterfactual":
+            identity["texture_labels"] = self.params.counterfactuals.texture_labels
+        return identity | {"cgn": self.cgn_identity(variant, training_set.source, seed)}
+
+    def _final(self, variant: str, model: Classifier, tests: dict[str, Painted], seed: int) -> dict[str, float]:
+        """Scores of the last epoch that are not followed over training."""
+        seen = tests["test"][variants.visible(variant, tests["test"])]
+        redrawn = self.painted(variant, "in_domain_as_published", seed)
+        return {
+            name: classifiers.accuracy(classifiers.predict(model, some.images), some.labels)
+            for name, some in {"visible": seen, "in_domain_as_published": redrawn}.items()
+        }
+
+    # ---------------------------------------------------------------- GradCAM
+
+    def gradcam(self, training_set: TrainingSet, seed: int) -> Result:
+        """Heatmaps of a classifier on Double-colored MNIST.
+
+        Numbers: measures on the test set, null baselines, variance along themes and digits on the 10x10 grid of
+        themes, share of empty maps there. Tensors: ``heatmaps`` uint8 (100, 32, 32) of that grid.
+        """
+        variant, epochs, count = GRADCAM_VARIANT, self.params.classifier.epochs, self.params.gradcam.images
+        recipe = {
+            "training_set": training_set.name,
+            "seed": seed,
+            "digits": self._data(variant),
+            "generated": self._generated_identity(variant, training_set, seed),
+            "epochs": epochs,
+            "batch": self.params.classifier.batch,
+            "images": count,
+        } | self._machine()
+
+        def make(_: Checkpoint) -> Result:
+            model = _classifier_from(self.classifier(variant, training_set, seed, epochs).tensors)
+            test = self.painted(variant, "test", seed)[: self.params.gradcam.images]
+            return heatmap_study(model, test, self.theme_grid())
+
+        return self.store.get("gradcam", recipe, make)
+
+    def theme_grid(self) -> Painted:
+        """For each digit the first held-out image with that label, in each of the ten colour themes: 100 images."""
+        _, held_out = self.digits(GRADCAM_VARIANT)
+        first = torch.stack([(held_out.labels == digit).nonzero()[0, 0] for digit in range(10)])
+        return variants.themes(GRADCAM_VARIANT, held_out[first], self.params.digits.textures)
+
+
+def heatmap_study(model: Classifier, test: Painted, grid: Painted) -> Result:
+    """Everything that is measured on the heatmaps of one classifier."""
+    target = model.model[Classifier.last_relu]
+    maps = gradcam.heatmaps(model, target, test.images)
+    masks = test.masks[:, 0]
+    grid_maps = gradcam.heatmaps(model, target, grid.images)
+    nulls = gradcam.null_measures(maps, masks)
+    nulls["random CAM"] = gradcam.measures(gradcam.random_heatmaps(model, target, test.images), masks)
+    numbers = {
+        "measures": gradcam.measures(maps, masks),
+        "null": nulls,
+        "variance": gradcam.variance_split(grid_maps.reshape(10, 10, *grid_maps.shape[1:])),
+        "grid_empty": float(gradcam.empty(grid_maps).float().mean()),
+    }
+    return Result(numbers, {"heatmaps": (grid_maps * 255).round().to(torch.uint8)})
+
+
+def authors_cgn(variant: str) -> CGN:
+    """The CGN that Sauer & Geiger released for a variant, loaded strictly and without unpickling any code."""
+    name = f"authors_cgn/{variant}.pth"
+    if name not in assets.ASSETS:
+        raise AssetError(f"the authors released no CGN for {variant}; take 'authors' out of 'cgn.sources'")
+    return _cgn_from(torch.load(assets.path(name), map_location="cpu", weights_only=True), "")
+
+
+def shipped_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a shipped weights file. Raises AssetError if it is missing or damaged."""
+    repair = f"restore it with `git checkout -- reprolib/weights/{file.name}`"
+    if not file.is_file():
+        raise AssetError(f"shipped weights {file.name} are missing; {repair}")
+    known = dict(line.split()[::-1] for line in (WEIGHTS / "SHA256SUMS").read_text().splitlines())
+    if assets.sha256_of(file) != known.get(file.name):
+        raise AssetError(f"shipped weights {file.name} are damaged (wrong SHA-256); {repair}")
+    tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
+    return tensors
+
+
+def _cgn_from(tensors: dict[str, Tensor], prefix: str) -> CGN:
+    model = CGN()
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def _classifier_from(tensors: dict[str, Tensor]) -> Classifier:
+    model = Classifier(tensors["model.0.weight"].numel())
+    model.load_state_dict(tensors, strict=True)
+    return model.eval()

