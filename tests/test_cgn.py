@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,37 +11,31 @@ from reprolib import assets
 from reprolib.mnist import cgn
 from reprolib.mnist.settings import VARIANTS
 
-NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 LABELS = torch.arange(10)
 
 
+def _enlarged(inputs: int, outputs: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return [nn.Upsample(scale_factor=2), convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+
+
 def _published_shape() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(42, 4096), nn.Unflatten(1, (64, 8, 8)), nn.InstanceNorm2d(64),
-        nn.Upsample(scale_factor=2), nn.Conv2d(64, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.LeakyReLU(0.2),
-        nn.InstanceNorm2d(32),
-        nn.Upsample(scale_factor=2), nn.Conv2d(32, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1), nn.LeakyReLU(0.2),
-        nn.InstanceNorm2d(1),
-    )  # fmt: skip
+    start = [nn.Linear(42, 4096), nn.Unflatten(1, (64, 8, 8)), nn.InstanceNorm2d(64)]
+    return nn.Sequential(*start, *_enlarged(64, 32), nn.InstanceNorm2d(32), *_enlarged(32, 1), nn.InstanceNorm2d(1))
 
 
 def _published_texture() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(42, 4096), nn.Unflatten(1, (64, 8, 8)),
-        nn.Upsample(scale_factor=2), nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.LeakyReLU(0.2),
-        nn.Upsample(scale_factor=2), nn.Conv2d(64, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.LeakyReLU(0.2),
-        nn.Conv2d(32, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Tanh(),
-    )  # fmt: skip
+    start = [nn.Linear(42, 4096), nn.Unflatten(1, (64, 8, 8))]
+    end = [nn.Conv2d(32, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Tanh()]
+    return nn.Sequential(*start, *_enlarged(64, 64), *_enlarged(64, 32), *end)
 
 
 def _published_conv_discriminator() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(4, 32, 3, bias=False), nn.BatchNorm2d(32), nn.LeakyReLU(0.2),
-        nn.Conv2d(32, 64, 3, bias=False), nn.BatchNorm2d(64), nn.LeakyReLU(0.2),
-        nn.Conv2d(64, 128, 4, stride=2, bias=False), nn.BatchNorm2d(128), nn.LeakyReLU(0.2),
-        nn.Conv2d(128, 128, 4, stride=2, bias=False), nn.BatchNorm2d(128), nn.LeakyReLU(0.2),
-        nn.AvgPool2d(3), nn.Conv2d(128, 1, 1, bias=False),
-    )  # fmt: skip
+    layers: list[nn.Module] = []
+    for inputs, outputs, kernel, stride in [(4, 32, 3, 1), (32, 64, 3, 1), (64, 128, 4, 2), (128, 128, 4, 2)]:
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, bias=False)
+        layers += [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.AvgPool2d(3), nn.Conv2d(128, 1, 1, bias=False))
 
 
 @pytest.fixture
@@ -65,32 +57,24 @@ def test_parameter_counts(variant: str, count: int) -> None:
 
 def test_state_dict_has_the_published_names_and_shapes(model: cgn.CGN) -> None:
     expected: dict[str, tuple[int, ...]] = {"label_emb.weight": (10, 10)}
-    norms = {"f_shape.5": 32, "f_shape.10": 1}
-    expected |= {"f_shape.4.weight": (32, 64, 3, 3), "f_shape.9.weight": (1, 32, 3, 3)}
-    for name in ("f_text1", "f_text2"):
-        expected |= {f"{name}.3.weight": (64, 64, 3, 3), f"{name}.7.weight": (32, 64, 3, 3)}
-        expected |= {f"{name}.10.weight": (3, 32, 3, 3), f"{name}.10.bias": (3,)}
-        norms |= {f"{name}.4": 64, f"{name}.8": 32, f"{name}.11": 3}
-    for name in ("f_shape", "f_text1", "f_text2"):
-        expected |= {f"{name}.0.weight": (4096, 42), f"{name}.0.bias": (4096,)}
-    for prefix, width in norms.items():
-        expected |= {f"{prefix}.{name}": () if name == NORM[-1] else (width,) for name in NORM}
+    mechanisms = {"f_shape": _published_shape(), "f_text1": _published_texture(), "f_text2": _published_texture()}
+    for prefix, published in mechanisms.items():
+        expected |= {f"{prefix}.{name}": tuple(value.shape) for name, value in published.state_dict().items()}
     assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == expected
     assert len(expected) == 57
+    assert expected["f_shape.9.weight"] == (1, 32, 3, 3)  # two rows of the table in section 3.1
+    assert expected["f_text1.8.running_var"] == (32,)
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "height", "width"), [(3, 5, 4, 4), (2, 1, 3, 6), (1, 2, 1, 1)])
-def test_upsampled_convolution_equals_upsample_and_convolution(
-    inputs: int, outputs: int, height: int, width: int
-) -> None:
+def test_upsampled_convolution_equals_two_steps(inputs: int, outputs: int, height: int, width: int) -> None:
     layer = cgn.UpsampledConv2d(inputs, outputs).double()
     image = torch.randn(2, inputs, height, width, dtype=torch.float64, requires_grad=True)
     naive = F.conv2d(F.interpolate(image, scale_factor=2, mode="nearest"), layer.weight, padding=1)
     fast = layer(image)
     torch.testing.assert_close(fast, naive)
     direction = torch.randn_like(naive)
-    expected = torch.autograd.grad(naive, (image, layer.weight), direction)
-    torch.testing.assert_close(torch.autograd.grad(fast, (image, layer.weight), direction), expected)
+    torch.testing.assert_close(*(torch.autograd.grad(y, (image, layer.weight), direction) for y in (fast, naive)))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -109,19 +93,13 @@ def test_mechanism_equals_the_published_layers(model: cgn.CGN, name: str, traini
     torch.testing.assert_close(fast.state_dict(), naive.state_dict())  # the running statistics moved alike
 
 
-def test_shift_equals_tiling_and_cropping() -> None:
+def test_shift_equals_tiling_and_cropping_and_offset_0_and_32_coincide() -> None:
     patch = torch.randn(33, 3, 32, 32)
     rows, columns = torch.arange(33), torch.randint(0, 33, (33,))
     tiled = patch.repeat(1, 1, 2, 2)
     cropped = [tiled[i, :, r : r + 32, c : c + 32] for i, (r, c) in enumerate(zip(rows, columns, strict=True))]
     assert torch.equal(cgn.shift(patch, rows, columns), torch.stack(cropped))
-
-
-def test_offset_0_and_32_coincide() -> None:
-    patch = torch.randn(1, 3, 32, 32)
-    zero, whole = torch.tensor([0]), torch.tensor([32])
-    assert torch.equal(cgn.shift(patch, zero, whole), patch)
-    assert torch.equal(cgn.shift(patch, whole, zero), patch)
+    assert torch.equal(cgn.shift(patch, rows * 0 + 32, columns), cgn.shift(patch, rows * 0, columns))
 
 
 @pytest.mark.parametrize(("size", "count"), [(4, 50_000), (32, 3_000)])
@@ -133,18 +111,16 @@ def test_shuffler_draws_rows_and_columns_independently_from_0_to_size(size: int,
     marginal[0] = 2 / (size + 1)  # offsets 0 and size give the same picture
     drawn = torch.bincount(corner, minlength=size * size).reshape(size, size) / count
     for axis in (0, 1):
-        assert drawn.sum(axis).min() > 0
         torch.testing.assert_close(drawn.sum(axis), marginal, atol=0.016, rtol=0)
+        assert drawn.sum(axis).min() > 0
     if size == 4:
         torch.testing.assert_close(drawn, marginal[:, None] * marginal, atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_foreground_and_background_have_their_own_offsets(model: cgn.CGN, training: bool) -> None:
-    model.train(training)
-    model.f_text1 = model.f_text2 = nn.Sequential(nn.Flatten(1), nn.Unflatten(1, (3, 32, 32)))
+def test_foreground_and_background_have_their_own_offsets_in_eval_mode_too(model: cgn.CGN) -> None:
+    model.f_text1 = model.f_text2 = nn.Sequential(nn.Unflatten(1, (3, 32, 32)))
     pictures = torch.randn(8, 3 * 32 * 32)
-    foreground, background = model.foreground(pictures), model.background(pictures)
+    foreground, background = model.eval().foreground(pictures), model.background(pictures)
     assert not torch.equal(foreground, background)
     assert torch.equal(foreground.flatten(1).sort().values, background.flatten(1).sort().values)
 
@@ -160,10 +136,8 @@ def test_mask_is_clamped_and_clamped_pixels_carry_no_gradient(model: cgn.CGN) ->
 
 def test_forward_gives_one_mask_channel_and_colours_inside_tanh(model: cgn.CGN) -> None:
     mask, foreground, background = model(LABELS)
-    assert mask.shape == (10, 1, 32, 32)
-    assert foreground.shape == background.shape == (10, 3, 32, 32)
-    assert mask.min().item() == pytest.approx(0.0001)
-    assert mask.max().item() == pytest.approx(0.9999)
+    assert [part.shape[1:] for part in (mask, foreground, background)] == [(1, 32, 32), (3, 32, 32), (3, 32, 32)]
+    assert [mask.min().item(), mask.max().item()] == pytest.approx([0.0001, 0.9999])
     assert max(foreground.abs().max(), background.abs().max()) < 1
 
 
@@ -171,53 +145,43 @@ def test_normal_mode_gives_all_mechanisms_the_same_noise_and_label(model: cgn.CG
     seen: list[Tensor] = []
     for mechanism in (model.f_shape, model.f_text1, model.f_text2):
         mechanism.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    model(LABELS)
-    assert torch.equal(seen[0], seen[1])
-    assert torch.equal(seen[0], seen[2])
-    assert torch.equal(seen[0][:, 32:], model.label_emb.weight)
-    assert abs(seen[0][:, :32].mean()) < 0.2
-    assert seen[0][:, :32].std().item() == pytest.approx(1, abs=0.15)
+    model(LABELS.repeat(40))
+    assert all(torch.equal(seen[0], latent) for latent in seen[1:])
+    assert torch.equal(seen[0][:, 32:], model.label_emb.weight.repeat(40, 1))
+    assert [seen[0][:, :32].mean().item(), seen[0][:, :32].std().item()] == pytest.approx([0, 1], abs=0.03)
 
 
 def test_composition_blends_pixel_by_pixel() -> None:
     mask, foreground, background = torch.rand(2, 1, 4, 4), torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
-    expected = torch.empty(2, 3, 4, 4)
+    made = cgn.compose(mask, foreground, background)
     for channel in range(3):
-        m = mask[:, 0]
-        expected[:, channel] = m * foreground[:, channel] + (1 - m) * background[:, channel]
-    torch.testing.assert_close(cgn.compose(mask, foreground, background), expected)
+        m, f, b = mask[:, 0], foreground[:, channel], background[:, channel]
+        torch.testing.assert_close(made[:, channel], m * f + (1 - m) * b)
 
 
 @pytest.mark.parametrize(
-    ("loss", "reached"),
-    [
-        (lambda parts: parts.mask.sum(), {"label_emb", "f_shape"}),
-        (lambda parts: parts.foreground.square().sum(), {"label_emb", "f_text1"}),
-        (lambda parts: parts.background.square().sum(), {"label_emb", "f_text2"}),
-        (lambda parts: cgn.compose(*parts).square().sum(), {"label_emb", "f_shape", "f_text1", "f_text2"}),
-    ],
-    ids=["mask", "foreground", "background", "composition"],
+    ("part", "reached"),
+    [("mask", "f_shape"), ("foreground", "f_text1"), ("background", "f_text2"), ("all", "f_shape f_text1 f_text2")],
 )
-def test_a_loss_reaches_only_the_mechanisms_it_sees(
-    model: cgn.CGN, loss: Callable[[cgn.Mechanisms], Tensor], reached: set[str]
-) -> None:
-    loss(model(LABELS)).backward()
-    assert {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None} == reached
+def test_a_loss_reaches_only_the_mechanisms_it_sees(model: cgn.CGN, part: str, reached: str) -> None:
+    parts = model(LABELS)
+    seen = cgn.compose(*parts) if part == "all" else getattr(parts, part)
+    seen.square().sum().backward()
+    with_gradient = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert with_gradient == {"label_emb", *reached.split()}
 
 
-def test_linear_discriminator_equals_the_published_layers() -> None:
-    model = cgn.LinearDiscriminator()
+@pytest.mark.parametrize("training", [True, False])
+def test_linear_discriminator_equals_the_published_layers(training: bool) -> None:
+    model = cgn.LinearDiscriminator().train(training)
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([3, 1, 4, 1])
-    linear = [layer for layer in model.model if isinstance(layer, nn.Linear)]
-    for training in (True, False):
-        model.train(training)
-        hidden = torch.cat([images.reshape(4, 3072), model.label_emb.weight[labels]], dim=1)
-        hidden = F.leaky_relu(linear[0](hidden), 0.2)
-        torch.manual_seed(0)
-        for layer in linear[1:3]:
-            hidden = F.leaky_relu(F.dropout(layer(hidden), 0.4, training), 0.2)
-        torch.manual_seed(0)
-        torch.testing.assert_close(model(images, labels), linear[3](hidden).reshape(4))
+    first, second, third, last = (layer for layer in model.model if isinstance(layer, nn.Linear))
+    hidden = F.leaky_relu(first(torch.cat([images.reshape(4, 3072), model.label_emb.weight[labels]], dim=1)), 0.2)
+    torch.manual_seed(0)
+    for layer in (second, third):
+        hidden = F.leaky_relu(F.dropout(layer(hidden), 0.4, training), 0.2)
+    torch.manual_seed(0)
+    torch.testing.assert_close(model(images, labels), last(hidden).reshape(4))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -246,8 +210,8 @@ def test_cgn_initialisation(variant: str) -> None:
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     others = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert len(others) == 11
-    assert all(not layer.bias.any() for layer in [*norms, *others] if layer.bias is not None)
     for layer in others:
+        assert layer.bias is None or not layer.bias.any()
         if settings.initialisation == "orthogonal":
             rows = layer.weight.flatten(1)
             rows = rows if len(rows) <= rows.shape[1] else rows.T
@@ -255,6 +219,7 @@ def test_cgn_initialisation(variant: str) -> None:
         else:
             assert layer.weight.std().item() == pytest.approx(settings.gain, rel=0.15)
             assert abs(layer.weight.mean()) < 0.15 * settings.gain
+    assert all(not layer.bias.any() for layer in norms)
     deviation = torch.cat([layer.weight for layer in norms]) - 1
     assert deviation.square().mean().sqrt().item() == pytest.approx(settings.gain, rel=0.2)
     assert model.label_emb.weight.std().item() == pytest.approx(1, abs=0.25)
@@ -264,10 +229,9 @@ def test_discriminator_initialisation() -> None:
     torch.manual_seed(0)
     conv, linear = cgn.ConvDiscriminator(), cgn.LinearDiscriminator()
     for layer in conv.model:
-        if isinstance(layer, nn.Conv2d):
-            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.15)
-        if isinstance(layer, nn.BatchNorm2d):
-            assert (layer.weight - 1).std().item() == pytest.approx(0.02, rel=0.4)
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.4)
+            assert layer.weight.mean().item() == pytest.approx(isinstance(layer, nn.BatchNorm2d), abs=0.01)
     assert conv.label_emb.weight.std() > 0.3  # N(0, 1), not 0.02
     for layer in linear.model:
         if isinstance(layer, nn.Linear):  # torch's default, not re-initialised
@@ -275,13 +239,11 @@ def test_discriminator_initialisation() -> None:
 
 
 @pytest.mark.assets
-@pytest.mark.parametrize(
-    ("variant", "mean"), [("colored_MNIST", 0.118), ("double_colored_MNIST", 0.164), ("wildlife_MNIST", 0.166)]
-)
+@pytest.mark.parametrize(("variant", "mean"), list(zip(VARIANTS, (0.118, 0.164, 0.166), strict=True)))
 def test_published_checkpoint_loads_strictly_and_gives_its_masks(variant: str, mean: float) -> None:
+    torch.manual_seed(0)
     model = cgn.CGN().eval()
     model.load_state_dict(torch.load(assets.path(f"authors_cgn/{variant}.pth"), map_location="cpu", weights_only=True))
-    torch.manual_seed(0)
     with torch.inference_mode():
         masks = model.mask(model.latent(LABELS.repeat(50)))
     assert masks.mean().item() == pytest.approx(mean, abs=0.01)

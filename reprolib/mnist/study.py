@@ -101,7 +101,9 @@ class Study:
             device=self.params.device,
         )
 
-    def _cgn_recipe(self, variant: str, seed: int, settings: train.GenerativeSettings) -> dict[str, Any]:
+    def cgn_recipe(self, variant: str, seed: int, steps: int | None = None) -> dict[str, Any]:
+        """What names a CGN that is trained here; steps: default ``cgn.steps`` of the parameters."""
+        settings = self._generative(steps or self.params.cgn.steps, variant)
         return {
             "variant": variant,
             "seed": seed,
@@ -125,7 +127,7 @@ class Study:
             tensors = {f"{step}/{name}": value for step, state in states.items() for name, value in state.items()}
             return Result({"snapshots": list(states)}, tensors)
 
-        return self.store.get("cgn", self._cgn_recipe(variant, seed, settings), make)
+        return self.store.get("cgn", self.cgn_recipe(variant, seed, steps), make)
 
     def snapshots(self, variant: str, seed: int, steps: int | None = None) -> dict[int, CGN]:
         """The CGN of a training run at each of its snapshots."""
@@ -151,8 +153,7 @@ class Study:
     def cgn_identity(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         """What names a CGN in the recipe of a result that was made with it."""
         if source == "trained":
-            settings = self._generative(self.params.cgn.steps, variant)
-            return {source: self._cgn_recipe(variant, seed % self.params.cgn.seeds, settings)}
+            return {source: self.cgn_recipe(variant, seed % self.params.cgn.seeds)}
         if source == "authors":
             return {source: assets.ASSETS[f"authors_cgn/{variant}.pth"].sha256}
         return {source: assets.sha256_of(self.weights_file(variant))}
@@ -216,9 +217,8 @@ class Study:
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""
-        settings = self._generative(self.params.cgn.steps, variant)
         per_digit = self.params.cgn.quality_masks
-        recipe = {"cgn": self._cgn_recipe(variant, seed, settings), "masks": per_digit}
+        recipe = {"cgn": self.cgn_recipe(variant, seed), "masks": per_digit}
 
         def make(_: Checkpoint) -> Result:
             reader = self.digit_reader()

@@ -1,0 +1,85 @@
+"""The command line: ``python -m reprolib --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from reprolib import __version__, assets, params
+from reprolib.errors import ReproError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="reprolib", description="Reproduce Counterfactual Generative Networks: from digits to a report."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    profile = {"metavar": "PROFILE", "help": "smoke, cpu, gpu, or a YAML file whose `profile` names one of them"}
+    check = commands.add_parser("check", help="check a profile and the files it needs, in a second")
+    check.add_argument("profile", **profile)
+    fetch = commands.add_parser("fetch", help="download files that are not in this repository, verified")
+    fetch.add_argument("groups", nargs="+", metavar="GROUP", help=f"one of {', '.join(assets.GROUPS)}")
+    report = commands.add_parser("report", help="execute the notebooks of a profile and write its report; resumes")
+    report.add_argument("profile", **profile)
+    render = commands.add_parser("render", help="write report.md and report.html from stored results, in seconds")
+    render.add_argument("folder", type=Path, help="holds results/ and figures/, such as . or build/smoke")
+    promote = commands.add_parser("promote", help="make a finished run the committed report of this repository")
+    promote.add_argument("profile", **profile)
+    ship = commands.add_parser("ship", help="train CGNs and ship the best of them in reprolib/weights")
+    ship.add_argument("profile", **profile)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Heavy modules are imported only by the commands that need them."""
+    if arguments.command == "fetch":
+        for name in arguments.groups:
+            for file in assets.fetch(name):
+                print(file)
+        return
+    if arguments.command == "render":
+        from reprolib import report
+
+        print(report.render(arguments.folder))
+        return
+    chosen = params.check(arguments.profile)
+    if arguments.command == "check":
+        print(f"{arguments.profile}: parameters are valid and every needed file is at hand")
+    elif arguments.command == "report":
+        from reprolib import report
+
+        print(report.make(chosen))
+    elif arguments.command == "promote":
+        from reprolib import report
+
+        print(report.promote(chosen))
+    elif arguments.command == "ship":
+        from reprolib import ship
+        from reprolib.mnist import tables
+        from reprolib.mnist.study import Study
+        from reprolib.results import build_folder
+        from reprolib.store import Store
+
+        study = Study(chosen, Store(build_folder() / chosen.profile / "store"))
+        tables.prepare_cgns(study)
+        print("\n".join(ship.ship(study)))
+
+
+def main() -> int:
+    """Run a command; 0 if it worked, 2 for an error that a user can repair, 130 when stopped."""
+    arguments = _parser().parse_args()
+    try:
+        _run(arguments)
+    except ReproError as error:
+        print(f"reprolib: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print(f"reprolib: {error or 'stopped'}; what was finished is kept, the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

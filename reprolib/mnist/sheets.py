@@ -1,0 +1,69 @@
+"""Pictures of the MNIST half as arrays: what the image figures are drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprolib import rng
+from reprolib.figures import pictures
+from reprolib.mnist import counterfactuals
+from reprolib.mnist.cgn import CGN, CLASSES, compose
+from reprolib.mnist.settings import VARIANTS
+from reprolib.mnist.study import Study
+from reprolib.mnist.tables import own_source
+
+
+def _grey(mask: Tensor) -> np.ndarray:
+    return pictures(mask.expand(-1, 3, -1, -1) * 2 - 1)
+
+
+def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarray]:
+    """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), from our CGN (seed Figs 2 and 4)."""
+    sheets = {}
+    for variant in study.params.variants:
+        model = study.cgn(variant, own_source(study), 0)
+        made = counterfactuals.counterfactuals(model, 1000, 1, ("sheet", variant))
+        picked = torch.cat([(made.labels == digit).nonzero()[:columns, 0] for digit in range(CLASSES)])
+        sheets[VARIANTS[variant].title] = pictures(made.images[picked]).reshape(CLASSES, columns, 32, 32, 3)
+    return sheets
+
+
+def mechanism_sheets(study: Study) -> dict[str, np.ndarray]:
+    """Title -> (5 rows, 10 digits, 32, 32, 3): mask, foreground, background, composition, counterfactual."""
+    return {
+        VARIANTS[variant].title: _mechanisms(study.cgn(variant, own_source(study), 0), variant)
+        for variant in study.params.variants
+    }
+
+
+@torch.inference_mode()
+def _mechanisms(model: CGN, variant: str) -> np.ndarray:
+    labels = torch.arange(CLASSES)
+    with rng.seeded("mechanism sheet", variant):
+        parts = model(labels)
+        others = [model.latent(labels.roll(turn)) for turn in (3, 7)]
+        counterfactual = compose(parts.mask, model.foreground(others[0]), model.background(others[1]))
+    rows = [pictures(some) for some in (parts.foreground, parts.background, compose(*parts), counterfactual)]
+    return np.stack([_grey(parts.mask), *rows])
+
+
+@torch.inference_mode()
+def training_sheets(study: Study, steps: int | None = None) -> dict[str, np.ndarray]:
+    """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of run 0 over its training, in eval mode."""
+    sheets = {}
+    for variant in study.params.variants:
+        rows = {}
+        for step, model in study.snapshots(variant, 0, steps).items():
+            with rng.seeded("training sheet", variant):
+                rows[step] = pictures(compose(*model(torch.arange(CLASSES))))
+        name = f"{VARIANTS[variant].title}|{','.join(map(str, rows))}"
+        sheets[name] = np.stack(list(rows.values()))
+    return sheets
+
+
+def gradcam_arrays(study: Study, maps: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Input images of the 10x10 theme grid and the heatmaps of each training set."""
+    grid = {"images": pictures(study.theme_grid().images)}
+    return grid | {name: heat.numpy() for name, heat in maps.items()}

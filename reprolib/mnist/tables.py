@@ -1,0 +1,335 @@
+"""The tables of the MNIST half: run what a table needs, side by side, and return one row per repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from reprolib import jobs, published
+from reprolib.mnist import classifier as classifiers
+from reprolib.mnist import quality
+from reprolib.mnist.settings import VARIANTS
+from reprolib.mnist.study import GRADCAM_VARIANT, Study, TrainingSet
+from reprolib.params import CgnSource
+from reprolib.statistics import interval
+
+SOURCES = {
+    "trained": "CGN trained here",
+    "shipped": "CGN shipped with reprolib",
+    "authors": "CGN of the authors",
+    "dcgan": "DCGAN trained here",
+    "": "",
+}
+"""Whose generator made the images, as a reader sees it."""
+ORDER = ["Original", "GAN", "Original+GAN", "CGN", "Original+CGN"]
+
+
+def _run(study: Study, title: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Run (method, arguments...) side by side as the parameters say."""
+    params = study.params
+    return jobs.run(title, [(method, tuple(rest)) for method, *rest in calls], params.n_jobs, params.scheduler)
+
+
+def source_of(training_set: TrainingSet) -> str:
+    """Key of SOURCES."""
+    return "dcgan" if training_set.generated == "dcgan" else (training_set.source or "")
+
+
+def prepare_cgns(study: Study) -> None:
+    """Train what has to be trained, each network once, before the jobs that share it."""
+    params = study.params
+    calls: list[tuple[Any, ...]] = []
+    if "trained" in params.cgn.sources:
+        calls += [(study.trained_cgn, v, seed) for v in params.variants for seed in range(params.cgn.seeds)]
+    _run(study, "generative models", calls)
+
+
+def quality_runs(study: Study) -> pd.DataFrame:
+    """One row per CGN: variant, source, seed, good_digits, mean_mask, digit_0..9, and the control shares."""
+    params = study.params
+    prepare_cgns(study)
+    readers = [(study.factor_reader, v, factor) for v in params.variants for factor in quality.factors(v)]
+    _run(study, "readers", [(study.digit_reader,), *readers])
+    cases = [
+        (variant, source, seed)
+        for variant in params.variants
+        for source in params.cgn.sources
+        for seed in range(params.cgn.seeds if source == "trained" else 1)
+    ]
+    found = _run(study, "quality of CGNs", [(study.quality, *case) for case in cases])
+    return pd.DataFrame([_quality_row(*case, numbers) for case, numbers in zip(cases, found, strict=True)])
+
+
+def _quality_row(variant: str, source: CgnSource, seed: int, numbers: dict[str, Any]) -> dict[str, Any]:
+    control = numbers["control"]
+    row = {
+        "variant": variant,
+        "source": source,
+        "seed": seed,
+        "good_digits": numbers["good_digits"],
+        "mean_mask": numbers["mean_mask"],
+        "shape_control": quality.diagonal(control, ("shape",)),
+        "texture_control": quality.diagonal(control, ("foreground", "background")),
+    }
+    row |= {f"digit_{digit}": share for digit, share in enumerate(numbers["recognised"])}
+    return row | {f"{factor}<-{label}": share for factor in control for label, share in control[factor].items()}
+
+
+def training_quality(study: Study) -> pd.DataFrame:
+    """Good digits at each snapshot of the CGNs trained here: variant, seed, step, good_digits, mean_mask."""
+    params = study.params
+    cases = [(v, seed) for v in params.variants for seed in range(params.cgn.seeds)] if _trains(study) else []
+    found = _run(study, "quality over training", [(study.training_quality, *case) for case in cases])
+    rows = [
+        {"variant": v, "seed": seed, "step": int(step)} | {k: n[k] for k in ("good_digits", "mean_mask")}
+        for (v, seed), numbers in zip(cases, found, strict=True)
+        for step, n in numbers.items()
+    ]
+    return pd.DataFrame(rows, columns=["variant", "seed", "step", "good_digits", "mean_mask"])
+
+
+def _trains(study: Study) -> bool:
+    return "trained" in study.params.cgn.sources
+
+
+def training_sets(study: Study) -> list[TrainingSet]:
+    """The rows of the seed's Tables 2 and 6, for each source of generated images."""
+    params = study.params
+    size, ratio = params.counterfactuals.size, params.counterfactuals.ratio
+    sets = [TrainingSet(original=True)]
+    for original in (False, True):
+        if "dcgan" in params.gan.kinds:
+            sets.append(TrainingSet(original, "dcgan", None, size))
+        for source in params.cgn.sources:
+            if "cgn_noncf" in params.gan.kinds:
+                sets.append(TrainingSet(original, "cgn_noncf", source, size))
+            sets.append(TrainingSet(original, "counterfactual", source, size, ratio))
+    return sets
+
+
+def accuracy_runs(study: Study) -> pd.DataFrame:
+    """One row per classifier: variant, training_set, source, seed, images, epoch and accuracies in percent.
+
+    ``test``: held-out digits with random attributes; ``in_domain``: held-out digits whose attributes follow the
+    label; ``visible``: the part of test where the digit can be seen; ``train``: while the epoch ran.
+    """
+    params = study.params
+    prepare_cgns(study)
+    if "dcgan" in params.gan.kinds:
+        _run(study, "DCGANs", [(study.dcgan, v, seed) for v in params.variants for seed in range(params.seeds)])
+    cases = [(v, ts, seed) for v in params.variants for ts in training_sets(study) for seed in range(params.seeds)]
+    found = _run(study, "classifiers", [(study.classifier, *case, params.classifier.epochs) for case in cases])
+    rows = []
+    for (variant, training_set, seed), result in zip(cases, found, strict=True):
+        history = result.numbers["history"]
+        chosen = classifiers.select(history, params.classifier.selection)
+        domain = classifiers.select(history, params.classifier.selection, by="in_domain")
+        rows.append(
+            {
+                "variant": variant,
+                "training_set": training_set.name,
+                "source": source_of(training_set),
+                "seed": seed,
+                "images": result.numbers["images"],
+                "epoch": history.index(chosen) + 1,
+                "train": chosen["train"],
+                "test": chosen["test"],
+                "in_domain": domain["in_domain"],
+            }
+            | result.numbers["final"]
+        )
+    return pd.DataFrame(rows)
+
+
+def ablation_runs(study: Study) -> pd.DataFrame:
+    """Accuracy against number and ratio of counterfactuals: variant, source, mix, ratio, size, seed, test, in_domain.
+
+    ``size`` is the number that was asked for; ``images`` the number generated. Ratios beyond what a variant can
+    show (more than ten for Colored MNIST), and sizes that give no image, are left out.
+    """
+    params, chosen = study.params, study.params.ablation
+    cases = [
+        (variant, TrainingSet(mix == "original+cf", "counterfactual", source, size, ratio), seed)
+        for variant in params.variants
+        for source in chosen.sources
+        for mix in chosen.mixes
+        for ratio in chosen.ratios
+        for size in chosen.sizes
+        for seed in range(chosen.seeds)
+        if ratio <= VARIANTS[variant].max_ratio and size >= 100 * ratio
+    ]
+    found = _run(study, "ablation", [(study.classifier, *case, chosen.epochs) for case in cases])
+    rows = []
+    for (variant, ts, seed), result in zip(cases, found, strict=True):
+        row = classifiers.select(result.numbers["history"], params.classifier.selection)
+        mix = "original+cf" if ts.original else "cf"
+        keys = {"variant": variant, "source": ts.source, "mix": mix, "ratio": ts.ratio, "size": ts.size, "seed": seed}
+        rows.append(keys | {"test": row["test"], "in_domain": row["in_domain"]})
+    return pd.DataFrame(rows)
+
+
+def gradcam_sets(study: Study) -> list[TrainingSet]:
+    """Original, CGN and Original+CGN, with the first source of counterfactuals."""
+    size, ratio = study.params.counterfactuals.size, study.params.counterfactuals.ratio
+    source = study.params.cgn.sources[0]
+    both = [TrainingSet(original, "counterfactual", source, size, ratio) for original in (False, True)]
+    return [TrainingSet(original=True), *both]
+
+
+def gradcam_runs(study: Study) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """(measures of heatmaps, one row per classifier and per null baseline; heatmaps of seed 0 by training set).
+
+    Double-colored MNIST, as in the seed's Fig 3. Raises ValueError when the run leaves that variant out.
+    """
+    if GRADCAM_VARIANT not in study.params.variants:
+        raise ValueError(f"GradCAM needs {GRADCAM_VARIANT} among the variants")
+    cases = [(ts, seed) for ts in gradcam_sets(study) for seed in range(study.params.seeds)]
+    found = _run(study, "GradCAM", [(study.gradcam, *case) for case in cases])
+    rows, maps = [], {}
+    for (ts, seed), result in zip(cases, found, strict=True):
+        numbers = result.numbers
+        extra = {"grid_empty": numbers["grid_empty"]} | numbers["variance"]
+        rows.append({"training_set": ts.name, "heatmap": "GradCAM", "seed": seed} | numbers["measures"] | extra)
+        for null, values in numbers["null"].items():
+            rows.append({"training_set": ts.name, "heatmap": null, "seed": seed} | values)
+        if seed == 0:
+            maps[ts.name] = result.tensors["heatmaps"]
+    return pd.DataFrame(rows), maps
+
+
+def summarise(runs: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
+    """Mean and 95 % interval over repetitions: one row per case of ``by``; columns value, value_low, value_high, n."""
+    rows = []
+    for case, part in runs.groupby(by, sort=False):
+        row: dict[str, Any] = dict(zip(by, case if isinstance(case, tuple) else (case,), strict=True))
+        for value in values:
+            estimate = interval(part[value].dropna().tolist()) if part[value].notna().any() else None
+            if estimate is not None:
+                row |= {value: estimate.mean, f"{value}_low": estimate.low, f"{value}_high": estimate.high}
+        rows.append(row | {"n": len(part)})
+    return pd.DataFrame(rows)
+
+
+def shown(runs: pd.DataFrame, by: list[str], value: str, digits: int = 1) -> pd.DataFrame:
+    """Mean ± half the 95 % interval as text: one row per case of ``by``, column ``ours``."""
+    groups = runs.groupby(by, sort=False)[value]
+    text = groups.apply(lambda values: f"{interval(values.tolist()):.{digits}f}")
+    return text.rename("ours").reset_index()
+
+
+def beside_published(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy_ood") -> pd.DataFrame:
+    """Ours beside the published accuracies, in percent.
+
+    Our rows stand beside published rows of the same variant, training set and kind of generator: a CGN that the
+    study trained itself beside ours, the authors' weights beside the authors' weights.
+    """
+    ours = shown(runs, ["variant", "training_set", "source"], value)
+    theirs = published.accuracy(metric)
+    kind = {"trained": "own", "shipped": "own"}
+    columns = [*published.STUDIES.values()]
+    rows = []
+    for row in ours.to_dict("records"):
+        same = theirs[(theirs["variant"] == row["variant"]) & (theirs["trained_on"] == row["training_set"])]
+        wanted = kind.get(str(row["source"]), str(row["source"]))
+        cells = {study: _published_cell(same[same["study"] == study], wanted) for study in columns}
+        rows.append(
+            {
+                "variant": VARIANTS[str(row["variant"])].title,
+                "trained on": row["training_set"],
+                "generated by": SOURCES[str(row["source"])],
+                "ours": row["ours"],
+            }
+            | cells
+        )
+    table = pd.DataFrame(rows)
+    table["trained on"] = pd.Categorical(table["trained on"], ORDER)
+    titles = list(dict.fromkeys(table["variant"]))
+    table["variant"] = pd.Categorical(table["variant"], titles)
+    return table.sort_values(["variant", "trained on"], kind="stable").astype(str).reset_index(drop=True)
+
+
+def _published_cell(rows: pd.DataFrame, wanted: str) -> str:
+    """Values of the wanted kind of generator; a study may print the same experiment in two tables."""
+    rows = rows[rows["cgn"].isin({wanted, "unknown"} if wanted == "dcgan" else {wanted})]
+    return " / ".join(f"{value:.1f}" for value in dict.fromkeys(rows["value"]))
+
+
+def own_source(study: Study) -> CgnSource:
+    """Whose CGN decides a claim: trained here, else shipped, else the authors'."""
+    sources = study.params.cgn.sources
+    ranked: list[CgnSource] = ["trained", "shipped", "authors"]
+    return next(source for source in ranked if source in sources)
+
+
+def quality_evidence(runs: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Claim 1: one row per CGN of ``source``, variant and criterion."""
+    part = runs[runs["source"] == source]
+    long = part.melt(["variant"], ["good_digits", "shape_control", "texture_control"], "criterion", "value")
+    return long.rename(columns={"variant": "case"})
+
+
+def gain_evidence(runs: pd.DataFrame, source: str, value: str, criteria: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    """Claims 2 and 3: differences of ``value`` between two training sets that share seed and variant.
+
+    criteria: name -> (training set, training set that is subtracted). Rows of another generator are left out.
+    """
+    usable = runs[runs["source"].isin([source, ""])]
+    wide = usable.pivot_table(index=["variant", "seed"], columns="training_set", values=value)
+    parts = [
+        (wide[first] - wide[second]).rename("value").reset_index().assign(criterion=name)
+        for name, (first, second) in criteria.items()
+    ]
+    return pd.concat(parts).rename(columns={"variant": "case"})[["criterion", "case", "value"]]
+
+
+def titled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with variants and sources written as a reader sees them."""
+    names = {name: settings.title for name, settings in VARIANTS.items()}
+    changes: dict[str, Any] = {}
+    if "variant" in frame:
+        changes["variant"] = frame["variant"].map(names)
+    if "source" in frame:
+        changes["source"] = frame["source"].map(SOURCES)
+    return frame.assign(**changes)
+
+
+def control_shares(runs: pd.DataFrame) -> pd.DataFrame:
+    """The 3x3 control tables in long form, mean over seeds: variant, source, factor, label, share."""
+    pairs = [column for column in runs if "<-" in str(column)]
+    long = runs.melt(["variant", "source"], pairs, "pair", "share").dropna()
+    long[["factor", "label"]] = long["pair"].str.split("<-", expand=True)
+    return long.groupby(["variant", "source", "factor", "label"], sort=False)["share"].mean().reset_index()
+
+
+def good_digit_counts(runs: pd.DataFrame) -> pd.DataFrame:
+    """Published and own counts of runs by good digits, for the histogram: good_digits, runs, study."""
+    theirs = published.good_digit_runs()
+    labels = {"none": "Bagad et al., 47 runs, by eye", "edge": "Bagad et al., 20 runs with edge loss, by eye"}
+    theirs = theirs.assign(study=theirs["edge_loss"].map(labels)).drop(columns="edge_loss")
+    mine = titled(runs[runs["source"] != "authors"])
+    mine = mine.assign(runs=1, study="here, " + mine["source"] + ", measured")[["good_digits", "runs", "study"]]
+    return pd.concat([theirs, mine], ignore_index=True)
+
+
+def ablation_points(runs: pd.DataFrame) -> pd.DataFrame:
+    """Own ablation (mean over seeds) and the published one, for the figure."""
+    keys = ["variant", "source", "mix", "ratio", "size"]
+    mine = runs.groupby(keys, sort=False)["test"].mean().reset_index().assign(study="ours")
+    theirs = published.ablation().rename(columns={"value": "test"})
+    theirs = theirs[theirs["variant"].isin(runs["variant"])]
+    theirs = theirs.assign(mix="cf", source="authors", study="Bagad et al.")
+    return titled(pd.concat([mine, theirs], ignore_index=True))
+
+
+def quality_and_accuracy(quality_rows: pd.DataFrame, accuracy_rows: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of classifiers trained on counterfactuals alone, with the good digits of the CGN that made them."""
+    made = accuracy_rows[accuracy_rows["training_set"] == "CGN"]
+    count = quality_rows.groupby(["variant", "source"])["seed"].transform("count")
+    cgns = quality_rows.assign(cgns=count)[["variant", "source", "seed", "good_digits", "cgns"]]
+    cgns = cgns.rename(columns={"seed": "cgn_seed"})
+    sizes = cgns.drop_duplicates(["variant", "source"]).set_index(["variant", "source"])["cgns"]
+    made = made.assign(cgn_seed=[s % sizes[v, o] for v, o, s in made[["variant", "source", "seed"]].to_numpy()])
+    merged = made.merge(cgns, on=["variant", "source", "cgn_seed"])
+    return titled(merged[["variant", "source", "seed", "good_digits", "test"]])

@@ -1,0 +1,188 @@
+"""The report: execute the notebooks, then write report.md and one self-contained report.html from their results.
+
+Nothing here computes a number. A claim enters a report only through its manifest, which is written last and seals
+every file, so a failed or killed notebook can leave no report that looks finished; papermill's own "completed" is
+not trusted, because it also stands in the notebook of a kernel that was killed.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+
+from reprolib import params as parameters
+from reprolib import statistics
+from reprolib.errors import ReproError
+from reprolib.params import Params
+from reprolib.results import ROOT, build_folder, read_manifest, read_table
+from reprolib.store import write_atomically
+
+NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def make(params: Params) -> Path:
+    """Execute every claim notebook with these parameters and render the report; return its path.
+
+    Goes on where an interrupted run was, because results are found in the store. Raises ReproError if a notebook
+    fails; then no report is left.
+    """
+    folder = build_folder() / params.profile
+    for name in ("report.md", "report.html"):
+        (folder / name).unlink(missing_ok=True)
+    for claim, name in NOTEBOOKS.items():
+        execute(name, params, folder / "results" / "notebooks" / f"{name}.ipynb")
+        read_manifest(folder, claim)
+    return render(folder)
+
+
+def execute(name: str, params: Params, target: Path) -> None:
+    """Execute one notebook with papermill into ``target``, then bring it into a form without times and ids.
+
+    Raises ReproError with the last line of the error and the notebook that shows it.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{name}: executing with profile {params.profile}", file=sys.stderr, flush=True)
+    try:
+        papermill.execute_notebook(
+            ROOT / "notebooks" / f"{name}.ipynb",
+            target,
+            parameters=params.model_dump(),
+            kernel_name="python3",
+            cwd=ROOT / "notebooks",
+            log_output=True,
+            progress_bar=False,
+            stdout_file=sys.stderr,
+            stderr_file=sys.stderr,
+        )
+    except PapermillExecutionError as error:
+        raise ReproError(f"notebook {name} failed: {error.ename}: {error.evalue}; see {target}") from None
+    except (RuntimeError, nbformat.ValidationError) as error:  # nbclient's DeadKernelError is a RuntimeError
+        raise ReproError(f"notebook {name} stopped: {error}; run the same command to go on") from None
+    write_atomically(target, canonical_notebook(target.read_text(encoding="utf-8")).encode())
+
+
+def canonical_notebook(text: str) -> str:
+    """A notebook without what differs between two equal runs: times, run ids, papermill's notes, progress lines."""
+    notebook = nbformat.reads(text, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for number, cell in enumerate(notebook.cells):
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell["id"] = f"injected-{number:02d}"
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return nbformat.writes(notebook, version=4) + "\n"
+
+
+def render(folder: Path) -> Path:
+    """Write ``report.md`` and ``report.html`` from ``results/`` and ``figures/`` of a folder; the same bytes each time.
+
+    Raises ReproError if a claim is unfinished or one of its files was changed.
+    """
+    context = _context(folder)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["table"] = markdown_table
+    text = environment.get_template("report.md.j2").render(context)
+    write_atomically(folder / "report.md", text.encode())
+    page = environment.get_template("report.html.j2")
+    notebooks = {
+        name: _notebook_html(folder / "results" / "notebooks" / f"{name}.ipynb") for name in NOTEBOOKS.values()
+    }
+    html = page.render(title=text.partition("\n")[0].lstrip("# "), body=_html(text, folder), notebooks=notebooks)
+    write_atomically(folder / "report.html", html.encode())
+    return folder / "report.md"
+
+
+def promote(params: Params) -> Path:
+    """Copy the results, figures and executed notebooks of a finished run to the top of the repository."""
+    source = build_folder() / params.profile
+    for claim in NOTEBOOKS:
+        read_manifest(source, claim)
+    for name in ("results", "figures"):
+        shutil.rmtree(ROOT / name, ignore_errors=True)
+        shutil.copytree(source / name, ROOT / name)
+    return render(ROOT)
+
+
+def _context(folder: Path) -> dict[str, Any]:
+    claims = {}
+    for claim, notebook in NOTEBOOKS.items():
+        manifest = read_manifest(folder, claim)
+        rule = statistics.rules(claim)
+        claims[claim] = manifest | {"rule": rule, "notebook": notebook, "table": _verdict_table(folder, claim, rule)}
+    first = claims["claim1"]
+    return {
+        "claims": claims,
+        "params": Params.model_validate(first["params"]),
+        "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
+        "profile": parameters.load({"profile": first["params"]["profile"]}),
+        "changed": sorted({key for claim in claims.values() for key in claim["changed"]}),
+        "provenance": first["provenance"],
+        "audit": yaml.safe_load((TEMPLATES / "audit.yaml").read_text(encoding="utf-8")),
+        "figures": {name for claim in claims.values() for name in claim["files"] if name.endswith(".png")},
+        "tables": {name for claim in claims.values() for name in claim["files"] if name.endswith(".csv")},
+        "read": lambda name: read_table(folder, name),
+    }
+
+
+def _verdict_table(folder: Path, claim: str, rule: dict[str, Any]) -> Any:
+    table = read_table(folder, f"{claim}_verdict")
+    bound = {
+        name: f"≥ {c['at_least']}" if "at_least" in c else f"≤ {c['at_most']}" for name, c in rule["criteria"].items()
+    }
+    half = (table["high"] - table["low"]) / 2
+    measured = [
+        f"{mean:.1f} ± {h:.1f}" if n > 1 else f"{mean:.1f}"
+        for mean, h, n in zip(table["mean"], half, table["n"], strict=True)
+    ]
+    shown = table.assign(rule=table["criterion"].map(bound), measured=measured)
+    return shown[["criterion", "case", "rule", "measured", "n", "outcome"]]
+
+
+def markdown_table(table: Any) -> str:
+    """A data frame as a Markdown table; numbers are printed as they stand in the CSV file."""
+    columns = [str(column).replace("_", " ") for column in table.columns]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for row in table.fillna("").astype(str).itertuples(index=False):
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    return "\n".join(lines)
+
+
+def _html(text: str, folder: Path) -> str:
+    """Markdown as HTML with every picture inside the page; raw HTML in the text is shown, not run."""
+    body: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+
+    def inline(match: re.Match[str]) -> str:
+        content = base64.b64encode((folder / match[1]).read_bytes()).decode()
+        return f'src="data:image/png;base64,{content}"'
+
+    return re.sub(r'src="(figures/[\w.-]+\.png)"', inline, body)
+
+
+def _notebook_html(file: Path) -> str:
+    """An executed notebook as a piece of HTML; scripts in its outputs are removed."""
+    from nbconvert import HTMLExporter
+
+    if not file.is_file():
+        raise ReproError(f"{file} is missing; run the notebook again, or restore the file")
+    exporter = HTMLExporter(template_name="basic", sanitize_html=True)
+    page: str = exporter.from_filename(str(file))[0]
+    return page

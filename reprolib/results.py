@@ -1,0 +1,120 @@
+"""What a notebook hands to the report: tables, figures with their data, a verdict, and where it all came from.
+
+Files go to ``build/<profile>/results`` and ``build/<profile>/figures``. The manifest ``<claim>.json`` is written last
+and seals every file with its SHA-256: a notebook that fails or is killed leaves no manifest, and a report refuses a
+claim without one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reprolib import figures, provenance, statistics
+from reprolib.errors import ReproError
+from reprolib.params import Params, load
+from reprolib.store import canonical, digest, write_atomically
+
+ROOT = Path(__file__).parent.parent
+
+
+def build_folder() -> Path:
+    """Where runs are kept: ``REPROLIB_BUILD``, else ``build`` beside the package."""
+    return Path(os.environ.get("REPROLIB_BUILD") or ROOT / "build")
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """CSV with six significant digits: what is printed does not depend on the last bit."""
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+
+
+class Results:
+    """The results of one claim in one run."""
+
+    def __init__(self, claim: str, params: Params, folder: Path | None = None) -> None:
+        self.claim, self.params = claim, params
+        self.folder = folder or build_folder() / params.profile
+        self.files: dict[str, str] = {}
+        self.verdicts: dict[str, Any] = {}
+        self._manifest.unlink(missing_ok=True)  # from here on this claim is unfinished
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / "results" / f"{self.claim}.json"
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_atomically(self.folder / name, content)
+        self.files[name] = digest(content)
+
+    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Keep a table as ``results/<name>.csv`` and return it."""
+        self._write(f"results/{name}.csv", csv(frame))
+        return frame
+
+    def figure(self, name: str, data: figures.Data) -> Figure:
+        """Keep the data of a figure, draw the figure *from the kept file*, keep the picture, and return the figure."""
+        file = f"figures/{name}{figures.suffix(data)}"
+        self._write(file, figures.to_bytes(data))
+        figure = figures.draw(name, self.folder / file)
+        self._write(f"figures/{name}.png", figures.png(figure))
+        plt.close(figure)
+        return figure
+
+    def judge(self, evidence: pd.DataFrame) -> str:
+        """Apply the claim's rule to evidence (see ``statistics.judge``), keep the table, and return the verdict."""
+        table, verdict = statistics.judge(self.claim, evidence)
+        self.table(f"{self.claim}_verdict", table)
+        self.verdicts = {"verdict": verdict}
+        return verdict
+
+    def finish(self) -> None:
+        """Seal the claim: the manifest with every file's hash, the parameters, and what made them."""
+        base = load({"profile": self.params.profile}).model_dump()
+        ours = self.params.model_dump()
+        manifest = {
+            "claim": self.claim,
+            "files": self.files,
+            "params": ours,
+            "changed": sorted(key for key in ours if ours[key] != base[key]),
+            "provenance": provenance.current(),
+        } | self.verdicts
+        manifest["sha256"] = digest(canonical(manifest))
+        write_atomically(self._manifest, json.dumps(manifest, indent=1, sort_keys=True).encode())
+
+
+def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
+    """The manifest of a finished claim, after checking it and every file that it seals.
+
+    Raises ReproError, naming the file, if the claim is unfinished or a file is missing or changed.
+    """
+    file = folder / "results" / f"{claim}.json"
+    repair = f"run the notebook of {claim} again, or restore the file"
+    if not file.is_file():
+        raise ReproError(f"{claim} is not finished: {file} does not exist; {repair}")
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_bytes())
+        seal = manifest.pop("sha256")
+        whole = seal == digest(canonical(manifest))
+    except (ValueError, KeyError, AttributeError):
+        whole = False
+    if not whole:
+        raise ReproError(f"{file} is damaged; {repair}")
+    for name, sha256 in manifest["files"].items():
+        found = folder / name
+        if not found.is_file():
+            raise ReproError(f"{found} is missing; {repair}")
+        if digest(found.read_bytes()) != sha256:
+            raise ReproError(f"{found} was changed after it was made; {repair}")
+    return manifest
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """A table of a run; empty cells stay empty strings in text columns."""
+    return pd.read_csv(io.BytesIO((folder / "results" / f"{name}.csv").read_bytes()))
