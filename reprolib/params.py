@@ -92,7 +92,6 @@ class AblationParams(Group):
     sizes: list[int] = Field([10_000, 100_000, 1_000_000], min_length=1, description="counterfactuals, one point each")
     ratios: list[int] = Field([1, 5, 10, 20], min_length=1, description="CF ratios, one line each")
     mixes: list[Literal["original+cf", "cf"]] = Field(["original+cf", "cf"], description="with original data, or alone")
-    sources: list[CgnSource] = Field(["trained", "authors"], description="whose CGN")
     epochs: int = Field(10, ge=1, le=1000)
     seeds: int = Field(1, ge=1, le=100)
 
@@ -250,11 +249,11 @@ def _looks_numeric(value: Any) -> bool:
 
 def _check_together(params: Params, where: str) -> None:
     """What single values cannot show: weights that do not fit the data."""
-    used = {*params.cgn.sources, *params.ablation.sources}
-    unknown = used - set(params.cgn.sources)
-    if unknown:
-        raise ParameterError(f"{where}: 'ablation.sources' names {min(unknown)!r}, which 'cgn.sources' does not")
-    if "authors" in used and params.digits.textures == "procedural" and "wildlife_MNIST" in params.variants:
+    if (
+        "authors" in params.cgn.sources
+        and params.digits.textures == "procedural"
+        and "wildlife_MNIST" in params.variants
+    ):
         raise ParameterError(
             f"{where}: the authors' Wildlife CGN paints DTD textures, but 'digits.textures' is 'procedural'; "
             f"use 'dtd', or take 'authors' out of 'cgn.sources'"

@@ -136,8 +136,7 @@ def test_a_bad_download_leaves_nothing_behind(
     offer(monkeypatch, server.url(page))
     with pytest.raises(AssetError, match=re.escape(NAME)) as caught:
         assets.fetch("toy")
-    assert server.url(page) in str(caught.value)
-    assert "REPROLIB_ASSETS" in str(caught.value)
+    assert [part for part in (server.url(page), "REPROLIB_ASSETS") if part not in str(caught.value)] == []
     assert files(cache) == []
 
 
@@ -184,7 +183,6 @@ def test_a_corrupt_file_of_the_user_is_left_alone(cache: Path, tmp_path: Path, m
 def test_the_users_folder_comes_before_the_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch)
     put(cache, GOOD)
-    assert assets.path(NAME) == cache / NAME
     monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path / "mine"))
     assert assets.path(NAME) == cache / NAME
     assert assets.path(NAME) != put(tmp_path / "mine", GOOD) == assets.path(NAME)
@@ -230,7 +228,7 @@ def test_a_machine_without_npm_is_told_so(cache: Path, tmp_path: Path, monkeypat
 def test_a_cache_that_cannot_be_made_is_an_asset_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch)
     cache.write_text("a file in the way")
-    with pytest.raises(AssetError):
+    with pytest.raises(AssetError, match=re.escape(str(cache))):
         assets.fetch("toy")
 
 

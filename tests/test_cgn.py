@@ -231,7 +231,7 @@ def test_discriminator_initialisation() -> None:
     for layer in conv.model:
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
             assert layer.weight.std().item() == pytest.approx(0.02, rel=0.4)
-            assert layer.weight.mean().item() == pytest.approx(isinstance(layer, nn.BatchNorm2d), abs=0.01)
+            assert layer.weight.mean().item() == pytest.approx(float(isinstance(layer, nn.BatchNorm2d)), abs=0.01)
     assert conv.label_emb.weight.std() > 0.3  # N(0, 1), not 0.02
     for layer in linear.model:
         if isinstance(layer, nn.Linear):  # torch's default, not re-initialised

@@ -83,6 +83,11 @@ def test_rows_do_not_depend_on_the_other_rows() -> None:
     assert torch.equal(rng.uniform(("k", 0), index, 5), everything[index])
 
 
+def test_no_number_comes_twice() -> None:
+    # nine draws are three blocks of Philox; a counter that stood still would repeat the first
+    assert rng.uniform(("k",), torch.arange(1000), 9).unique().numel() == 9000
+
+
 def test_an_empty_index_gives_no_rows() -> None:
     assert rng.uniform(("k",), torch.arange(0), 3).shape == (0, 3)
 

@@ -153,7 +153,7 @@ def ablation_runs(study: Study) -> pd.DataFrame:
     cases = [
         (variant, TrainingSet(mix == "original+cf", "counterfactual", source, size, ratio), seed)
         for variant in params.variants
-        for source in chosen.sources
+        for source in params.cgn.sources
         for mix in chosen.mixes
         for ratio in chosen.ratios
         for size in chosen.sizes
