@@ -1,0 +1,48 @@
+# Every target sets up what it needs. PROFILE is smoke, cpu, gpu, or a YAML file that starts from one of them.
+PROFILE ?= smoke
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: help setup report render promote test lint lab weights lock clean
+
+help:  ## show this help
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## make the environment in .venv
+
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+report: $(READY)  ## run the notebooks of PROFILE and write build/PROFILE/report.md and report.html; resumes
+	$(RUN) -m reprolib report $(PROFILE)
+
+render: $(READY)  ## write report.md again from results/ and figures/
+	$(RUN) -m reprolib render .
+
+promote: $(READY)  ## make the finished run of PROFILE the committed report
+	$(RUN) -m reprolib promote $(PROFILE)
+
+test: $(READY)  ## style, types, unit tests, and the committed notebooks against their stored outputs
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(RUN) -m pytest -n 2 --dist loadfile
+
+lint: $(READY)  ## style and types only
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	$(VENV)/bin/jupyter lab notebooks
+
+weights: $(READY)  ## train the CGNs that reprolib/weights ships; hours
+	$(RUN) -m reprolib ship params/weights.yaml
+	$(RUN) -m reprolib ship params/weights-procedural.yaml
+
+clean:  ## remove the runs, not the environment
+	rm -rf build report.html
