@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from reprolib import __version__, assets, params
 from reprolib.errors import ReproError
@@ -16,7 +17,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    profile = {"metavar": "PROFILE", "help": "smoke, cpu, gpu, or a YAML file whose `profile` names one of them"}
+    profile: dict[str, Any] = {
+        "metavar": "PROFILE",
+        "help": "smoke, cpu, gpu, or a YAML file whose `profile` names one of them",
+    }
     check = commands.add_parser("check", help="check a profile and the files it needs, in a second")
     check.add_argument("profile", **profile)
     fetch = commands.add_parser("fetch", help="download files that are not in this repository, verified")
@@ -27,6 +31,10 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("folder", type=Path, help="holds results/ and figures/, such as . or build/smoke")
     promote = commands.add_parser("promote", help="make a finished run the committed report of this repository")
     promote.add_argument("profile", **profile)
+    keep = commands.add_parser("keep", help="copy the numbers of all finished jobs to runs/, a few kilobytes each")
+    keep.add_argument("profile", **profile)
+    adopt = commands.add_parser("adopt", help="let the next report build on the numbers in runs/")
+    adopt.add_argument("profile", **profile)
     ship = commands.add_parser("ship", help="train CGNs and ship the best of them in reprolib/weights")
     ship.add_argument("profile", **profile)
     return parser
@@ -51,10 +59,11 @@ def _run(arguments: argparse.Namespace) -> None:
         from reprolib import report
 
         print(report.make(chosen))
-    elif arguments.command == "promote":
+    elif arguments.command in ("promote", "keep", "adopt"):
         from reprolib import report
 
-        print(report.promote(chosen))
+        done = {"promote": report.promote, "keep": report.keep, "adopt": report.adopt}[arguments.command](chosen)
+        print(done if isinstance(done, Path) else f"{done} results copied")
     elif arguments.command == "ship":
         from reprolib import ship
         from reprolib.mnist import tables

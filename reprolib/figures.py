@@ -23,7 +23,7 @@ from torch import Tensor
 Arrays = Mapping[str, np.ndarray]
 Data = pd.DataFrame | Arrays
 
-STYLE = {
+STYLE: Any = {
     "figure.dpi": 110,
     "savefig.dpi": 110,
     "font.size": 9,
@@ -59,7 +59,8 @@ def to_bytes(data: Data) -> bytes:
     if isinstance(data, pd.DataFrame):
         return data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
     stream = io.BytesIO()
-    np.savez_compressed(stream, **{name: data[name] for name in sorted(data)})
+    arrays: dict[str, Any] = {name: data[name] for name in data}
+    np.savez_compressed(stream, **arrays)
     return stream.getvalue()
 
 

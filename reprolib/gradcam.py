@@ -63,7 +63,7 @@ def area_matched(maps: Tensor, truth: Tensor) -> Tensor:
     A fixed threshold on a map that is scaled to its own maximum has a free scale; this one has none.
     """
     flat, count = maps.flatten(1), truth.flatten(1).sum(1, keepdim=True)
-    rank = flat.argsort(1, descending=True, stable=True).argsort(1)
+    rank = torch.argsort(flat, dim=1, descending=True, stable=True).argsort(1)
     return ((rank < count) & (flat > 0)).reshape(truth.shape)
 
 

@@ -24,9 +24,12 @@ from reprolib import statistics
 from reprolib.errors import ReproError
 from reprolib.params import Params
 from reprolib.results import ROOT, build_folder, read_manifest, read_table
-from reprolib.store import write_atomically
+from reprolib.store import Store, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
+RUNS = ROOT / "runs"
+KEPT = ("quality", "training_quality", "classifier", "gradcam")
+"""Steps whose numbers a repository keeps."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -62,7 +65,6 @@ def execute(name: str, params: Params, target: Path) -> None:
             parameters=params.model_dump(),
             kernel_name="python3",
             cwd=ROOT / "notebooks",
-            log_output=True,
             progress_bar=False,
             stdout_file=sys.stderr,
             stderr_file=sys.stderr,
@@ -120,6 +122,18 @@ def promote(params: Params) -> Path:
         shutil.rmtree(ROOT / name, ignore_errors=True)
         shutil.copytree(source / name, ROOT / name)
     return render(ROOT)
+
+
+def keep(params: Params) -> int:
+    """Copy the numbers of every finished job of a profile to ``runs/<profile>``; return how many there are."""
+    store = Store(build_folder() / params.profile / "store")
+    return store.copy_numbers(RUNS / params.profile, KEPT, with_tensors=("gradcam",))
+
+
+def adopt(params: Params) -> int:
+    """Start from the kept numbers of a profile instead of from nothing; return how many there are."""
+    store = Store(RUNS / params.profile)
+    return store.copy_numbers(build_folder() / params.profile / "store", KEPT, with_tensors=("gradcam",))
 
 
 def _context(folder: Path) -> dict[str, Any]:

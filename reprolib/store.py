@@ -15,7 +15,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,19 +119,27 @@ class Store:
         readable = [str(recipe[name]) for name in ("variant", "training_set", "seed") if name in recipe]
         return self.root / step / ("-".join([*readable, key]) + ".json")
 
-    def get(self, step: str, recipe: dict[str, Any], make: Callable[[Checkpoint], Result], version: int = 1) -> Result:
+    def get(
+        self,
+        step: str,
+        recipe: dict[str, Any],
+        make: Callable[[Checkpoint], Result],
+        version: int = 1,
+        with_tensors: bool = False,
+    ) -> Result:
         """The stored result of a recipe, or make it, store it and return it.
 
         ``make`` gets a checkpoint of its own, which is removed once the result is stored. Raise ``version`` when the
-        meaning of a step changes: older results are then no longer found.
+        meaning of a step changes: older results are then no longer found. with_tensors: a copy without tensors (see
+        ``copy_numbers``) does not do.
         """
         file = self.file(step, recipe, version)
-        if (found := self.read(file)) is not None:
+        if (found := self.read(file)) is not None and (found.tensors or not with_tensors):
             return found
         _make_folder(file.parent)
         with FileLock(file.with_suffix(".lock")):
-            if (found := self.read(file)) is not None:  # another process was faster
-                return found
+            if (found := self.read(file)) is not None and (found.tensors or not with_tensors):
+                return found  # another process was faster
             checkpoint = Checkpoint(file.with_suffix(".checkpoint"))
             start = time.perf_counter()
             result = make(checkpoint)
@@ -162,6 +170,24 @@ class Store:
             set_aside(tensors_file, "is a damaged result")
             return None
         return Result(entry["numbers"], safetensors.torch.load(content), entry["made"])
+
+    def copy_numbers(self, target: Path, steps: Sequence[str], with_tensors: Sequence[str] = ()) -> int:
+        """Copy the results of some steps into another store, most of them without tensors; return how many.
+
+        Numbers are a few kilobytes where weights are megabytes: this is what a repository can keep of a run, so that
+        a later run, with more seeds for example, builds on it. A damaged result is left out.
+        """
+        copied = 0
+        for file in [file for step in steps for file in sorted((self.root / step).glob("*.json"))]:
+            if (result := self.read(file)) is None:
+                continue
+            entry = json.loads(file.read_bytes())
+            if entry["step"] not in with_tensors:
+                result.tensors = {}
+            copy = target / entry["step"] / file.name
+            self._write(copy, entry["step"], entry["recipe"], entry["version"], result)
+            copied += 1
+        return copied
 
     def _write(self, file: Path, step: str, recipe: dict[str, Any], version: int, result: Result) -> None:
         tensors = None

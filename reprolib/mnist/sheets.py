@@ -49,14 +49,13 @@ def _mechanisms(model: CGN, variant: str) -> np.ndarray:
     return np.stack([_grey(parts.mask), *rows])
 
 
-@torch.inference_mode()
 def training_sheets(study: Study, steps: int | None = None) -> dict[str, np.ndarray]:
     """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of run 0 over its training, in eval mode."""
     sheets = {}
     for variant in study.params.variants:
         rows = {}
         for step, model in study.snapshots(variant, 0, steps).items():
-            with rng.seeded("training sheet", variant):
+            with rng.seeded("training sheet", variant), torch.inference_mode():
                 rows[step] = pictures(compose(*model(torch.arange(CLASSES))))
         name = f"{VARIANTS[variant].title}|{','.join(map(str, rows))}"
         sheets[name] = np.stack(list(rows.values()))

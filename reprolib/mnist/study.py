@@ -127,7 +127,7 @@ class Study:
             tensors = {f"{step}/{name}": value for step, state in states.items() for name, value in state.items()}
             return Result({"snapshots": list(states)}, tensors)
 
-        return self.store.get("cgn", self.cgn_recipe(variant, seed, steps), make)
+        return self.store.get("cgn", self.cgn_recipe(variant, seed, steps), make, with_tensors=True)
 
     def snapshots(self, variant: str, seed: int, steps: int | None = None) -> dict[int, CGN]:
         """The CGN of a training run at each of its snapshots."""
@@ -168,7 +168,7 @@ class Study:
             return Result({}, dict(gan.state_dict()))
 
         gan = DCGAN()
-        gan.load_state_dict(self.store.get("dcgan", self._dcgan_recipe(variant, seed), make).tensors)
+        gan.load_state_dict(self.store.get("dcgan", self._dcgan_recipe(variant, seed), make, with_tensors=True).tensors)
         return gan.eval()
 
     def _dcgan_recipe(self, variant: str, seed: int) -> dict[str, Any]:
@@ -182,7 +182,9 @@ class Study:
         """The plain classifier of grey digits that judges masks."""
         training, held_out = digits.split(self.params.digits.source, "test_file", self.params.digits.limit)
         recipe = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
-        result = self.store.get("digit_reader", recipe, lambda c: quality.train_reader(training, held_out, c))
+        result = self.store.get(
+            "digit_reader", recipe, lambda c: quality.train_reader(training, held_out, c), with_tensors=True
+        )
         return _classifier_from(result.tensors)
 
     def factor_reader(self, variant: str, factor: quality.Factor) -> Classifier:
@@ -194,18 +196,11 @@ class Study:
         def make(checkpoint: Checkpoint) -> Result:
             return quality.train_factor_reader(variant, factor, training, held_out, textures, checkpoint)
 
-        return _classifier_from(self.store.get("factor_reader", recipe, make).tensors)
+        return _classifier_from(self.store.get("factor_reader", recipe, make, with_tensors=True).tensors)
 
     def quality(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         """Masks and control of one CGN; see ``quality.mask_quality`` and ``quality.control``."""
         per_digit = self.params.cgn.quality_masks
-        recipe = {
-            "variant": variant,
-            "seed": seed,
-            "cgn": self.cgn_identity(variant, source, seed),
-            "digits": self._data(variant),
-            "masks": per_digit,
-        } | self._machine()
 
         def make(_: Checkpoint) -> Result:
             model = self.cgn(variant, source, seed)
@@ -213,7 +208,20 @@ class Study:
             numbers = quality.mask_quality(model, self.digit_reader(), per_digit)
             return Result(numbers | {"control": quality.control(model, readers, 10 * per_digit)})
 
-        return self.store.get("quality", recipe, make).numbers
+        return self.store.get("quality", self._quality_recipe(variant, source, seed), make).numbers
+
+    def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
+        """Whether the quality of a CGN is stored already."""
+        return self.store.file("quality", self._quality_recipe(variant, source, seed)).exists()
+
+    def _quality_recipe(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+        return {
+            "variant": variant,
+            "seed": seed,
+            "cgn": self.cgn_identity(variant, source, seed),
+            "digits": self._data(variant),
+            "masks": self.params.cgn.quality_masks,
+        } | self._machine()
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""
@@ -241,7 +249,9 @@ class Study:
         how = self.params.counterfactuals.texture_labels
         return counterfactuals.counterfactuals(model, training_set.size, training_set.ratio, key, how)
 
-    def classifier(self, variant: str, training_set: TrainingSet, seed: int, epochs: int) -> Result:
+    def classifier(
+        self, variant: str, training_set: TrainingSet, seed: int, epochs: int, with_tensors: bool = False
+    ) -> Result:
         """Train and score a classifier.
 
         Numbers: ``history``, one row per epoch with ``train``, ``test`` and ``in_domain`` accuracy; ``final``, more
@@ -274,7 +284,7 @@ class Study:
             numbers = {"history": history, "images": len(labels), "final": self._final(variant, model, tests, seed)}
             return Result(numbers, {name: value.contiguous() for name, value in model.state_dict().items()})
 
-        return self.store.get("classifier", recipe, make)
+        return self.store.get("classifier", recipe, make, with_tensors=with_tensors)
 
     def _training_data(self, variant: str, training_set: TrainingSet, seed: int) -> tuple[Tensor, Tensor]:
         """Plain concatenation of original and generated images."""
@@ -288,7 +298,11 @@ class Study:
     def _generated_identity(self, variant: str, training_set: TrainingSet, seed: int) -> dict[str, Any] | None:
         if training_set.generated is None:
             return None
-        identity = {"kind": training_set.generated, "size": training_set.size, "ratio": training_set.ratio}
+        identity: dict[str, Any] = {
+            "kind": training_set.generated,
+            "size": training_set.size,
+            "ratio": training_set.ratio,
+        }
         if training_set.generated == "dcgan":
             return identity | {"dcgan": self._dcgan_recipe(variant, seed)}
         assert training_set.source is not None
@@ -325,11 +339,11 @@ class Study:
         } | self._machine()
 
         def make(_: Checkpoint) -> Result:
-            model = _classifier_from(self.classifier(variant, training_set, seed, epochs).tensors)
+            model = _classifier_from(self.classifier(variant, training_set, seed, epochs, True).tensors)
             test = self.painted(variant, "test", seed)[: self.params.gradcam.images]
             return heatmap_study(model, test, self.theme_grid())
 
-        return self.store.get("gradcam", recipe, make)
+        return self.store.get("gradcam", recipe, make, with_tensors=True)
 
     def theme_grid(self) -> Painted:
         """For each digit the first held-out image with that label, in each of the ten colour themes: 100 images."""

@@ -50,14 +50,15 @@ def quality_runs(study: Study) -> pd.DataFrame:
     """One row per CGN: variant, source, seed, good_digits, mean_mask, digit_0..9, and the control shares."""
     params = study.params
     prepare_cgns(study)
-    readers = [(study.factor_reader, v, factor) for v in params.variants for factor in quality.factors(v)]
-    _run(study, "readers", [(study.digit_reader,), *readers])
     cases = [
         (variant, source, seed)
         for variant in params.variants
         for source in params.cgn.sources
         for seed in range(params.cgn.seeds if source == "trained" else 1)
     ]
+    if not all(study.has_quality(*case) for case in cases):
+        readers = [(study.factor_reader, v, factor) for v in params.variants for factor in quality.factors(v)]
+        _run(study, "readers", [(study.digit_reader,), *readers])
     found = _run(study, "quality of CGNs", [(study.quality, *case) for case in cases])
     return pd.DataFrame([_quality_row(*case, numbers) for case, numbers in zip(cases, found, strict=True)])
 
