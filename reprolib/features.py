@@ -72,8 +72,9 @@ def load(name: Name, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Feature
 def _vgg16_stages() -> list[nn.Module]:
     from torchvision.models import vgg16
 
+    file = assets.path("vgg16-397923af.pth")  # before 138 million parameters are drawn
     net = vgg16()
-    net.load_state_dict(torch.load(assets.path("vgg16-397923af.pth"), map_location="cpu", weights_only=True))
+    net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     layers = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in net.features]  # not in place: taps stay
     return [nn.Sequential(*layers[a:b]) for a, b in [(0, 4), (4, 9), (9, 16), (16, 23)]]
 
@@ -106,7 +107,7 @@ def lite0() -> nn.Module:
 
 
 def _lite0_stages(net: nn.Module) -> list[nn.Module]:
-    """Stem and blocks 0, 2 and 4 of nine, counted along the net: the last feature map of each resolution."""
+    """Stem and blocks 0, 2 and 4 of sixteen, counted along the net: 32, 32, 16 and 8 pixels wide."""
     for layer in net.modules():
         if isinstance(layer, nn.ReLU6):
             layer.inplace = False  # a tap must not be overwritten by the next layer

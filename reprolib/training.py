@@ -65,9 +65,10 @@ def run(
         for i in range(first, steps):
             losses = step(i)
             done = i + 1
-            if done % CHECK_EVERY == 0 or done == steps:
+            save = (done % every == 0 and done < steps) or stop_requested()
+            if save or done % CHECK_EVERY == 0 or done == steps:  # a state is saved only after a look at its losses
                 progress.update(done, _describe(title, done, losses, checkpoint))
-            if (done % every == 0 and done < steps) or stop_requested():
+            if save:
                 _save(states, checkpoint, done)
             if stop_requested():
                 raise KeyboardInterrupt(f"{title} stopped after step {done}; run the same command to go on")
@@ -78,7 +79,8 @@ def _describe(title: str, done: int, losses: dict[str, Tensor], checkpoint: Chec
     if not all(torch.isfinite(torch.tensor(value)) for value in values.values()):
         raise DivergedError(
             f"{title} diverged at step {done} ({', '.join(f'{k} {v}' for k, v in values.items())}); "
-            f"the last good state is {checkpoint.file}; try another seed or a smaller learning rate"
+            f"{'the last good state is ' + str(checkpoint.file) if checkpoint.file.exists() else 'no state was saved'}; "
+            f"try another seed or a smaller learning rate"
         )
     return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 

@@ -77,8 +77,8 @@ def train_factor_reader(
 
 
 def _epochs(images: int) -> int:
-    """A few epochs; more when there are few images, so that every reader sees about the same number."""
-    return READER_EPOCHS * max(1, min(3, READER_IMAGES // images))
+    """A few epochs, and twice as many when there are few images."""
+    return READER_EPOCHS * max(1, min(2, READER_IMAGES // images))
 
 
 def _target(some: variants.Painted | counterfactuals.Generated, factor: Factor) -> Tensor:
