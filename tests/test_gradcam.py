@@ -54,9 +54,7 @@ def test_heatmaps_equal_a_gradcam_by_hand(model: Classifier, images: Tensor) -> 
     torch.testing.assert_close(maps, _by_hand(model, images), atol=1e-5, rtol=0)
 
 
-def test_a_batch_equals_one_image_at_a_time(
-    model: Classifier, images: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_equals_one_image_at_a_time(model: Classifier, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     together = gradcam.heatmaps(model, _target(model), images)
     alone = torch.cat([gradcam.heatmaps(model, _target(model), image[None]) for image in images])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
@@ -134,7 +132,9 @@ def test_intersection_over_union(predicted: list[int], truth: list[int], expecte
 
 
 def _masks(n: int = 8) -> Tensor:
-    return torch.rand(n, 32, 32, generator=torch.Generator().manual_seed(2)) < torch.linspace(0.05, 0.4, n)[:, None, None]
+    return (
+        torch.rand(n, 32, 32, generator=torch.Generator().manual_seed(2)) < torch.linspace(0.05, 0.4, n)[:, None, None]
+    )
 
 
 @pytest.mark.parametrize("ties", [False, True])
