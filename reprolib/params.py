@@ -197,7 +197,7 @@ def _file_of(name: str) -> Path:
 def _read(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ParameterError(f"{file} is not valid YAML ({' '.join(str(error).split())}); correct it") from error
     except OSError as error:
         raise ParameterError(f"{file} cannot be read ({error.strerror}); check its name and rights") from error

@@ -77,10 +77,10 @@ def run(
 def _describe(title: str, done: int, losses: dict[str, Tensor], checkpoint: Checkpoint) -> str:
     values = {name: float(loss.detach()) for name, loss in losses.items()}
     if not all(torch.isfinite(torch.tensor(value)) for value in values.values()):
+        good = f"the last good state is {checkpoint.file}" if checkpoint.file.exists() else "no state was saved"
         raise DivergedError(
             f"{title} diverged at step {done} ({', '.join(f'{k} {v}' for k, v in values.items())}); "
-            f"{'the last good state is ' + str(checkpoint.file) if checkpoint.file.exists() else 'no state was saved'}; "
-            f"try another seed or a smaller learning rate"
+            f"{good}; try another seed or a smaller learning rate"
         )
     return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 

@@ -71,7 +71,7 @@ def test_pairs_are_subtracted_before_the_interval() -> None:
 
 
 def test_pairs_of_unequal_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         paired([1.0, 2.0], [1.0])
 
 
