@@ -8,6 +8,7 @@ aside, reported, and made again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -50,7 +51,8 @@ def write_atomically(file: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         part.replace(file)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise StoreError(
             f"{file} cannot be written ({error.strerror}); free some space or choose a folder that you may write to"
         ) from error

@@ -162,7 +162,7 @@ def test_a_digit_reader_learns_grey_digits(trained: dict[str, Any], checkpoint: 
     assert result.tensors["model.0.weight"].shape == (1,)
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(500, 9), (8000, 6), (20_000, 3), (60_000, 3)])
+@pytest.mark.parametrize(("images", "epochs"), [(500, 6), (8000, 6), (20_000, 3), (60_000, 3)])
 def test_readers_of_few_images_see_them_more_often(
     images: int, epochs: int, trained: dict[str, Any], checkpoint: Checkpoint
 ) -> None:
