@@ -322,10 +322,11 @@ def gradcam_measures(data: pd.DataFrame) -> Figure:
     long = data.melt(["training_set", "heatmap"], list(names), "measure", "value")
     long["value"] *= 100
     long["measure"] = long["measure"].map(names)
-    grid = sns.catplot(
-        long, x="value", y="training_set", hue="heatmap", col="measure", kind="bar", errorbar=None,
-        height=3.1, aspect=0.72, palette="colorblind", legend_out=True,
-    )  # fmt: skip
-    grid.set_titles("{col_name}").set_axis_labels("%", "trained on")
+    with matplotlib.rc_context({"figure.constrained_layout.use": False}):  # seaborn lays its grids out itself
+        grid = sns.catplot(
+            long, x="value", y="training_set", hue="heatmap", col="measure", kind="bar", errorbar=None,
+            height=3.1, aspect=0.72, palette="colorblind", legend_out=True,
+        )  # fmt: skip
+        grid.set_titles("{col_name}").set_axis_labels("%", "trained on")
     drawn: Figure = grid.figure
     return drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -17,7 +18,10 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Print one line at most every ``every`` seconds, and nothing for work that is shorter than that."""
+    """Print one line at most every ``every`` seconds, and nothing for work that is shorter than that.
+
+    ``REPROLIB_PROGRESS=off`` silences it, for tests that compare what a notebook prints.
+    """
 
     def __init__(self, title: str, total: int, unit: str = "steps", done: int = 0, every: float = 10.0) -> None:
         self.title, self.total, self.unit, self.every = title, total, unit, every
@@ -27,7 +31,7 @@ class Progress:
     def update(self, done: int, note: str = "") -> None:
         """Say that ``done`` of ``total`` are done; ``note`` is shown behind the line."""
         now = time.monotonic()
-        if now - self.last < self.every:
+        if now - self.last < self.every or os.environ.get("REPROLIB_PROGRESS") == "off":
             return
         self.last = now
         rate = (done - self.first) / (now - self.start)

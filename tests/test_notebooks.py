@@ -51,7 +51,7 @@ def test_stored_outputs_come_out_again(file: Path, tmp_path: Path) -> None:
     """nbval, strictly: the notebook reads the kept numbers, so nothing is trained and every digit must agree."""
     copied = Store(RUNS / "smoke").copy_numbers(tmp_path / "smoke" / "store", KEPT, with_tensors=("gradcam",))
     assert copied > 0
-    environment = os.environ | {"REPROLIB_BUILD": str(tmp_path)}
+    environment = os.environ | {"REPROLIB_BUILD": str(tmp_path), "REPROLIB_PROGRESS": "off"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
     done = subprocess.run(
         [*command, str(file)], cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True, timeout=900

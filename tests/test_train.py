@@ -246,5 +246,5 @@ def test_a_diverged_run_names_variant_seed_and_step(
     few: Digits, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(losses, "binary_entropy", lambda mask: mask.sum() * float("nan"))
-    with pytest.raises(training.DivergedError, match=r"CGN on Wildlife MNIST, seed 3 diverged at step 6 .*mask nan"):
+    with pytest.raises(training.DivergedError, match=r"CGN on Wildlife MNIST, seed 3 diverged at step 3 .*mask nan"):
         _train("cgn", "wildlife_MNIST", few, checkpoint, seed=3)
