@@ -220,7 +220,7 @@ def in_domain(data: pd.DataFrame) -> Figure:
     drawn = _bars(data, "in_domain", "in-domain accuracy (%)")
     lowest = data["in_domain"].min()
     for ax in drawn.axes:
-        ax.set_ylim(max(0, np.floor(lowest / 10) * 10 - 5), 100.5)
+        ax.set_xlim(max(0, np.floor(lowest / 10) * 10 - 5), 100.5)
     return drawn
 
 

@@ -23,7 +23,7 @@ from reprolib import params as parameters
 from reprolib import statistics
 from reprolib.errors import ReproError
 from reprolib.params import Params
-from reprolib.results import ROOT, build_folder, read_manifest, read_table
+from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text
 from reprolib.store import Store, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
@@ -103,21 +103,20 @@ def render(folder: Path) -> Path:
     )
     environment.filters["table"] = markdown_table
     text = environment.get_template("report.md.j2").render(context)
-    write_atomically(folder / "report.md", text.encode())
     page = environment.get_template("report.html.j2")
     notebooks = {
         name: _notebook_html(folder / "results" / "notebooks" / f"{name}.ipynb") for name in NOTEBOOKS.values()
     }
     html = page.render(title=text.partition("\n")[0].lstrip("# "), body=_html(text, folder), notebooks=notebooks)
     write_atomically(folder / "report.html", html.encode())
+    write_atomically(folder / "report.md", text.encode())
     return folder / "report.md"
 
 
 def promote(params: Params) -> Path:
     """Copy the results, figures and executed notebooks of a finished run to the top of the repository."""
     source = build_folder() / params.profile
-    for claim in NOTEBOOKS:
-        read_manifest(source, claim)
+    render(source)  # refuses an unfinished run before anything here is replaced
     for name in ("results", "figures"):
         shutil.rmtree(ROOT / name, ignore_errors=True)
         shutil.copytree(source / name, ROOT / name)
@@ -153,7 +152,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "audit": yaml.safe_load((TEMPLATES / "audit.yaml").read_text(encoding="utf-8")),
         "figures": {name for claim in claims.values() for name in claim["files"] if name.endswith(".png")},
         "tables": {name for claim in claims.values() for name in claim["files"] if name.endswith(".csv")},
-        "read": lambda name: read_table(folder, name),
+        "read": lambda name: read_text(folder, name),
     }
 
 
@@ -164,7 +163,7 @@ def _verdict_table(folder: Path, claim: str, rule: dict[str, Any]) -> Any:
     }
     half = (table["high"] - table["low"]) / 2
     measured = [
-        f"{mean:.1f} ± {h:.1f}" if n > 1 else f"{mean:.1f}"
+        f"{mean:.1f} ± {h:.1f}" if n > 1 else f"{mean:.1f}" if n else "not measured"
         for mean, h, n in zip(table["mean"], half, table["n"], strict=True)
     ]
     shown = table.assign(rule=table["criterion"].map(bound), measured=measured)
@@ -176,7 +175,7 @@ def markdown_table(table: Any) -> str:
     columns = [str(column).replace("_", " ") for column in table.columns]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in table.fillna("").astype(str).itertuples(index=False):
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+        lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split("\n")) for cell in row) + " |")
     return "\n".join(lines)
 
 

@@ -102,7 +102,7 @@ def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(file.read_bytes())
         seal = manifest.pop("sha256")
         whole = seal == digest(canonical(manifest))
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         whole = False
     if not whole:
         raise ReproError(f"{file} is damaged; {repair}")
@@ -117,4 +117,11 @@ def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
     """A table of a run; empty cells stay empty strings in text columns."""
-    return pd.read_csv(io.BytesIO((folder / "results" / f"{name}.csv").read_bytes()))
+    table = pd.read_csv(io.BytesIO((folder / "results" / f"{name}.csv").read_bytes()))
+    text = table.select_dtypes(exclude="number").columns
+    return table.assign(**{column: table[column].fillna("") for column in text})
+
+
+def read_text(folder: Path, name: str) -> pd.DataFrame:
+    """A table of a run with every cell as the text that stands in the file."""
+    return pd.read_csv(folder / "results" / f"{name}.csv", dtype=str, keep_default_na=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,20 +69,14 @@ def judge(claim: str, evidence: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     rows = []
     for name, criterion in rule["criteria"].items():
         part = evidence[evidence["criterion"] == name]
+        if part.empty:
+            outcome = "not decided: not measured"
+            nothing = {"mean": None, "low": None, "high": None, "n": 0}
+            rows.append({"criterion": name, "case": "", **nothing, "outcome": outcome})
         for case in dict.fromkeys(part["case"]):
             estimate = interval(part.loc[part["case"] == case, "value"].tolist())
-            outcome = _outcome(estimate, criterion, rule["repetitions"])
-            rows.append(
-                {
-                    "criterion": name,
-                    "case": case,
-                    "mean": estimate.mean,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "n": estimate.n,
-                    "outcome": outcome,
-                }
-            )
+            row = {"criterion": name, "case": case, **asdict(estimate)}
+            rows.append(row | {"outcome": _outcome(estimate, criterion, rule["repetitions"])})
     table = pd.DataFrame(rows)
     return table, _verdict(table["outcome"].tolist())
 

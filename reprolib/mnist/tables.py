@@ -252,8 +252,12 @@ def beside_published(runs: pd.DataFrame, value: str = "test", metric: str = "tes
 
 
 def _published_cell(rows: pd.DataFrame, wanted: str) -> str:
-    """Values of the wanted kind of generator; a study may print the same experiment in two tables."""
-    rows = rows[rows["cgn"].isin({wanted, "unknown"} if wanted == "dcgan" else {wanted})]
+    """Values of the wanted kind of generator; a study may print the same experiment in two tables.
+
+    Classifiers on original data have no generator (wanted is empty): there every row is comparable.
+    """
+    if wanted:
+        rows = rows[rows["cgn"].isin({wanted, "unknown"} if wanted == "dcgan" else {wanted})]
     return " / ".join(f"{value:.1f}" for value in dict.fromkeys(rows["value"]))
 
 

@@ -1,0 +1,136 @@
+"""The command line: exit codes, one line per error, and no heavy import before the parameters are known to be good."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import reprolib
+from reprolib import __main__ as cli
+from reprolib import assets, params, report
+
+PROBE = """
+import sys, time
+from reprolib.__main__ import main
+code = main()
+assert not {"torch", "pandas", "matplotlib", "papermill"} & set(sys.modules), sorted(sys.modules)
+assert time.process_time() < 2, time.process_time()
+sys.exit(code)
+"""
+"""Run the command line; fail if anything heavy was imported or if it took two seconds of CPU."""
+
+
+def _run(*arguments: str, probe: bool = False, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own; a variable that is "" is removed."""
+    environment = {name: value for name, value in (os.environ | variables).items() if value}
+    start = ["-c", PROBE] if probe else ["-m", "reprolib"]
+    root = Path(reprolib.__file__).parent.parent
+    return subprocess.run(
+        [sys.executable, *start, *arguments], capture_output=True, text=True, cwd=root, env=environment, timeout=60
+    )
+
+
+def test_a_good_profile_is_checked_without_heavy_imports() -> None:
+    done = _run("check", "smoke", probe=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "smoke: parameters are valid and every needed file is at hand\n"
+
+
+def test_the_module_runs_as_a_command() -> None:
+    assert _run("check", "smoke").returncode == 0
+    assert _run("--version").stdout.strip() == reprolib.__version__
+
+
+@pytest.mark.parametrize("command", ["check", "report"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("profile: [smoke\nseeds: 3\n", "is not valid YAML"),
+        ("profile: smoke\nseedz: 3\n", "'seedz' is no parameter; did you mean 'seeds'?"),
+        ("- 1\n", "must hold a mapping"),
+    ],
+    ids=["syntax", "typo", "list"],
+)
+def test_a_broken_profile_is_refused_at_once_in_one_line(command: str, content: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    done = _run(command, str(file), probe=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("reprolib: ")
+    assert said in done.stderr and "mine.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "report", "ship"])
+def test_a_missing_file_is_named_with_the_command_that_fetches_it(command: str, tmp_path: Path) -> None:
+    done = _run(command, "cpu", REPROLIB_ASSETS="", REPROLIB_CACHE=str(tmp_path), REPROLIB_BUILD=str(tmp_path / "b"))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "`python -m reprolib fetch mnist`" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["reprolib", *arguments])
+    return cli.main()
+
+
+def test_an_unknown_profile_gets_a_suggestion(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(monkeypatch, "check", "smoek") == 2
+    assert "did you mean 'smoke'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["render", "promote"])
+def test_results_that_are_not_there_cannot_be_shown(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path))
+    monkeypatch.setattr(report, "ROOT", tmp_path / "root")  # whatever happens, not this repository's results
+    assert _main(monkeypatch, command, str(tmp_path) if command == "render" else "smoke") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("reprolib: claim1 is not finished") and said.count("\n") == 1
+
+
+def test_help_lists_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _main(monkeypatch, "--help")
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")}
+    assert ended.value.code == 0
+    assert listed >= {"check", "fetch", "report", "render", "promote", "ship"}
+
+
+@pytest.mark.parametrize("arguments", [(), ("nothing",), ("fetch",), ("check", "smoke", "cpu")])
+def test_wrong_usage_is_refused(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _main(monkeypatch, *arguments)
+    assert ended.value.code == 2 and "usage: reprolib" in capsys.readouterr().err
+
+
+def test_an_unknown_group_of_files_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(monkeypatch, "fetch", "mnits") == 2
+    assert "mnist" in capsys.readouterr().err
+
+
+def test_fetched_files_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(assets, "fetch", lambda group: [Path(group) / "one", Path(group) / "two"])
+    assert _main(monkeypatch, "fetch", "mnist", "vgg16") == 0
+    assert capsys.readouterr().out.split() == ["mnist/one", "mnist/two", "vgg16/one", "vgg16/two"]
+
+
+def test_stopping_says_that_the_same_command_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(params, "check", stop)
+    assert _main(monkeypatch, "check", "smoke") == 130
+    assert "the same command goes on" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""Every figure of the report: drawn from its data file alone, and from nothing else."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from reprolib import figures
+
+RANDOM = np.random.default_rng(0)
+VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
+SETS = ["Original", "GAN", "CGN"]
+
+
+def _pictures(*shape: int) -> np.ndarray:
+    return RANDOM.integers(0, 256, (*shape, 32, 32, 3), dtype=np.uint8)
+
+
+def _bars(value: str) -> pd.DataFrame:
+    rows = [(v, s, "CGN trained here" if s == "CGN" else np.nan) for v in VARIANTS for s in SETS]
+    frame = pd.DataFrame(rows, columns=["variant", "training_set", "source"])
+    middle = np.linspace(60, 90, len(frame))
+    return frame.assign(**{value: middle, f"{value}_low": middle - 2, f"{value}_high": [*middle[:-1] + 2, np.inf]})
+
+
+def _ablation() -> pd.DataFrame:
+    rows = [
+        (variant, "CGN trained here", mix, ratio, size, study, 50.0 + ratio + size / 100)
+        for variant in VARIANTS
+        for ratio in (1, 10)
+        for size in (500, 1000)
+        for study, mix in (("ours", "cf"), ("ours", "original+cf"), ("Bagad et al.", "cf"))
+    ]
+    return pd.DataFrame(rows, columns=["variant", "source", "mix", "ratio", "size", "study", "test"])
+
+
+def _control() -> pd.DataFrame:
+    names = ["shape", "foreground", "background"]
+    rows = [(v, "CGN trained here", f, n, 90.0 if f == n else 4.0) for v in VARIANTS for f in names for n in names]
+    rows = [row for row in rows if row[:1] + row[2:3] != ("Colored MNIST", "background")]  # it has none
+    return pd.DataFrame(rows, columns=["variant", "source", "factor", "label", "share"])
+
+
+def _measures() -> pd.DataFrame:
+    columns = ["mass_inside", "iou_area", "iou_digit", "iou_macro", "empty"]
+    cases = pd.DataFrame([(s, h) for s in SETS for h in ("GradCAM", "all zero")], columns=["training_set", "heatmap"])
+    return cases.assign(**{name: np.linspace(0.1, 0.6, len(cases)) for name in columns})
+
+
+DATA: dict[str, figures.Data] = {
+    "counterfactuals": {title: _pictures(10, 6) for title in VARIANTS},
+    "mechanisms": {title: _pictures(5, 10) for title in VARIANTS[:1]},
+    "training_sheets": {"Colored MNIST|0,1000": _pictures(2, 10)},
+    "good_digits": pd.DataFrame(
+        [{"variant": v, "source": "CGN trained here"} | {f"digit_{i}": i / 10 for i in range(10)} for v in VARIANTS]
+    ),
+    "good_digit_runs": pd.DataFrame({"good_digits": [4, 7, 9], "runs": [10, 5, 1], "study": ["eye", "eye", "here"]}),
+    "training_quality": pd.DataFrame(
+        {"variant": ["Colored MNIST"] * 4, "seed": [0, 0, 1, 1], "step": [0, 10, 0, 10], "good_digits": [0, 9, 1, 7]}
+    ),
+    "control": _control(),
+    "accuracy": _bars("test"),
+    "in_domain": _bars("in_domain"),
+    "accuracy_by_quality": pd.DataFrame(
+        {"variant": VARIANTS, "source": ["CGN trained here"] * 2, "good_digits": [5, 9], "test": [30.0, 80.0]}
+    ),
+    "ablation": _ablation(),
+    "gradcam_grid": {"images": _pictures(100), "CGN": RANDOM.integers(0, 256, (100, 32, 32), dtype=np.uint8)},
+    "gradcam_measures": _measures(),
+}
+
+
+def _changed(data: figures.Data) -> figures.Data:
+    """The same data with another value in one place."""
+    if isinstance(data, pd.DataFrame):
+        column = next(c for c in ("test", "in_domain", "share", "digit_5", "runs", "good_digits", "mass_inside")
+                      if c in data)  # fmt: skip
+        copy = data.copy()
+        copy.loc[0, column] = data.loc[0, column] / 2 + 1
+        return copy
+    return {name: np.concatenate([array[:1], 255 - array[1:2], array[2:]]) for name, array in data.items()}
+
+
+def _draw(name: str, data: figures.Data, folder: Path) -> bytes:
+    file = folder / f"{name}{figures.suffix(data)}"
+    file.write_bytes(figures.to_bytes(data))
+    drawn = figures.draw(name, file)
+    content = figures.png(drawn)
+    plt.close("all")
+    return content
+
+
+def test_every_registered_figure_has_data_here() -> None:
+    assert set(DATA) == set(figures._DRAW)
+
+
+@pytest.mark.parametrize("name", sorted(DATA))
+def test_the_picture_shows_the_data_file_and_nothing_else(name: str, tmp_path: Path) -> None:
+    first = _draw(name, DATA[name], tmp_path)
+    assert Image.open(io.BytesIO(first)).size > (100, 100)
+    assert _draw(name, DATA[name], tmp_path) == first
+    assert _draw(name, _changed(DATA[name]), tmp_path) != first
+
+
+def test_a_figure_that_nobody_draws_is_a_key_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="nothing"):
+        _draw("nothing", DATA["accuracy"], tmp_path)
+
+
+def test_a_registered_figure_is_drawn_by_its_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_DRAW", {})
+
+    @figures.figure("mine")
+    def mine(data: pd.DataFrame) -> plt.Figure:
+        drawn, ax = plt.subplots()
+        ax.plot(data["x"])
+        return drawn
+
+    assert _draw("mine", pd.DataFrame({"x": [1.0, 2.0]}), tmp_path).startswith(b"\x89PNG")
+    assert plt.rcParams["font.size"] != figures.STYLE["font.size"]  # the style does not leak
+
+
+def test_a_table_keeps_six_significant_digits(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"name": ["a", "b"], "value": [1 / 3, 123456.789]})
+    assert figures.to_bytes(frame) == b"name,value\na,0.333333\nb,123457\n"
+    file = tmp_path / "t.csv"
+    file.write_bytes(figures.to_bytes(frame))
+    pd.testing.assert_frame_equal(figures.read(file), frame, rtol=1e-5)
+
+
+def test_array_bytes_depend_on_the_arrays_alone(tmp_path: Path) -> None:
+    a, b = _pictures(2), _pictures(3)
+    content = figures.to_bytes({"two|0,5": b, "one": a})
+    assert content == figures.to_bytes({"two|0,5": b.copy(), "one": a.copy()})
+    assert {info.date_time[0] for info in zipfile.ZipFile(io.BytesIO(content)).infolist()} == {1980}  # no clock
+    file = tmp_path / "a.npz"
+    file.write_bytes(content)
+    read = figures.read(file)
+    assert list(read) == ["two|0,5", "one"]  # the order of the panels
+    np.testing.assert_array_equal(read["two|0,5"], b)
+
+
+def test_pickled_objects_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "evil.npz"
+    np.savez(file, images=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        figures.read(file)
+
+
+def test_pictures_map_minus_one_and_one_to_black_and_white() -> None:
+    values = torch.tensor([-1.0, 1.0, 0.0, -2.0, 1.08, 1 / 255])
+    shown = figures.pictures(values.reshape(1, 1, 1, 6).expand(2, 3, 4, 6))
+    assert shown.shape == (2, 4, 6, 3) and shown.dtype == np.uint8
+    assert shown[1, 2, :, 0].tolist() == [0, 255, 128, 0, 255, 128]
+
+
+def test_a_sheet_puts_every_picture_in_its_place_between_white_gaps() -> None:
+    images = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * np.ones((4, 5, 3), np.uint8)
+    sheet = figures.sheet(images, gap=2)
+    assert sheet.shape == (2 * 4 + 2, 3 * 5 + 2 * 2, 3)
+    for row in range(2):
+        for column in range(3):
+            assert (sheet[6 * row : 6 * row + 4, 7 * column : 7 * column + 5] == 3 * row + column).all()
+    assert (sheet[4:6] == 255).all() and (sheet[:, 5:7] == 255).all() and (sheet[:, 12:14] == 255).all()

@@ -1,0 +1,225 @@
+"""The report: written from sealed results alone, the same bytes each time, and never after something failed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from reprolib import params, report
+from reprolib.errors import ReproError
+from reprolib.params import Params
+from reprolib.results import Results
+
+BOUND = {
+    "claim1": ("good_digits", "shape_control", "texture_control"),
+    "claim2": ("gain_cgn", "gain_both"),
+    "claim3": ("loss_both",),
+}
+EVIL = "<script>alert('evil')</script>"
+
+
+SUMMARY = pd.DataFrame({"variant": ["Colored MNIST"], "good_digits": [7]})
+
+
+def _claim(folder: Path, claim: str, level: float = 90.5, summary: pd.DataFrame = SUMMARY, **changes: object) -> None:
+    """Finish a claim with made-up numbers: one table, one figure, one verdict."""
+    some = Results(claim, params.load({"profile": "smoke"} | changes), folder)
+    if claim == "claim1":
+        some.table("quality_summary", summary)
+        curve = pd.DataFrame({"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]})
+        some.figure("training_quality", curve)
+    rows = [(name, "colored_MNIST", level + i) for name in BOUND[claim] for i in (0, 1)]
+    some.judge(pd.DataFrame(rows, columns=["criterion", "case", "value"]))
+    some.finish()
+
+
+def _notebook(code: str, markdown: str = "# Title") -> nbformat.NotebookNode:
+    parameters = new_code_cell("profile = 'smoke'", metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [new_markdown_cell(markdown), parameters, new_code_cell(code)]
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def _write(notebook: nbformat.NotebookNode, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, file)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for claim, name in report.NOTEBOOKS.items():
+        _claim(tmp_path, claim)
+        _write(_notebook(f"print('code of {claim}')"), tmp_path / "results" / "notebooks" / f"{name}.ipynb")
+    return tmp_path
+
+
+def _read(folder: Path, name: str = "report.md") -> str:
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def test_rendering_twice_gives_the_same_bytes(folder: Path) -> None:
+    assert report.render(folder) == folder / "report.md"
+    first = [(folder / name).read_bytes() for name in ("report.md", "report.html")]
+    report.render(folder)
+    assert [(folder / name).read_bytes() for name in ("report.md", "report.html")] == first
+
+
+def test_the_report_shows_every_claim_table_and_figure(folder: Path) -> None:
+    report.render(folder)
+    text, page = _read(folder), _read(folder, "report.html")
+    assert text.startswith("# Counterfactual Generative Networks")
+    assert "<title>Counterfactual Generative Networks" in page
+    assert text.count("**Verdict:") == 3 and "| Colored MNIST | 7 |" in text
+    assert "| good digits |" in text.replace("variant | ", "")  # underscores are spaces in headings
+    assert re.search(r"gain_cgn \| colored_MNIST \| ≥ 10 \| 91\.0 ± 6\.4 \| 2 \| holds", text)
+    assert "![Good digits over training" in text and "code of claim2" in page and "smoke profile" in text
+
+
+def test_a_number_that_changes_in_a_run_changes_in_the_report(folder: Path) -> None:
+    report.render(folder)
+    before = _read(folder)
+    _claim(folder, "claim2", level=72.25)
+    report.render(folder)
+    assert "72.8 ± 6.4" in _read(folder) and "72.8 ± 6.4" not in before
+
+
+def test_changed_sizes_are_said_in_the_report(folder: Path) -> None:
+    _claim(folder, "claim3", seeds=3)
+    report.render(folder)
+    assert "Changed for this run: seeds." in _read(folder)
+
+
+def test_the_page_holds_every_picture(folder: Path) -> None:
+    report.render(folder)
+    page = _read(folder, "report.html")
+    assert page.count('src="data:image/png;base64,') == 1 and 'src="figures/' not in page
+    assert not re.search(r"(src|href)=\"https?:", page)
+
+
+def test_html_from_results_and_parameters_is_shown_and_not_run(folder: Path) -> None:
+    summary = SUMMARY.assign(variant=f"{EVIL}<img src=x onerror=alert(1)>")
+    _claim(folder, "claim1", summary=summary, scheduler=f"tcp://{EVIL}")
+    name = folder / "results" / "notebooks" / "claim1_quality.ipynb"
+    notebook = _notebook("1", EVIL)
+    notebook.cells[2].outputs = [new_output("display_data", {"text/html": f"<b>bold</b>{EVIL}"})]
+    _write(notebook, name)
+    report.render(folder)
+    page = _read(folder, "report.html")
+    assert "<script" not in page and "<img src=x" not in page
+    assert page.count("&lt;script&gt;alert") >= 2 and "<b>bold</b>" in page
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["results/quality_summary.csv", "figures/training_quality.png", "figures/training_quality.csv",
+     "results/claim2.json", "results/claim3_verdict.csv", "results/notebooks/claim3_accuracy.ipynb"],
+)  # fmt: skip
+def test_no_report_is_written_without_one_of_its_files(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ReproError, match=re.escape(Path(name).name)):
+        report.render(folder)
+    assert not (folder / "report.md").exists() and not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["results/quality_summary.csv", "figures/training_quality.png", "results/claim2.json"])
+@pytest.mark.parametrize("cut", [True, False], ids=["cut", "flipped"])
+def test_no_report_is_written_from_a_damaged_file(folder: Path, name: str, cut: bool) -> None:
+    content = (folder / name).read_bytes()
+    middle = len(content) // 2
+    (folder / name).write_bytes(
+        content[:middle] if cut else content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    )
+    with pytest.raises(ReproError, match=re.escape(Path(name).name)):
+        report.render(folder)
+    assert not (folder / "report.md").exists()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose notebooks a test writes, and whose runs go elsewhere."""
+    monkeypatch.setattr(report, "ROOT", tmp_path / "root")
+    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def smoke() -> Params:
+    return params.load({"profile": "smoke"})
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise ValueError('boom')", r"notebook claim1_quality failed: ValueError: boom; see .*claim1_quality\.ipynb"),
+        ("import os; os.kill(os.getpid(), 9)", "notebook claim1_quality stopped: .*go on"),
+        ("1", "claim1 is not finished"),  # a notebook that ends well but hands over nothing
+    ],
+    ids=["error", "killed", "unfinished"],
+)
+def test_a_notebook_that_fails_leaves_no_report(root: Path, smoke: Params, code: str, said: str) -> None:
+    old = root.parent / "build" / "smoke"
+    old.mkdir(parents=True)
+    for name in ("report.md", "report.html"):
+        (old / name).write_text("of an earlier run")
+    _write(_notebook(code), root / "notebooks" / "claim1_quality.ipynb")
+    with pytest.raises(ReproError, match=said):
+        report.make(smoke)
+    assert not (old / "report.md").exists() and not (old / "report.html").exists()
+
+
+def test_an_executed_notebook_gets_the_parameters_and_no_traces_of_the_run(
+    root: Path, smoke: Params, tmp_path: Path
+) -> None:
+    code = "import sys; print(seeds, digits['source']); print('slow', file=sys.stderr)"
+    _write(_notebook(code), root / "notebooks" / "n.ipynb")
+    report.execute("n", smoke, tmp_path / "out.ipynb")
+    text = _read(tmp_path, "out.ipynb")
+    executed = nbformat.reads(text, as_version=4)
+    assert [output["text"] for output in executed.cells[-1].outputs] == ["2 mlxtend\n"]
+    assert "papermill" not in executed.metadata and "start_time" not in text and "iopub" not in text
+    assert report.canonical_notebook(text) == text
+
+
+def test_canonical_notebook_drops_what_differs_between_equal_runs() -> None:
+    def run(stamp: str) -> str:
+        notebook = _notebook("1")
+        notebook.metadata["papermill"] = {"start_time": stamp}
+        injected = new_code_cell("seeds = 2", id=stamp, metadata={"tags": ["injected-parameters"]})
+        notebook.cells.insert(2, injected)
+        for number, cell in enumerate(notebook.cells):
+            cell["id"] = cell["id"] if cell is injected else f"cell-{number}"
+            cell.metadata["papermill"] = {"duration": stamp}
+            cell.metadata["execution"] = {"iopub.status.busy": stamp}
+        streams = {"stderr": stamp, "stdout": "kept"}
+        notebook.cells[3].outputs = [new_output("stream", name=name, text=text) for name, text in streams.items()]
+        return nbformat.writes(notebook)
+
+    first = report.canonical_notebook(run("one"))
+    assert first == report.canonical_notebook(run("two")) == report.canonical_notebook(first)
+    assert "kept" in first and "stderr" not in first and "papermill" not in first
+    nbformat.validate(nbformat.reads(first, as_version=4))
+
+
+@pytest.mark.parametrize(
+    ("frame", "row"),
+    [
+        (pd.DataFrame({"a_b": ["x|y"], "c": [1.5]}), "| x\\|y | 1.5 |"),
+        (pd.DataFrame({"a_b": [None], "c": [float("nan")]}), "|  |  |"),
+        (pd.DataFrame({"a_b": ["one\ntwo"], "c": [1]}), "| one two | 1 |"),
+    ],
+)
+def test_a_markdown_table_keeps_its_columns(frame: pd.DataFrame, row: str) -> None:
+    assert report.markdown_table(frame).split("\n") == ["| a b | c |", "|---|---|", row]
+
+
+def test_numbers_are_printed_as_they_stand_in_the_file(folder: Path) -> None:
+    """Even where a column mixes whole numbers, fractions and gaps, which pandas reads as floats."""
+    some = pd.DataFrame({"variant": ["a", "b"], "x": [12.0, 12.5], "y": [1234567.0, 2e-9], "n": [1, None]})
+    _claim(folder, "claim1", summary=some)
+    report.render(folder)
+    assert "| a | 12 | 1.23457e+06 | 1 |\n| b | 12.5 | 2e-09 |  |" in _read(folder)

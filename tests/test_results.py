@@ -1,0 +1,134 @@
+"""What a claim hands to the report: files, sealed by a manifest that is written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reprolib import figures, params, results
+from reprolib.errors import ReproError
+from reprolib.results import Results, read_manifest
+from reprolib.store import digest
+
+EVIDENCE = pd.DataFrame(
+    [("loss_both", case, value) for case in ("colored_MNIST", "wildlife_MNIST") for value in (0.1, 0.2)],
+    columns=["criterion", "case", "value"],
+)
+CURVE = pd.DataFrame({"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]})
+TABLE = pd.DataFrame({"name": ["a", "b"], "source": ["", "x"], "value": [1 / 3, 2e-9], "n": [1, 2]})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A finished claim 3 with a table, a figure and a verdict."""
+    some = Results("claim3", params.load({"profile": "smoke", "seeds": 3}), tmp_path)
+    some.table("numbers", TABLE)
+    some.figure("training_quality", CURVE)
+    some.judge(EVIDENCE)
+    some.finish()
+    return tmp_path
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_everything_is_written_and_sealed(folder: Path) -> None:
+    sealed = {"results/numbers.csv", "figures/training_quality.csv", "figures/training_quality.png",
+              "results/claim3_verdict.csv"}  # fmt: skip
+    assert _files(folder) == sealed | {"results/claim3.json"}
+    manifest = read_manifest(folder, "claim3")
+    assert manifest["files"] == {name: digest((folder / name).read_bytes()) for name in sealed}
+
+
+def test_the_manifest_says_what_was_run(folder: Path) -> None:
+    manifest = read_manifest(folder, "claim3")
+    assert manifest["claim"] == "claim3" and manifest["verdict"] == "supported"
+    assert manifest["changed"] == ["seeds"] and manifest["params"]["seeds"] == 3
+    assert {"commit", "finished", "python", "versions"} <= set(manifest["provenance"])
+
+
+def test_a_table_is_kept_with_six_digits_and_handed_back(tmp_path: Path) -> None:
+    some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
+    assert some.table("numbers", TABLE) is TABLE
+    content = (tmp_path / "results" / "numbers.csv").read_bytes()
+    assert content == b"name,source,value,n\na,,0.333333,1\nb,x,2e-09,2\n"
+
+
+def test_empty_cells_stay_empty_strings_in_text_columns(folder: Path) -> None:
+    assert results.read_table(folder, "numbers")["source"].tolist() == ["", "x"]
+
+
+def test_a_figure_is_drawn_from_the_kept_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    first = (folder / "figures" / "training_quality.png").read_bytes()
+    kept = figures.to_bytes(CURVE)
+    monkeypatch.setattr(figures, "to_bytes", lambda data: kept.replace(b"10,9", b"10,2"))
+    Results("claim3", params.load({"profile": "smoke"}), tmp_path).figure("training_quality", CURVE)
+    assert (folder / "figures" / "training_quality.png").read_bytes() != first
+
+
+def test_arrays_are_kept_as_npz(tmp_path: Path) -> None:
+    some = Results("claim1", params.load({"profile": "smoke"}), tmp_path)
+    some.figure("training_sheets", {"Toy|0,5": np.zeros((2, 10, 32, 32, 3), np.uint8)})
+    assert set(some.files) == {"figures/training_sheets.npz", "figures/training_sheets.png"} == _files(tmp_path)
+
+
+def test_a_claim_that_starts_again_is_unfinished_until_it_finishes(folder: Path) -> None:
+    again = Results("claim3", params.load({"profile": "smoke"}), folder)
+    again.table("numbers", TABLE)
+    with pytest.raises(ReproError, match=r"claim3 is not finished: .*claim3\.json does not exist"):
+        read_manifest(folder, "claim3")
+    again.finish()
+    assert read_manifest(folder, "claim3")["changed"] == []
+
+
+def test_results_go_to_the_build_folder_of_their_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "elsewhere"))
+    Results("claim1", params.load({"profile": "smoke"})).table("numbers", TABLE)
+    assert (tmp_path / "elsewhere" / "smoke" / "results" / "numbers.csv").is_file()
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["results/numbers.csv", "figures/training_quality.csv", "figures/training_quality.png", "results/claim3.json"],
+)
+@pytest.mark.parametrize("damage", [_flip, _cut, _empty, Path.unlink])
+def test_damage_is_refused_with_the_name_of_the_file(folder: Path, name: str, damage: Callable[[Path], None]) -> None:
+    damage(folder / name)
+    with pytest.raises(ReproError, match=Path(name).name):
+        read_manifest(folder, "claim3")
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "null", '"text"', '{"sha256": 1, "files": {"a": NaN}}'])
+def test_a_manifest_of_another_form_is_refused(folder: Path, content: str) -> None:
+    (folder / "results" / "claim3.json").write_text(content)
+    with pytest.raises(ReproError, match=r"claim3\.json is damaged"):
+        read_manifest(folder, "claim3")
+
+
+def test_a_number_that_was_changed_in_the_manifest_is_noticed(folder: Path) -> None:
+    file = folder / "results" / "claim3.json"
+    manifest = json.loads(file.read_text())
+    manifest["verdict"] = "not supported"
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(ReproError, match="damaged"):
+        read_manifest(folder, "claim3")

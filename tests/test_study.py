@@ -1,0 +1,169 @@
+"""The experiments: names, shipped weights, and one small run from digits to heatmaps that is computed only once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from reprolib import params
+from reprolib.errors import AssetError
+from reprolib.mnist import classifier as classifiers
+from reprolib.mnist import counterfactuals
+from reprolib.mnist import study as studies
+from reprolib.mnist.classifier import Classifier
+from reprolib.mnist.study import Study, TrainingSet
+from reprolib.store import Store
+
+VARIANT = "double_colored_MNIST"
+TINY = {
+    "profile": "smoke",
+    "variants": [VARIANT],
+    "n_jobs": 1,
+    "digits": {"limit": 500},
+    "counterfactuals": {"size": 200},
+    "classifier": {"epochs": 1},
+    "gradcam": {"images": 20},
+}
+BOTH = TrainingSet(True, "counterfactual", "shipped", 200)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study(params.load(TINY), Store(tmp_path_factory.mktemp("store")))
+
+
+@pytest.mark.parametrize(
+    ("training_set", "name"),
+    [
+        (TrainingSet(True), "Original"),
+        (TrainingSet(False, "dcgan"), "GAN"),
+        (TrainingSet(False, "cgn_noncf", "authors"), "GAN"),
+        (TrainingSet(True, "dcgan"), "Original+GAN"),
+        (TrainingSet(True, "cgn_noncf", "trained"), "Original+GAN"),
+        (TrainingSet(False, "counterfactual", "shipped"), "CGN"),
+        (TrainingSet(True, "counterfactual", "shipped"), "Original+CGN"),
+    ],
+)
+def test_training_sets_are_called_as_in_the_published_tables(training_set: TrainingSet, name: str) -> None:
+    assert training_set.name == name
+
+
+@pytest.mark.parametrize(
+    ("variant", "textures", "name"),
+    [
+        ("colored_MNIST", "procedural", "cgn_colored_MNIST.safetensors"),
+        ("colored_MNIST", "dtd", "cgn_colored_MNIST.safetensors"),
+        ("wildlife_MNIST", "procedural", "cgn_wildlife_MNIST_procedural.safetensors"),
+        ("wildlife_MNIST", "dtd", "cgn_wildlife_MNIST_dtd.safetensors"),
+    ],
+)
+def test_shipped_weights_fit_the_textures(variant: str, textures: str, name: str, tmp_path: Path) -> None:
+    chosen = params.load({"profile": "smoke", "digits": {"textures": textures}})
+    assert Study(chosen, Store(tmp_path)).weights_file(variant).name == name
+
+
+def test_a_shipped_cgn_is_ready_to_generate(study: Study) -> None:
+    model = study.cgn(VARIANT, "shipped", 0)
+    assert not model.training and not any(part.training for part in model.modules())
+
+
+@pytest.mark.parametrize(("damage", "said"), [("flip", "damaged"), ("cut", "damaged"), ("remove", "missing")])
+def test_broken_shipped_weights_are_refused_with_the_repair(
+    study: Study, damage: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (study.weights_file(VARIANT).name, "SHA256SUMS"):
+        shutil.copy(studies.WEIGHTS / name, tmp_path / name)
+    monkeypatch.setattr(studies, "WEIGHTS", tmp_path)
+    file = study.weights_file(VARIANT)
+    assert file.parent == tmp_path and studies.shipped_weights(file)
+    content = file.read_bytes()
+    if damage == "remove":
+        file.unlink()
+    else:
+        file.write_bytes(content[:-1] if damage == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(AssetError, match=rf"{file.name} are {said}.*git checkout -- reprolib/weights/{file.name}"):
+        study.cgn(VARIANT, "shipped", 0)
+
+
+def test_the_authors_released_no_cgn_for_other_variants() -> None:
+    with pytest.raises(AssetError, match=r"'authors' out of 'cgn\.sources'"):
+        studies.authors_cgn("other_MNIST")
+
+
+def test_splits_are_what_they_are_called(study: Study) -> None:
+    train, test, own = (study.painted(VARIANT, split, 0) for split in ("train", "test", "in_domain"))
+    assert len(train) == 500
+    assert torch.equal(train.foreground, train.labels) and torch.equal(own.background, own.labels)
+    assert torch.equal(test.labels, own.labels) and float((test.foreground == test.labels).float().mean()) < 0.2
+    assert not torch.equal(study.painted(VARIANT, "train", 1).images, train.images)
+
+
+def test_training_data_are_original_and_generated_images(study: Study) -> None:
+    images, labels = study._training_data(VARIANT, BOTH, 3)
+    train = study.painted(VARIANT, "train", 3)
+    model = study.cgn(VARIANT, "shipped", 3)
+    made = counterfactuals.counterfactuals(model, 200, 1, (VARIANT, "counterfactual", 1, 3))
+    assert torch.equal(images, torch.cat([train.images, made.images]))
+    assert torch.equal(labels, torch.cat([train.labels, made.labels]))
+
+
+def test_the_theme_grid_is_ten_digits_in_ten_themes(study: Study) -> None:
+    grid = study.theme_grid()
+    assert grid.labels.reshape(10, 10)[:, 0].tolist() == list(range(10))
+    assert (grid.labels.reshape(10, 10).unique(dim=1).shape[1], len(grid)) == (1, 100)
+    assert torch.equal(grid.background.reshape(10, 10), torch.arange(10).expand(10, 10))
+    assert torch.equal(grid.masks.reshape(10, 10, 32, 32)[:, 0], grid.masks.reshape(10, 10, 32, 32)[:, 7])
+
+
+def test_a_classifier_and_its_heatmaps_are_computed_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    heat = study.gradcam(BOTH, 0)
+    assert set(heat.numbers) == {"measures", "null", "variance", "grid_empty"}
+    assert set(heat.numbers["measures"]) == {"empty", "mass_inside", "iou_digit", "iou_macro", "iou_area"}
+    assert set(heat.numbers["null"]) == {"all zero", "uniform", "shuffled", "random CAM"}
+    assert heat.tensors["heatmaps"].shape == (100, 32, 32) and heat.tensors["heatmaps"].dtype == torch.uint8
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("this was computed already")
+
+    monkeypatch.setattr(classifiers, "train", fail)
+    monkeypatch.setattr(studies.gradcam, "heatmaps", fail)
+    again = Study(study.params, Store(study.store.root))  # as another process, tomorrow
+    assert torch.equal(again.gradcam(BOTH, 0).tensors["heatmaps"], heat.tensors["heatmaps"])
+    scored = again.classifier(VARIANT, BOTH, 0, 1).numbers
+    assert scored["images"] == 700 and set(scored["final"]) == {"visible", "in_domain_as_published"}
+    assert [set(row) for row in scored["history"]] == [{"train", "test", "in_domain"}]
+    with pytest.raises(AssertionError, match="already"):
+        again.classifier(VARIANT, BOTH, 1, 1)  # another seed is another result
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"digits": {"limit": 600}}, {"classifier": {"batch": 32}}, {"threads": 2},
+     {"counterfactuals": {"texture_labels": "independent"}}],
+)  # fmt: skip
+def test_what_changes_a_result_changes_its_name(study: Study, change: dict[str, object], tmp_path: Path) -> None:
+    names = set()
+
+    class Named(Store):
+        def get(self, step: str, recipe: dict[str, object], *_: object, **__: object) -> None:  # type: ignore[override]
+            names.add(self.file(step, recipe).name)
+
+    threads = torch.get_num_threads()
+    for given in (TINY, TINY | {key: (TINY.get(key, {}) | value if isinstance(value, dict) else value)
+                                for key, value in change.items()}):  # fmt: skip
+        Study(params.load(given), Named(tmp_path)).classifier(VARIANT, BOTH, 0, 1)
+    torch.set_num_threads(threads)
+    assert len(names) == 2
+
+
+def test_final_scores_are_accuracies_of_the_model(study: Study) -> None:
+    torch.manual_seed(0)
+    model = Classifier().eval()
+    test = study.painted(VARIANT, "test", 0)
+    found = study._final(VARIANT, model, {"test": test}, 0)
+    seen = (test.background - test.foreground) % 10 != 4
+    correct = model(test.images).argmax(1) == test.labels
+    assert found["visible"] == pytest.approx(100 * float(correct[seen].float().mean()), abs=0.5)

@@ -1,0 +1,246 @@
+"""The tables: which experiments they ask for, how repetitions are paired, and what stands beside what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from reprolib import params
+from reprolib.mnist import tables
+from reprolib.mnist.study import TrainingSet
+from reprolib.statistics import interval
+from reprolib.store import Result
+
+CF = "counterfactual"
+
+
+class Fake:
+    """A study whose results are functions of their arguments; ``calls`` says what was asked for."""
+
+    def __init__(self, **changes: Any) -> None:
+        given = {"profile": "smoke", "n_jobs": 1, "variants": ["colored_MNIST"]} | changes
+        self.params = params.load(given)
+        self.calls: list[tuple[Any, ...]] = []
+        self.known = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("trained_cgn", "dcgan", "digit_reader", "factor_reader"):
+            raise AttributeError(name)
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+    def classifier(self, variant: str, training_set: TrainingSet, seed: int, epochs: int) -> Result:
+        self.calls.append(("classifier", variant, training_set, seed, epochs))
+        history = [
+            {"train": 50.0, "test": 40.0 + seed, "in_domain": 90.0},
+            {"train": 60.0, "test": 30.0 + seed, "in_domain": 95.0},
+        ]
+        final = {"visible": 44.0, "in_domain_as_published": 99.0}
+        return Result({"history": history, "images": training_set.size, "final": final})
+
+    def has_quality(self, *case: Any) -> bool:
+        return self.known
+
+    def quality(self, variant: str, source: str, seed: int) -> dict[str, Any]:
+        names = ("shape", "foreground")
+        control = {factor: {name: 90.0 + seed if name == factor else 1.0 for name in names} for factor in names}
+        shares = [i / 10 for i in range(10)]
+        return {"good_digits": 8 + seed, "mean_mask": 0.2, "recognised": shares, "control": control}
+
+    def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
+        return {str(step): {"good_digits": step + seed, "mean_mask": 0.1} for step in (0, 10)}
+
+    def gradcam(self, training_set: TrainingSet, seed: int) -> Result:
+        measures = {"empty": 0.1 * seed, "iou_macro": 0.4}
+        numbers = {"measures": measures, "null": {"all zero": {"empty": 1.0, "iou_macro": 0.43}},
+                   "variance": {"along_themes": 0.1, "along_digits": 0.2}, "grid_empty": 0.0}  # fmt: skip
+        return Result(numbers, {"heatmaps": f"maps of {training_set.name}, seed {seed}"})  # type: ignore[dict-item]
+
+
+def _runs(*rows: tuple[str, str, int, float], variant: str = "colored_MNIST") -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["training_set", "source", "seed", "test"])
+    return frame.assign(variant=variant)
+
+
+# -------------------------------------------------------------------- which experiments
+
+
+@pytest.mark.parametrize(
+    ("sources", "kinds", "expected"),
+    [
+        (["shipped"], [], [(CF, "shipped")]),
+        (["trained", "authors"], [], [(CF, "trained"), (CF, "authors")]),
+        (["shipped"], ["cgn_noncf"], [("cgn_noncf", "shipped"), (CF, "shipped")]),
+        (["authors"], ["dcgan"], [("dcgan", None), (CF, "authors")]),
+        (["trained", "authors"], ["cgn_noncf", "dcgan"],
+         [("dcgan", None), ("cgn_noncf", "trained"), (CF, "trained"), ("cgn_noncf", "authors"), (CF, "authors")]),
+    ],
+)  # fmt: skip
+def test_training_sets_are_original_and_each_generator_alone_and_with_it(
+    sources: list[str], kinds: list[str], expected: list[tuple[str, str | None]]
+) -> None:
+    study = Fake(cgn={"sources": sources}, gan={"kinds": kinds}, counterfactuals={"size": 700, "ratio": 2})
+    sets = tables.training_sets(study)
+    made = [TrainingSet(o, g, s, 700, 2 if g == CF else 1) for o in (False, True) for g, s in expected]
+    assert sets == [TrainingSet(True), *made]
+
+
+def test_accuracy_asks_for_every_set_and_seed_and_reports_the_last_epoch() -> None:
+    study = Fake(seeds=2, gan={"kinds": ["dcgan"]}, classifier={"epochs": 7})
+    runs = tables.accuracy_runs(study)
+    asked = [call for call in study.calls if call[0] == "classifier"]
+    assert len(asked) == len(runs) == 5 * 2 and {call[-1] for call in asked} == {7}
+    assert [call[1:] for call in study.calls if call[0] == "dcgan"] == [("colored_MNIST", 0), ("colored_MNIST", 1)]
+    assert study.calls.index(asked[0]) == 2  # shared networks are made before the jobs that share them
+    names = ["Original", "GAN", "CGN", "Original+GAN", "Original+CGN"]
+    assert list(runs["training_set"]) == [name for name in names for _ in range(2)]
+    assert list(runs["source"][::2]) == ["", "dcgan", "shipped", "dcgan", "shipped"]
+    assert runs.loc[1, ["seed", "epoch", "train", "test", "in_domain", "visible"]].tolist() == [1, 2, 60, 31, 95, 44]
+
+
+def test_the_best_test_epoch_is_reported_on_demand() -> None:
+    runs = tables.accuracy_runs(Fake(seeds=1, classifier={"selection": "best_test"}))
+    assert runs.loc[0, ["epoch", "train", "test", "in_domain"]].tolist() == [1, 50, 40, 95]
+
+
+def test_ablation_leaves_out_what_cannot_be() -> None:
+    """Colored MNIST has ten colours, so no ratio 20; and 500 counterfactuals at ratio 10 would be no image."""
+    study = Fake(
+        variants=["colored_MNIST", "wildlife_MNIST"],
+        ablation={"sizes": [500, 2000], "ratios": [1, 10, 20], "mixes": ["cf", "original+cf"], "epochs": 3},
+    )
+    runs = tables.ablation_runs(study)
+    found = {name: sorted(set(zip(part["ratio"], part["size"], strict=True))) for name, part in runs.groupby("variant")}
+    assert found["colored_MNIST"] == [(1, 500), (1, 2000), (10, 2000)]
+    assert found["wildlife_MNIST"] == [(1, 500), (1, 2000), (10, 2000), (20, 2000)]
+    assert set(runs["mix"]) == {"cf", "original+cf"} and len(runs) == 2 * 7
+    assert all(call[2].original == (mix == "original+cf") for call, mix in zip(study.calls, runs["mix"], strict=True))
+
+
+@pytest.mark.parametrize(("sources", "trained"), [(["shipped"], 0), (["trained", "shipped"], 3)])
+def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
+    study = Fake(cgn={"sources": sources, "seeds": 3})
+    runs = tables.quality_runs(study)
+    assert runs.groupby("source").size().to_dict() == {"shipped": 1} | ({"trained": trained} if trained else {})
+    assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["digit_reader"] + ["factor_reader"] * 2
+    assert runs.loc[0, ["digit_3", "shape_control", "texture_control", "foreground<-shape"]].tolist() == [
+        0.3,
+        90,
+        90,
+        1,
+    ]
+    assert len(tables.training_quality(study)) == 2 * trained
+
+
+def test_no_reader_is_trained_when_the_quality_is_known() -> None:
+    study = Fake()
+    study.known = True
+    assert len(tables.quality_runs(study)) == 1 and not study.calls
+
+
+def test_gradcam_rows_stand_beside_their_null_baselines() -> None:
+    heat, maps = tables.gradcam_runs(Fake(variants=["double_colored_MNIST"], seeds=2))
+    assert list(maps) == ["Original", "CGN", "Original+CGN"] and maps["CGN"] == "maps of CGN, seed 0"
+    assert len(heat) == 3 * 2 * 2 and heat.loc[0, "along_digits"] == 0.2
+    assert heat.loc[heat["heatmap"] == "all zero", "iou_macro"].eq(0.43).all()
+    with pytest.raises(ValueError, match="double_colored_MNIST"):
+        tables.gradcam_runs(Fake())
+
+
+@pytest.mark.parametrize(
+    ("sources", "own"),
+    [(["authors", "shipped", "trained"], "trained"), (["authors", "shipped"], "shipped"), (["authors"], "authors")],
+)
+def test_own_source_is_the_nearest_to_this_project(sources: list[str], own: str) -> None:
+    assert tables.own_source(Fake(cgn={"sources": sources}, digits={"textures": "dtd"})) == own
+
+
+# -------------------------------------------------------------------- what is made of them
+
+
+def test_gains_are_paired_by_seed_and_ignore_other_generators() -> None:
+    runs = _runs(
+        ("Original", "", 0, 30.0), ("Original", "", 1, 50.0), ("CGN", "trained", 0, 41.0), ("CGN", "trained", 1, 63.0),
+        ("CGN", "authors", 0, 99.0), ("CGN", "authors", 1, 99.0), ("GAN", "dcgan", 0, 10.0),
+    ).sample(frac=1, random_state=0)  # fmt: skip
+    evidence = tables.gain_evidence(runs, "trained", "test", {"gain_cgn": ("CGN", "Original")})
+    assert evidence.to_dict("list") == {
+        "criterion": ["gain_cgn"] * 2,
+        "case": ["colored_MNIST"] * 2,
+        "value": [11.0, 13.0],
+    }
+
+
+def _beside(*rows: tuple[str, str, int, float]) -> dict[str, str]:
+    return tables.beside_published(_runs(*rows)).iloc[0].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("training_set", "source", "seed_study", "bagad", "sauer"),
+    [
+        ("CGN", "trained", "32.5", "", ""),
+        ("CGN", "shipped", "32.5", "", ""),
+        ("CGN", "authors", "92.8", "92.3", ""),
+        ("GAN", "dcgan", "", "32.5", ""),
+        ("Original+GAN", "dcgan", "", "41.5", "40.7"),
+        ("Original+CGN", "authors", None, "95.9", "95.1"),
+        ("Original", "", "39.0 / 38.9", "37.6", "35.9"),  # no generator: every study's row is comparable
+    ],
+)
+def test_published_values_stand_beside_the_same_kind_of_generator(
+    training_set: str, source: str, seed_study: str | None, bagad: str, sauer: str
+) -> None:
+    row = _beside((training_set, source, 0, 50.0), (training_set, source, 1, 52.0))
+    assert (row["variant"], row["trained on"]) == ("Colored MNIST", training_set)
+    assert row["ours"] == f"{interval([50.0, 52.0]):.1f}"
+    assert (row["Bagad et al."], row["Sauer & Geiger"]) == (bagad, sauer)
+    assert seed_study is None or row["seed study"] == seed_study
+
+
+def test_rows_come_in_the_order_of_the_published_tables() -> None:
+    rows = [(name, "authors" if "CGN" in name else "", 0, 1.0) for name in reversed(tables.ORDER)]
+    assert tables.beside_published(_runs(*rows))["trained on"].tolist() == tables.ORDER
+
+
+def test_summarise_gives_mean_and_interval_per_case() -> None:
+    runs = _runs(("CGN", "trained", 0, 60.0), ("CGN", "trained", 1, 64.0), ("Original", "", 0, 30.0))
+    table = tables.summarise(runs, ["training_set", "source"], ["test"])
+    expected = interval([60.0, 64.0])
+    assert table.loc[0, ["test", "test_low", "test_high", "n"]].tolist() == [62, expected.low, expected.high, 2]
+    assert table.loc[1, ["training_set", "test", "test_low", "n"]].tolist() == ["Original", 30, -float("inf"), 1]
+
+
+def test_quality_evidence_has_each_criterion_of_own_cgns() -> None:
+    runs = tables.quality_runs(Fake(cgn={"sources": ["trained", "shipped"], "seeds": 2}))
+    evidence = tables.quality_evidence(runs, "trained")
+    values = evidence.groupby("criterion")["value"].apply(list).to_dict()
+    assert values == {"good_digits": [8, 9], "shape_control": [90, 91], "texture_control": [90, 91]}
+
+
+def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:
+    runs = tables.quality_runs(Fake(cgn={"sources": ["trained"], "seeds": 2}))
+    runs["background<-shape"] = float("nan")  # Colored MNIST in a table with other variants
+    shares = tables.control_shares(runs).set_index(["factor", "label"])["share"]
+    assert shares["shape", "shape"] == 90.5 and shares["shape", "foreground"] == 1 and len(shares) == 4
+
+
+def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None:
+    runs = pd.DataFrame({"source": ["trained", "trained", "authors"], "good_digits": [7, 9, 10]})
+    runs["variant"] = "colored_MNIST"
+    counts = tables.good_digit_counts(runs).groupby("study")["runs"].sum()
+    assert sorted(counts) == [2, 20, 47] and counts["here, CGN trained here, measured"] == 2
+
+
+def test_accuracy_stands_beside_the_quality_of_its_own_cgn() -> None:
+    """Three classifier seeds and two CGNs: seed 2 was trained with the images of CGN 0 again."""
+    quality = pd.DataFrame({"variant": "colored_MNIST", "source": "trained", "seed": [0, 1], "good_digits": [5, 9]})
+    runs = _runs(*[("CGN", "trained", seed, 50.0 + seed) for seed in range(3)], ("Original", "", 0, 1.0))
+    assert tables.quality_and_accuracy(quality, runs)["good_digits"].tolist() == [5, 9, 5]
+
+
+def test_ablation_points_average_seeds_and_add_the_published_line() -> None:
+    runs = tables.ablation_runs(Fake(ablation={"sizes": [500], "ratios": [1], "mixes": ["cf"], "seeds": 2}))
+    points = tables.ablation_points(runs)
+    assert points.loc[points["study"] == "ours", "test"].tolist() == [30.5]
+    assert len(points[points["study"] == "Bagad et al."]) == 9 and set(points["variant"]) == {"Colored MNIST"}
