@@ -221,12 +221,20 @@ def path(name: str) -> Path:
 
 
 def fetch(group_name: str) -> list[Path]:
-    """Download what a group lacks into the cache, verified. Raises AssetError if no source gives a file."""
+    """Download what a group lacks into the cache, verified.
+
+    A corrupt file in the cache is set aside and replaced. Raises AssetError if no source gives a file, or if the
+    user's own folder (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download.
+    """
     files = []
     for asset in group(group_name):
+        found = locate(asset.name)
+        own = found is not None and not found[0].is_relative_to(cache_folder())
         try:
             files.append(path(asset.name))
         except AssetError:
+            if own:
+                raise
             files.append(_download(asset))
     return files
 

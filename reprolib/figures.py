@@ -165,19 +165,20 @@ def good_digits(data: pd.DataFrame) -> Figure:
         ax.axhline(80, color="0.4", ls="--", lw=1)
         ax.set(title=title, xlabel="digit", xticks=digits, ylim=(-3, 103))
     axes[0, 0].set_ylabel("masks recognised (%)")
-    axes[0, -1].legend(loc="lower left", fontsize=7.5)
+    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return drawn
 
 
 @figure("good_digit_runs")
 def good_digit_runs(data: pd.DataFrame) -> Figure:
     """How many training runs end with how many good digits: published (by eye) and ours. Columns: runs, study."""
-    drawn, ax = plt.subplots(figsize=(6.2, 3.0))
+    drawn, ax = plt.subplots(figsize=(8.2, 3.0))
     sns.histplot(
         data, x="good_digits", hue="study", weights="runs", bins=list(np.arange(-0.5, 11)), stat="percent",
         common_norm=False, multiple="dodge", shrink=0.85, ax=ax, palette="colorblind",
     )  # fmt: skip
     ax.set(xlabel="good digits of a trained CGN", ylabel="share of runs (%)", xticks=range(11))
+    sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1), title=None, fontsize=8)
     return drawn
 
 
@@ -280,7 +281,7 @@ def ablation(data: pd.DataFrame) -> Figure:
                 ax.set_xlabel("counterfactuals")
         axes[i, 0].set_ylabel(f"{mix}\n{source}\naccuracy (%)")
     handles = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    axes[0, -1].legend(handles.values(), handles.keys(), fontsize=7.5, loc="lower right")
+    drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
     return drawn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,7 +46,10 @@ def style(generated: Sequence[Tensor | None], real: Sequence[Tensor | None], wei
     return torch.stack(terms).sum()
 
 
-def edge(mask: Tensor, form: str = "paper") -> Tensor:
+EdgeForm = Literal["paper", "code"]
+
+
+def edge(mask: Tensor, form: EdgeForm = "paper") -> Tensor:
     """Edge loss of Bagad et al. (2022), which punishes mask near the border (spec section 6).
 
     ``paper``: mean over all pixels of the mask inside a border of 3 pixels. ``code``: what their code does: border of

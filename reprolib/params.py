@@ -52,6 +52,7 @@ class CgnParams(Group):
     batch: int = Field(16, ge=2, le=4096)
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style loss")
     edge_weight: float = Field(0.0, ge=0.0, le=100.0, description="edge loss of Bagad et al.; 0 as published")
+    edge_form: Literal["paper", "code"] = Field("paper", description="border of 3 pixels, or what their code computes")
     checkpoint_every: int = Field(1000, ge=1, description="steps between two checkpoints")
     demo_steps: int = Field(0, ge=0, description="train this many steps from scratch to show the loop")
     quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")

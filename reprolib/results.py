@@ -30,11 +30,6 @@ def build_folder() -> Path:
     return Path(os.environ.get("REPROLIB_BUILD") or ROOT / "build")
 
 
-def csv(frame: pd.DataFrame) -> bytes:
-    """CSV with six significant digits: what is printed does not depend on the last bit."""
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
-
-
 class Results:
     """The results of one claim in one run."""
 
@@ -55,7 +50,7 @@ class Results:
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Keep a table as ``results/<name>.csv`` and return it."""
-        self._write(f"results/{name}.csv", csv(frame))
+        self._write(f"results/{name}.csv", figures.to_bytes(frame))
         return frame
 
     def figure(self, name: str, data: figures.Data) -> Figure:

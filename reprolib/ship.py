@@ -10,7 +10,8 @@ import safetensors.torch
 from reprolib import assets
 from reprolib.errors import ReproError
 from reprolib.mnist.settings import VARIANTS
-from reprolib.mnist.study import WEIGHTS, Study
+from reprolib.mnist.study import Study
+from reprolib.mnist.weights import WEIGHTS
 from reprolib.store import write_atomically
 
 QUALITY = WEIGHTS / "quality.json"

@@ -63,7 +63,7 @@ def judge(claim: str, evidence: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
     evidence: one row per repetition with the columns ``criterion``, ``case`` (such as the variant) and ``value``.
     Returns one row per criterion and case with the interval and whether it ``holds``, ``fails`` or is ``open``, and
-    the verdict: supported, partly supported, not supported, or not decided (too few repetitions).
+    the verdict: supported, partly supported, not supported, or not decided (too few repetitions, too wide intervals).
     """
     rule = rules(claim)
     rows = []
@@ -82,21 +82,21 @@ def judge(claim: str, evidence: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _outcome(estimate: Interval, criterion: dict[str, Any], repetitions: int) -> str:
-    """The mean decides, once there are enough repetitions; the interval says whether it could be otherwise."""
+    """``holds`` or ``fails`` once there are enough repetitions and the whole interval lies on one side of the bound."""
     if estimate.n < repetitions:
         return f"not decided: {estimate.n} of {repetitions} repetitions"
-    if "at_least" in criterion:
-        bound, holds = criterion["at_least"], estimate.mean >= criterion["at_least"]
-    else:
-        bound, holds = criterion["at_most"], estimate.mean <= criterion["at_most"]
-    clear = bound < estimate.low or bound > estimate.high
-    return ("holds" if holds else "fails") + ("" if clear else ", within the interval")
+    bound = float(criterion["at_least"] if "at_least" in criterion else criterion["at_most"])
+    if estimate.low < bound < estimate.high:
+        return "not decided: the interval holds the bound"
+    reached = estimate.mean >= bound if "at_least" in criterion else estimate.mean <= bound
+    return "holds" if reached else "fails"
 
 
 def _verdict(outcomes: list[str]) -> str:
-    held = sum(outcome.startswith("holds") for outcome in outcomes)
-    if not outcomes or any(outcome.startswith("not decided") for outcome in outcomes):
+    """Two sides seen make it partly supported; otherwise an open case leaves the claim open."""
+    found = set(outcomes)
+    if {"holds", "fails"} <= found:
+        return "partly supported"
+    if not found <= {"holds", "fails"} or not found:
         return "not decided"
-    if held == len(outcomes):
-        return "supported"
-    return "partly supported" if held else "not supported"
+    return "supported" if found == {"holds"} else "not supported"

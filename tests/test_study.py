@@ -11,7 +11,7 @@ import torch
 from reprolib import params
 from reprolib.errors import AssetError
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals
+from reprolib.mnist import counterfactuals, heatmaps, weights
 from reprolib.mnist import study as studies
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.study import Study, TrainingSet
@@ -75,10 +75,10 @@ def test_broken_shipped_weights_are_refused_with_the_repair(
     study: Study, damage: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (study.weights_file(VARIANT).name, "SHA256SUMS"):
-        shutil.copy(studies.WEIGHTS / name, tmp_path / name)
+        shutil.copy(weights.WEIGHTS / name, tmp_path / name)
     monkeypatch.setattr(studies, "WEIGHTS", tmp_path)
     file = study.weights_file(VARIANT)
-    assert file.parent == tmp_path and studies.shipped_weights(file)
+    assert file.parent == tmp_path and weights.shipped_weights(file)
     content = file.read_bytes()
     if damage == "remove":
         file.unlink()
@@ -90,7 +90,7 @@ def test_broken_shipped_weights_are_refused_with_the_repair(
 
 def test_the_authors_released_no_cgn_for_other_variants() -> None:
     with pytest.raises(AssetError, match=r"'authors' out of 'cgn\.sources'"):
-        studies.authors_cgn("other_MNIST")
+        weights.authors_cgn("other_MNIST")
 
 
 def test_splits_are_what_they_are_called(study: Study) -> None:
@@ -129,7 +129,7 @@ def test_a_classifier_and_its_heatmaps_are_computed_once(study: Study, monkeypat
         raise AssertionError("this was computed already")
 
     monkeypatch.setattr(classifiers, "train", fail)
-    monkeypatch.setattr(studies.gradcam, "heatmaps", fail)
+    monkeypatch.setattr(heatmaps.gradcam, "heatmaps", fail)
     again = Study(study.params, Store(study.store.root))  # as another process, tomorrow
     assert torch.equal(again.gradcam(BOTH, 0).tensors["heatmaps"], heat.tensors["heatmaps"])
     scored = again.classifier(VARIANT, BOTH, 0, 1).numbers

@@ -46,7 +46,8 @@ class Fake:
         names = ("shape", "foreground")
         control = {factor: {name: 90.0 + seed if name == factor else 1.0 for name in names} for factor in names}
         shares = [i / 10 for i in range(10)]
-        return {"good_digits": 8 + seed, "mean_mask": 0.2, "recognised": shares, "control": control}
+        numbers = {"good_digits": 8 + seed, "mean_mask": 0.2, "recognised": shares, "control": control}
+        return numbers | {"readers": {"digit": 98.0} | dict.fromkeys(names, 95.0)}
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         return {str(step): {"good_digits": step + seed, "mean_mask": 0.1} for step in (0, 10)}

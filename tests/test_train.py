@@ -178,7 +178,8 @@ def test_cgn_training_is_the_loop_of_the_spec(variant: str, edge: float, few: Di
 def test_the_generator_step_builds_no_gradients_in_the_discriminator() -> None:
     discriminator = cgn.ConvDiscriminator()
     images = torch.randn(2, 3, 32, 32, requires_grad=True)
-    train._frozen(discriminator, images, torch.tensor([1, 2])).sum().backward()
+    pair = train._Pair("cgn", cgn.CGN(), discriminator, train.GenerativeSettings(1))
+    pair.frozen_score(images, torch.tensor([1, 2])).sum().backward()
     assert images.grad is not None
     assert all(p.grad is None and p.requires_grad for p in discriminator.parameters())
 

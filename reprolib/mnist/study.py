@@ -11,23 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from reprolib import assets, gradcam
-from reprolib.errors import AssetError
+from reprolib import assets
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, digits, quality, train, variants
+from reprolib.mnist import counterfactuals, digits, heatmaps, quality, train, variants
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.dcgan import DCGAN
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.variants import Painted
+from reprolib.mnist.weights import WEIGHTS, authors_cgn, cgn_from, classifier_from, shipped_weights
 from reprolib.params import CgnSource, Params
 from reprolib.store import Checkpoint, Result, Store
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
 GRADCAM_VARIANT = "double_colored_MNIST"
 
 
@@ -97,6 +95,7 @@ class Study:
             batch=chosen.batch,
             features=chosen.features,
             edge_weight=chosen.edge_weight,
+            edge_form=chosen.edge_form,
             checkpoint_every=chosen.checkpoint_every,
             device=self.params.device,
         )
@@ -112,6 +111,7 @@ class Study:
             "batch": settings.batch,
             "features": settings.features,
             "edge_weight": settings.edge_weight,
+            "edge_form": settings.edge_form,
         } | self._machine()
 
     def trained_cgn(self, variant: str, seed: int, steps: int | None = None) -> Result:
@@ -132,7 +132,7 @@ class Study:
     def snapshots(self, variant: str, seed: int, steps: int | None = None) -> dict[int, CGN]:
         """The CGN of a training run at each of its snapshots."""
         result = self.trained_cgn(variant, seed, steps)
-        return {step: _cgn_from(result.tensors, f"{step}/") for step in result.numbers["snapshots"]}
+        return {step: cgn_from(result.tensors, f"{step}/") for step in result.numbers["snapshots"]}
 
     def weights_file(self, variant: str) -> Path:
         """The shipped weights that fit the data: Wildlife has one set per kind of texture."""
@@ -148,7 +148,7 @@ class Study:
             return list(self.snapshots(variant, seed % self.params.cgn.seeds).values())[-1]
         if source == "authors":
             return authors_cgn(variant)
-        return _cgn_from(shipped_weights(self.weights_file(variant)), "")
+        return cgn_from(shipped_weights(self.weights_file(variant)))
 
     def cgn_identity(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         """What names a CGN in the recipe of a result that was made with it."""
@@ -178,17 +178,17 @@ class Study:
 
     # ---------------------------------------------------------------- quality
 
-    def digit_reader(self) -> Classifier:
-        """The plain classifier of grey digits that judges masks."""
+    def digit_reader(self) -> tuple[Classifier, float]:
+        """The plain classifier of grey digits that judges masks, and its accuracy on held-out digits in percent."""
         training, held_out = digits.split(self.params.digits.source, "test_file", self.params.digits.limit)
         recipe = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
         result = self.store.get(
             "digit_reader", recipe, lambda c: quality.train_reader(training, held_out, c), with_tensors=True
         )
-        return _classifier_from(result.tensors)
+        return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
-    def factor_reader(self, variant: str, factor: quality.Factor) -> Classifier:
-        """A classifier of one factor of painted images, trained on random attributes."""
+    def factor_reader(self, variant: str, factor: quality.Factor) -> tuple[Classifier, float]:
+        """A classifier of one factor of painted images, and its accuracy on held-out ones in percent."""
         training, held_out = self.digits(variant)
         textures = self.params.digits.textures
         recipe = {"variant": variant, "factor": factor, "digits": self._data(variant)} | self._machine()
@@ -196,7 +196,8 @@ class Study:
         def make(checkpoint: Checkpoint) -> Result:
             return quality.train_factor_reader(variant, factor, training, held_out, textures, checkpoint)
 
-        return _classifier_from(self.store.get("factor_reader", recipe, make, with_tensors=True).tensors)
+        result = self.store.get("factor_reader", recipe, make, with_tensors=True)
+        return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
     def quality(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         """Masks and control of one CGN; see ``quality.mask_quality`` and ``quality.control``."""
@@ -205,14 +206,19 @@ class Study:
         def make(_: Checkpoint) -> Result:
             model = self.cgn(variant, source, seed)
             readers = {factor: self.factor_reader(variant, factor) for factor in quality.factors(variant)}
-            numbers = quality.mask_quality(model, self.digit_reader(), per_digit)
-            return Result(numbers | {"control": quality.control(model, readers, 10 * per_digit)})
+            digit_reader, accuracy = self.digit_reader()
+            numbers = quality.mask_quality(model, digit_reader, per_digit)
+            numbers["control"] = quality.control(
+                model, {f: reader for f, (reader, _) in readers.items()}, 10 * per_digit
+            )
+            numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
+            return Result(numbers)
 
-        return self.store.get("quality", self._quality_recipe(variant, source, seed), make).numbers
+        return self.store.get("quality", self._quality_recipe(variant, source, seed), make, version=2).numbers
 
     def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
-        return self.store.file("quality", self._quality_recipe(variant, source, seed)).exists()
+        return self.store.file("quality", self._quality_recipe(variant, source, seed), version=2).exists()
 
     def _quality_recipe(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         return {
@@ -229,7 +235,7 @@ class Study:
         recipe = {"cgn": self.cgn_recipe(variant, seed), "masks": per_digit}
 
         def make(_: Checkpoint) -> Result:
-            reader = self.digit_reader()
+            reader = self.digit_reader()[0]
             found = self.snapshots(variant, seed)
             return Result({str(s): quality.mask_quality(model, reader, per_digit) for s, model in found.items()})
 
@@ -241,9 +247,10 @@ class Study:
         """The generated images of a training set; made anew each time, because that is fast and the same bits."""
         key = (variant, training_set.generated or "", training_set.ratio, seed)
         if training_set.generated == "dcgan":
-            return counterfactuals.gan_samples(self.dcgan(variant, seed), training_set.size, key)
+            gan = self.dcgan(variant, seed).to(self.params.device)
+            return counterfactuals.gan_samples(gan, training_set.size, key)
         assert training_set.source is not None
-        model = self.cgn(variant, training_set.source, seed)
+        model = self.cgn(variant, training_set.source, seed).to(self.params.device)
         if training_set.generated == "cgn_noncf":
             return counterfactuals.non_counterfactuals(model, training_set.size, key)
         how = self.params.counterfactuals.texture_labels
@@ -257,15 +264,7 @@ class Study:
         Numbers: ``history``, one row per epoch with ``train``, ``test`` and ``in_domain`` accuracy; ``final``, more
         scores of the last epoch; ``images``, the size of the training set. Tensors: the state of the last epoch.
         """
-        recipe = {
-            "variant": variant,
-            "training_set": training_set.name,
-            "seed": seed,
-            "digits": self._data(variant),
-            "generated": self._generated_identity(variant, training_set, seed),
-            "epochs": epochs,
-            "batch": self.params.classifier.batch,
-        } | self._machine()
+        recipe = self._classifier_recipe(variant, training_set, seed, epochs)
 
         def make(checkpoint: Checkpoint) -> Result:
             images, labels = self._training_data(variant, training_set, seed)
@@ -285,6 +284,17 @@ class Study:
             return Result(numbers, {name: value.contiguous() for name, value in model.state_dict().items()})
 
         return self.store.get("classifier", recipe, make, with_tensors=with_tensors)
+
+    def _classifier_recipe(self, variant: str, training_set: TrainingSet, seed: int, epochs: int) -> dict[str, Any]:
+        return {
+            "variant": variant,
+            "training_set": training_set.name,
+            "seed": seed,
+            "digits": self._data(variant),
+            "generated": self._generated_identity(variant, training_set, seed),
+            "epochs": epochs,
+            "batch": self.params.classifier.batch,
+        } | self._machine()
 
     def _training_data(self, variant: str, training_set: TrainingSet, seed: int) -> tuple[Tensor, Tensor]:
         """Plain concatenation of original and generated images."""
@@ -328,20 +338,12 @@ class Study:
         themes, share of empty maps there. Tensors: ``heatmaps`` uint8 (100, 32, 32) of that grid.
         """
         variant, epochs, count = GRADCAM_VARIANT, self.params.classifier.epochs, self.params.gradcam.images
-        recipe = {
-            "training_set": training_set.name,
-            "seed": seed,
-            "digits": self._data(variant),
-            "generated": self._generated_identity(variant, training_set, seed),
-            "epochs": epochs,
-            "batch": self.params.classifier.batch,
-            "images": count,
-        } | self._machine()
+        recipe = self._classifier_recipe(variant, training_set, seed, epochs) | {"images": count}
 
         def make(_: Checkpoint) -> Result:
-            model = _classifier_from(self.classifier(variant, training_set, seed, epochs, True).tensors)
-            test = self.painted(variant, "test", seed)[: self.params.gradcam.images]
-            return heatmap_study(model, test, self.theme_grid())
+            model = classifier_from(self.classifier(variant, training_set, seed, epochs, True).tensors)
+            test = self.painted(variant, "test", seed)[:count]
+            return heatmaps.measure(model, test, self.theme_grid())
 
         return self.store.get("gradcam", recipe, make, with_tensors=True)
 
@@ -350,53 +352,3 @@ class Study:
         _, held_out = self.digits(GRADCAM_VARIANT)
         first = torch.stack([(held_out.labels == digit).nonzero()[0, 0] for digit in range(10)])
         return variants.themes(GRADCAM_VARIANT, held_out[first], self.params.digits.textures)
-
-
-def heatmap_study(model: Classifier, test: Painted, grid: Painted) -> Result:
-    """Everything that is measured on the heatmaps of one classifier."""
-    target = model.model[Classifier.last_relu]
-    maps = gradcam.heatmaps(model, target, test.images)
-    masks = test.masks[:, 0]
-    grid_maps = gradcam.heatmaps(model, target, grid.images)
-    nulls = gradcam.null_measures(maps, masks)
-    nulls["random CAM"] = gradcam.measures(gradcam.random_heatmaps(model, target, test.images), masks)
-    numbers = {
-        "measures": gradcam.measures(maps, masks),
-        "null": nulls,
-        "variance": gradcam.variance_split(grid_maps.reshape(10, 10, *grid_maps.shape[1:])),
-        "grid_empty": float(gradcam.empty(grid_maps).float().mean()),
-    }
-    return Result(numbers, {"heatmaps": (grid_maps * 255).round().to(torch.uint8)})
-
-
-def authors_cgn(variant: str) -> CGN:
-    """The CGN that Sauer & Geiger released for a variant, loaded strictly and without unpickling any code."""
-    name = f"authors_cgn/{variant}.pth"
-    if name not in assets.ASSETS:
-        raise AssetError(f"the authors released no CGN for {variant}; take 'authors' out of 'cgn.sources'")
-    return _cgn_from(torch.load(assets.path(name), map_location="cpu", weights_only=True), "")
-
-
-def shipped_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a shipped weights file. Raises AssetError if it is missing or damaged."""
-    repair = f"restore it with `git checkout -- reprolib/weights/{file.name}`"
-    if not file.is_file():
-        raise AssetError(f"shipped weights {file.name} are missing; {repair}")
-    known = dict(line.split()[::-1] for line in (WEIGHTS / "SHA256SUMS").read_text().splitlines())
-    if assets.sha256_of(file) != known.get(file.name):
-        raise AssetError(f"shipped weights {file.name} are damaged (wrong SHA-256); {repair}")
-    tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
-    return tensors
-
-
-def _cgn_from(tensors: dict[str, Tensor], prefix: str) -> CGN:
-    model = CGN()
-    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    model.load_state_dict(state, strict=True)
-    return model.eval()
-
-
-def _classifier_from(tensors: dict[str, Tensor]) -> Classifier:
-    model = Classifier(tensors["model.0.weight"].numel())
-    model.load_state_dict(tensors, strict=True)
-    return model.eval()

@@ -47,7 +47,8 @@ def prepare_cgns(study: Study) -> None:
 
 
 def quality_runs(study: Study) -> pd.DataFrame:
-    """One row per CGN: variant, source, seed, good_digits, mean_mask, digit_0..9, and the control shares."""
+    """One row per CGN: variant, source, seed, good_digits, mean_mask, digit_0..9, the control shares, and the accuracy
+    of each reader in percent: no measure can be better than the classifier that reads it."""
     params = study.params
     prepare_cgns(study)
     cases = [
@@ -74,6 +75,7 @@ def _quality_row(variant: str, source: CgnSource, seed: int, numbers: dict[str, 
         "shape_control": quality.diagonal(control, ("shape",)),
         "texture_control": quality.diagonal(control, ("foreground", "background")),
     }
+    row |= {f"{name}_reader": score for name, score in numbers["readers"].items()}
     row |= {f"digit_{digit}": share for digit, share in enumerate(numbers["recognised"])}
     return row | {f"{factor}<-{label}": share for factor in control for label, share in control[factor].items()}
 

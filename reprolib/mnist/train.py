@@ -41,6 +41,7 @@ class GenerativeSettings:
     features: features.Name = "vgg16"
     edge_weight: float = 0.0
     """lambda of the edge loss of Bagad et al., 0 for the published model."""
+    edge_form: losses.EdgeForm = "paper"
     checkpoint_every: int = 1000
     device: str = "cpu"
 
@@ -75,6 +76,11 @@ def batches(variant: str, digits: Digits, batch: int, seed: int, textures: Textu
     return of_step
 
 
+Losses = dict[str, Tensor]
+Step = Callable[[Tensor, Tensor, Tensor], Losses]
+"""(real images, their labels, labels to generate) -> losses, after both networks were updated."""
+
+
 def train_cgn(
     variant: str, digits: Digits, seed: int, settings: GenerativeSettings, textures: Textures, checkpoint: Checkpoint
 ) -> dict[int, dict[str, Tensor]]:
@@ -83,48 +89,34 @@ def train_cgn(
     Raises DivergedError when a loss stops being finite.
     """
     fixed = VARIANTS[variant]
-    device = torch.device(settings.device)
     with rng.seeded("cgn initialisation", variant, seed):
         generator, discriminator = cgn_model.build(fixed)
-    generator.to(device).train()
-    discriminator.to(device).train()
-    net = features.load(settings.features, fixed.style_weights).to(device)
-    optimisers = [Adam(model.parameters(), LEARNING_RATE, BETAS, fused=True) for model in (generator, discriminator)]
-    batch_of = batches(variant, digits, settings.batch, seed, textures)
-    kept = training.Memory()
-    keep_at = snapshot_steps(settings.steps)
+    net = features.load(settings.features, fixed.style_weights).to(settings.device)
+    pair = _Pair("cgn", generator, discriminator, settings)
 
-    def step(i: int) -> dict[str, Tensor]:
-        real = batch_of(i)
-        images, labels = real.images.to(device), real.labels.to(device)
-        with rng.seeded("cgn step", variant, seed, i):
-            drawn = torch.randint(0, cgn_model.CLASSES, (len(labels),), device=device)
-            parts = generator(drawn)
-            generated = cgn_model.compose(*parts)
-            terms = _generator_losses(parts.mask, generated, images, net, fixed.mask_weight, settings.edge_weight)
-            terms["adversarial"] = losses.lsgan(_frozen(discriminator, generated, drawn), 1.0)
-            _descend(optimisers[0], torch.stack(list(terms.values())).sum())
-            real_loss = losses.lsgan(discriminator(images, labels), 1.0)
-            fake_loss = losses.lsgan(discriminator(generated.detach(), drawn), 0.0)
-            terms["discriminator"] = (real_loss + fake_loss) / 2
-            _descend(optimisers[1], terms["discriminator"])
-        if i + 1 in keep_at:
-            kept.values[str(i + 1)] = {
-                name: value.detach().cpu().clone() for name, value in generator.state_dict().items()
-            }
+    def step(images: Tensor, labels: Tensor, drawn: Tensor) -> Losses:
+        parts = generator(drawn)
+        generated = cgn_model.compose(*parts)
+        terms = _generator_losses(parts.mask, generated, images, net, fixed.mask_weight, settings)
+        terms["adversarial"] = losses.lsgan(pair.frozen_score(generated, drawn), 1.0)
+        _descend(pair.optimisers[0], torch.stack(list(terms.values())).sum())
+        real_loss = losses.lsgan(discriminator(images, labels), 1.0)
+        fake_loss = losses.lsgan(discriminator(generated.detach(), drawn), 0.0)
+        terms["discriminator"] = (real_loss + fake_loss) / 2
+        _descend(pair.optimisers[1], terms["discriminator"])
         return terms
 
-    states: dict[str, training.Stateful] = {"generator": generator, "discriminator": discriminator}
-    states |= {"generator optimiser": optimisers[0], "discriminator optimiser": optimisers[1]}
-    states["snapshots"] = kept
-    title = f"CGN on {fixed.title}, seed {seed}"
-    training.run(title, settings.steps, step, states, checkpoint, settings.checkpoint_every)
-    return {int(i): state for i, state in kept.values.items()}
+    return pair.train(step, f"CGN on {fixed.title}, seed {seed}", (variant, seed), digits, textures, checkpoint)
 
 
 def _generator_losses(
-    mask: Tensor, generated: Tensor, real: Tensor, net: features.FeatureNet, mask_weight: float, edge_weight: float
-) -> dict[str, Tensor]:
+    mask: Tensor,
+    generated: Tensor,
+    real: Tensor,
+    net: features.FeatureNet,
+    mask_weight: float,
+    settings: GenerativeSettings,
+) -> Losses:
     """The weighted loss terms of the CGN besides the adversarial one; the target side needs no gradient."""
     with torch.no_grad():
         target = net(real)
@@ -132,8 +124,8 @@ def _generator_losses(
         "mask": mask_weight * losses.binary_entropy(mask),
         "style": losses.style(net(generated), target, net.weights),
     }
-    if edge_weight > 0:
-        terms["edge"] = edge_weight * losses.edge(mask)
+    if settings.edge_weight > 0:
+        terms["edge"] = settings.edge_weight * losses.edge(mask, settings.edge_form)
     return terms
 
 
@@ -141,32 +133,70 @@ def train_dcgan(
     variant: str, digits: Digits, seed: int, settings: GenerativeSettings, textures: Textures, checkpoint: Checkpoint
 ) -> dcgan_model.DCGAN:
     """The conditional DCGAN of Bagad et al. on a variant, in eval mode on the CPU: binary cross entropy on scores."""
-    device = torch.device(settings.device)
     with rng.seeded("dcgan initialisation", variant, seed):
         generator, discriminator = dcgan_model.DCGAN(), cgn_model.LinearDiscriminator()
-    generator.to(device).train()
-    discriminator.to(device).train()
-    optimisers = [Adam(model.parameters(), LEARNING_RATE, BETAS, fused=True) for model in (generator, discriminator)]
-    batch_of = batches(variant, digits, settings.batch, seed, textures)
+    pair = _Pair("dcgan", generator, discriminator, settings)
 
-    def step(i: int) -> dict[str, Tensor]:
-        real = batch_of(i)
-        images, labels = real.images.to(device), real.labels.to(device)
-        with rng.seeded("dcgan step", variant, seed, i):
-            drawn = torch.randint(0, cgn_model.CLASSES, (len(labels),), device=device)
-            generated = generator(drawn)
-            adversarial = _cross_entropy(_frozen(discriminator, generated, drawn), 1.0)
-            _descend(optimisers[0], adversarial)
-            real_loss = _cross_entropy(discriminator(images, labels), 1.0)
-            fake_loss = _cross_entropy(discriminator(generated.detach(), drawn), 0.0)
-            _descend(optimisers[1], (real_loss + fake_loss) / 2)
+    def step(images: Tensor, labels: Tensor, drawn: Tensor) -> Losses:
+        generated = generator(drawn)
+        adversarial = _cross_entropy(pair.frozen_score(generated, drawn), 1.0)
+        _descend(pair.optimisers[0], adversarial)
+        real_loss = _cross_entropy(discriminator(images, labels), 1.0)
+        fake_loss = _cross_entropy(discriminator(generated.detach(), drawn), 0.0)
+        _descend(pair.optimisers[1], (real_loss + fake_loss) / 2)
         return {"adversarial": adversarial, "discriminator": (real_loss + fake_loss) / 2}
 
-    states: dict[str, training.Stateful] = {"generator": generator, "discriminator": discriminator}
-    states |= {"generator optimiser": optimisers[0], "discriminator optimiser": optimisers[1]}
     title = f"DCGAN on {VARIANTS[variant].title}, seed {seed}"
-    training.run(title, settings.steps, step, states, checkpoint, settings.checkpoint_every)
+    pair.train(step, title, (variant, seed), digits, textures, checkpoint)
     return generator.cpu().eval()
+
+
+class _Pair:
+    """Generator, discriminator and their optimisers: what the two models share in training."""
+
+    def __init__(self, kind: str, generator: nn.Module, discriminator: nn.Module, settings: GenerativeSettings):
+        self.kind, self.settings = kind, settings
+        self.generator = generator.to(settings.device).train()
+        self.discriminator = discriminator.to(settings.device).train()
+        self.optimisers = [
+            Adam(model.parameters(), LEARNING_RATE, BETAS, fused=True) for model in (generator, discriminator)
+        ]
+
+    def frozen_score(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Score images without gradients for the discriminator's weights; the generator step needs none."""
+        self.discriminator.requires_grad_(False)
+        score: Tensor = self.discriminator(images, labels)
+        self.discriminator.requires_grad_(True)
+        return score
+
+    def train(
+        self, update: Step, title: str, key: tuple[str, int], digits: Digits, textures: Textures, checkpoint: Checkpoint
+    ) -> dict[int, dict[str, Tensor]]:
+        """Run ``update`` on every batch; step -> generator state on the CPU for each of ``snapshot_steps``."""
+        settings = self.settings
+        (variant, seed), device = key, torch.device(settings.device)
+        batch_of = batches(variant, digits, settings.batch, seed, textures)
+        kept, keep_at = training.Memory(), snapshot_steps(settings.steps)
+
+        def step(i: int) -> Losses:
+            real = batch_of(i)
+            with rng.seeded(f"{self.kind} step", variant, seed, i):
+                drawn = torch.randint(0, cgn_model.CLASSES, (len(real),), device=device)
+                terms = update(real.images.to(device), real.labels.to(device), drawn)
+            if i + 1 in keep_at:
+                state = self.generator.state_dict()
+                kept.values[str(i + 1)] = {name: value.detach().cpu().clone() for name, value in state.items()}
+            return terms
+
+        states: dict[str, training.Stateful] = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "generator optimiser": self.optimisers[0],
+            "discriminator optimiser": self.optimisers[1],
+            "snapshots": kept,
+        }
+        training.run(title, settings.steps, step, states, checkpoint, settings.checkpoint_every)
+        return {int(i): state for i, state in kept.values.items()}
 
 
 def _cross_entropy(score: Tensor, target: float) -> Tensor:
@@ -177,11 +207,3 @@ def _descend(optimiser: Adam, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
-
-
-def _frozen(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Score images without building gradients for the discriminator's weights; the generator step needs none."""
-    discriminator.requires_grad_(False)
-    score: Tensor = discriminator(images, labels)
-    discriminator.requires_grad_(True)
-    return score

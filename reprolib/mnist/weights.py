@@ -1,0 +1,51 @@
+"""Networks from files: the authors' checkpoints, the weights that reprolib ships, and stored results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from reprolib import assets
+from reprolib.errors import AssetError
+from reprolib.mnist.cgn import CGN
+from reprolib.mnist.classifier import Classifier
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+def authors_cgn(variant: str) -> CGN:
+    """The CGN that Sauer & Geiger released for a variant, loaded strictly and without unpickling any code."""
+    name = f"authors_cgn/{variant}.pth"
+    if name not in assets.ASSETS:
+        raise AssetError(f"the authors released no CGN for {variant}; take 'authors' out of 'cgn.sources'")
+    return cgn_from(torch.load(assets.path(name), map_location="cpu", weights_only=True))
+
+
+def shipped_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a shipped weights file. Raises AssetError if it is missing or damaged."""
+    repair = f"restore it with `git checkout -- reprolib/weights/{file.name}`"
+    if not file.is_file():
+        raise AssetError(f"shipped weights {file.name} are missing; {repair}")
+    known = dict(line.split()[::-1] for line in (file.parent / "SHA256SUMS").read_text().splitlines())
+    if assets.sha256_of(file) != known.get(file.name):
+        raise AssetError(f"shipped weights {file.name} are damaged (wrong SHA-256); {repair}")
+    tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
+    return tensors
+
+
+def cgn_from(tensors: dict[str, Tensor], prefix: str = "") -> CGN:
+    """A CGN in eval mode from the tensors whose names start with ``prefix``, loaded strictly."""
+    model = CGN()
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def classifier_from(tensors: dict[str, Tensor]) -> Classifier:
+    """A classifier in eval mode, loaded strictly; the number of channels follows from the tensors."""
+    model = Classifier(tensors["model.0.weight"].numel())
+    model.load_state_dict(tensors, strict=True)
+    return model.eval()
