@@ -82,6 +82,9 @@ class ClassifierParams(Group):
 
     epochs: int = Field(10, ge=1, le=1000)
     batch: int = Field(64, ge=2, le=65_536)
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of convolutions in training; bfloat16 is faster where the processor has it"
+    )
     selection: Literal["last", "best_test"] = Field(
         "last", description="report the last epoch, or, as the seed did, the best on the test set"
     )

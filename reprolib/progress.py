@@ -38,4 +38,5 @@ class Progress:
         left = duration((self.total - done) / rate) if rate > 0 else "unknown time"
         speed = f"{rate:,.1f} {self.unit}/s" if rate >= 0.5 else f"{duration(1 / rate) if rate else '?'} each"
         line = f"{self.title}: {done:,} of {self.total:,} {self.unit}, {speed}, {left} left"
-        print(f"{line}{'; ' + note if note else ''}", file=sys.stderr, flush=True)
+        # The real stderr: in a notebook it reaches both the terminal and the cell, once each, as the workers' does.
+        print(f"{line}{'; ' + note if note else ''}", file=sys.__stderr__ or sys.stderr, flush=True)

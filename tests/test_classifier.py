@@ -54,10 +54,22 @@ def model() -> classifier.Classifier:
 
 
 def _train(
-    data: Data, checkpoint: Checkpoint, tests: dict[str, Data] | None = None, seed: int = 0, epochs: int = 2
+    data: Data,
+    checkpoint: Checkpoint,
+    tests: dict[str, Data] | None = None,
+    seed: int = 0,
+    epochs: int = 2,
+    precision: classifier.Precision = "float32",
 ) -> tuple[classifier.Classifier, list[dict[str, float]]]:
     return classifier.train(
-        *data, tests or {}, epochs=epochs, batch=16, key=(seed,), checkpoint=checkpoint, title="Toy"
+        *data,
+        tests or {},
+        epochs=epochs,
+        batch=16,
+        key=(seed,),
+        checkpoint=checkpoint,
+        title="Toy",
+        precision=precision,
     )
 
 
@@ -185,6 +197,24 @@ def test_scoring_test_sets_does_not_change_the_training(data: Data, tmp_path: Pa
         _train(some, Checkpoint(tmp_path / str(len(tests))), tests)[0].state_dict() for tests in ({}, {"test": data})
     )
     assert all(torch.equal(plain[name], scored[name]) for name in plain)
+
+
+def test_half_precision_changes_convolutions_only(data: Data, tmp_path: Path) -> None:
+    full, half = (
+        _train(data, Checkpoint(tmp_path / name), {"test": data}, epochs=3, precision=name)
+        for name in ("float32", "bfloat16")
+    )
+    states = [model.state_dict() for model, _ in (full, half)]
+    assert all(value.dtype in (torch.float32, torch.int64) for value in states[1].values())
+    assert not torch.equal(states[0]["model.8.weight"], states[1]["model.8.weight"])
+    torch.testing.assert_close(states[0]["model.1.weight"], states[1]["model.1.weight"], atol=0.1, rtol=0)
+    model = full[0].train()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(data[0][:64])
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough.exp().sum(1), torch.ones(64), atol=1e-5, rtol=0)
+    error = (rough - model(data[0][:64])).abs().max()
+    assert 0 < error < 0.2
 
 
 def test_accuracy_is_a_share_in_percent() -> None:

@@ -29,6 +29,15 @@ def test_results_come_in_the_order_of_the_jobs(n_jobs: int) -> None:
     assert processes == {os.getpid()} if n_jobs == 1 else os.getpid() not in processes
 
 
+def _malloc_settings() -> str:
+    return os.environ.get("GLIBC_TUNABLES", "")
+
+
+def test_workers_keep_freed_memory() -> None:
+    for settings in jobs.run("toy", [(_malloc_settings, ())] * 2, n_jobs=2):
+        assert settings.startswith("glibc.malloc.")
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_error_of_a_job_ends_the_run(n_jobs: int) -> None:
     with pytest.raises(ValueError, match="job 1 failed"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from reprolib import rng, training
 from reprolib.store import Checkpoint
 
 TEST_BATCH = 1000
+Precision = Literal["float32", "bfloat16"]
+"""What convolutions are computed in while training; weights, head and tests are float32 always."""
 
 
 class Classifier(nn.Module):
@@ -41,7 +43,11 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, 32, 32) in [-1, 1] -> log-probabilities (B, 10)."""
-        log_probabilities: Tensor = self.cls(self.model[2:](self._first_convolution(images)))
+        features = self.model[2:](self._first_convolution(images))
+        with torch.autocast(
+            images.device.type, enabled=False
+        ):  # log-probabilities need more than the 8 bits of bfloat16
+            log_probabilities: Tensor = self.cls(features.float())
         return log_probabilities
 
     def _first_convolution(self, images: Tensor) -> Tensor:
@@ -91,6 +97,7 @@ def train(
     checkpoint: Checkpoint,
     title: str,
     device: str = "cpu",
+    precision: Precision = "float32",
 ) -> tuple[Classifier, list[dict[str, float]]]:
     """Train a classifier and score it on every test set after every epoch.
 
@@ -117,7 +124,8 @@ def train(
                 group["lr"] = 0.7**epoch
         index = order[epoch][position * batch : (position + 1) * batch]
         target = labels[index].to(device)
-        output = model(_layout(images[index].to(device)))
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bfloat16"):
+            output = model(_layout(images[index].to(device)))
         loss = F.nll_loss(output, target)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

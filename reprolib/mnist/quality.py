@@ -68,7 +68,7 @@ def train_factor_reader(
         _target(seen, factor),
         {"test": (unseen.images, _target(unseen, factor))},
         epochs=_epochs(len(training)),
-        batch=64,
+        batch=16,  # many small steps: with batches of 64, three epochs do not suffice for shape on Wildlife MNIST
         key=("factor reader", variant, factor),
         checkpoint=checkpoint,
         title=f"reader of {factor}, {variant}",

@@ -103,7 +103,7 @@ class Study:
     def cgn_recipe(self, variant: str, seed: int, steps: int | None = None) -> dict[str, Any]:
         """What names a CGN that is trained here; steps: default ``cgn.steps`` of the parameters."""
         settings = self._generative(steps or self.params.cgn.steps, variant)
-        return {
+        recipe = {
             "variant": variant,
             "seed": seed,
             "digits": self._data(variant),
@@ -111,8 +111,9 @@ class Study:
             "batch": settings.batch,
             "features": settings.features,
             "edge_weight": settings.edge_weight,
-            "edge_form": settings.edge_form,
-        } | self._machine()
+        }
+        edge = {"edge_form": settings.edge_form} if settings.edge_weight > 0 else {}  # without weight it has no form
+        return recipe | edge | self._machine()
 
     def trained_cgn(self, variant: str, seed: int, steps: int | None = None) -> Result:
         """Train a CGN here. Tensors: the generator at each snapshot, named ``<step>/<state name>``.
@@ -196,7 +197,7 @@ class Study:
         def make(checkpoint: Checkpoint) -> Result:
             return quality.train_factor_reader(variant, factor, training, held_out, textures, checkpoint)
 
-        result = self.store.get("factor_reader", recipe, make, with_tensors=True)
+        result = self.store.get("factor_reader", recipe, make, version=2, with_tensors=True)
         return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
     def quality(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
@@ -214,11 +215,11 @@ class Study:
             numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
             return Result(numbers)
 
-        return self.store.get("quality", self._quality_recipe(variant, source, seed), make, version=2).numbers
+        return self.store.get("quality", self._quality_recipe(variant, source, seed), make, version=3).numbers
 
     def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
-        return self.store.file("quality", self._quality_recipe(variant, source, seed), version=2).exists()
+        return self.store.file("quality", self._quality_recipe(variant, source, seed), version=3).exists()
 
     def _quality_recipe(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         return {
@@ -279,6 +280,7 @@ class Study:
                 checkpoint=checkpoint,
                 title=f"classifier on {training_set.name} of {VARIANTS[variant].title}, seed {seed}",
                 device=self.params.device,
+                precision=self.params.classifier.precision,
             )
             numbers = {"history": history, "images": len(labels), "final": self._final(variant, model, tests, seed)}
             return Result(numbers, {name: value.contiguous() for name, value in model.state_dict().items()})
@@ -294,6 +296,7 @@ class Study:
             "generated": self._generated_identity(variant, training_set, seed),
             "epochs": epochs,
             "batch": self.params.classifier.batch,
+            "precision": self.params.classifier.precision,
         } | self._machine()
 
     def _training_data(self, variant: str, training_set: TrainingSet, seed: int) -> tuple[Tensor, Tensor]:
