@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup report render promote test lint lab weights lock clean
+.PHONY: help setup report render promote test acceptance lint lab weights lock clean
 
 help:  ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ test: $(READY)  ## style, types, unit tests, and the committed notebooks against
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(RUN) -m pytest -n 2 --dist loadfile
+
+acceptance: $(READY)  ## train on the authors' counterfactuals and compare with the published accuracies; an hour
+	$(RUN) -m pytest -m acceptance -rP tests/test_acceptance.py
 
 lint: $(READY)  ## style and types only
 	$(VENV)/bin/ruff check .

@@ -70,7 +70,7 @@ def execute(name: str, params: Params, target: Path) -> None:
         )
     except PapermillExecutionError as error:
         raise ReproError(f"notebook {name} failed: {error.ename}: {error.evalue}; see {target}") from None
-    except (RuntimeError, ValueError, nbformat.ValidationError) as error:  # nbclient's DeadKernelError is a RuntimeError
+    except (RuntimeError, ValueError, nbformat.ValidationError) as error:  # a dead kernel is a RuntimeError
         raise ReproError(f"notebook {name} stopped: {error}; run the same command to go on") from None
     write_atomically(target, canonical_notebook(target.read_text(encoding="utf-8")).encode())
 

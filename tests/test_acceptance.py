@@ -1,0 +1,47 @@
+"""Classifiers trained here on the authors' counterfactuals reach the published accuracies: `make acceptance`, an hour.
+
+The targets are those of spec/mnist.md, section 13: what Bagad et al. (2022) measured with the same CGNs, and what
+their released classifiers reach on test sets that were rebuilt from the specification.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from reprolib import jobs, params
+from reprolib.mnist.settings import VARIANTS
+from reprolib.mnist.study import Study, TrainingSet
+from reprolib.results import build_folder
+from reprolib.store import Store
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.assets, pytest.mark.slow]
+TOLERANCE = 2.0
+TARGETS = {
+    "colored_MNIST": {"Original": (37, 39), "CGN": (92, 93), "Original+CGN": (95, 96)},
+    "double_colored_MNIST": {"Original": (10, 10), "CGN": (86, 87), "Original+CGN": (85, 86)},
+    "wildlife_MNIST": {"Original": (10, 11), "CGN": (81, 81), "Original+CGN": (63, 66)},
+}
+CASES = [(variant, name) for variant, rows in TARGETS.items() for name in rows]
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[tuple[str, str], float]:
+    """Out-of-domain accuracy of the last epoch for every case; kept in the build folder, so that a run can go on."""
+    chosen = params.load(params.FOLDER / "acceptance.yaml")
+    study = Study(chosen, Store(build_folder() / "acceptance" / "store"))
+    cf = chosen.counterfactuals
+    sets = [TrainingSet(True)] + [TrainingSet(o, "counterfactual", "authors", cf.size, cf.ratio) for o in (False, True)]
+    rows = [(variant, training_set) for training_set in sets for variant in VARIANTS if variant in TARGETS]
+    work = [(study.classifier, (*row, 0, chosen.classifier.epochs)) for row in rows]
+    found = jobs.run("acceptance", work, chosen.n_jobs)
+    return {(v, ts.name): r.numbers["history"][-1]["test"] for (v, ts), r in zip(rows, found, strict=True)}
+
+
+@pytest.mark.parametrize(("variant", "training_set"), CASES)
+def test_accuracy_is_within_two_points_of_the_published_one(
+    variant: str, training_set: str, measured: dict[tuple[str, str], float]
+) -> None:
+    low, high = TARGETS[variant][training_set]
+    value = measured[variant, training_set]
+    print(f"{VARIANTS[variant].title}, {training_set}: {value:.2f} %, published {low} to {high}")
+    assert low - TOLERANCE <= value <= high + TOLERANCE
