@@ -70,7 +70,12 @@ class Results:
         return verdict
 
     def finish(self) -> None:
-        """Seal the claim: the manifest with every file's hash, the parameters, and what made them."""
+        """Seal the claim: the manifest with every file's hash, the parameters, and what made them.
+
+        Raises ReproError for a claim without a verdict: the report could not say what came out.
+        """
+        if not self.verdicts:
+            raise ReproError(f"{self.claim} has no verdict; call judge() with its evidence before finish()")
         base = load({"profile": self.params.profile}).model_dump()
         ours = self.params.model_dump()
         manifest = {

@@ -69,7 +69,7 @@ def digest(content: bytes) -> str:
 
 def set_aside(file: Path, why: str) -> None:
     """Rename a broken file to ``*.corrupt`` and say so on stderr."""
-    if file.exists():
+    with contextlib.suppress(FileNotFoundError):  # another process may have been faster
         file.replace(file.with_name(file.name + ".corrupt"))
     print(f"{file} {why}; it was set aside as *.corrupt and will be made again", file=sys.stderr, flush=True)
 
@@ -80,17 +80,17 @@ class Checkpoint:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.previous = file.with_name(file.name + ".previous")
+        self.part = file.with_name(f".{file.name}.new")
 
     def save(self, state: dict[str, Any]) -> None:
         """Write ``state`` (nested dicts and lists of tensors and plain values); the last state stays as a spare."""
         stream = io.BytesIO()
         torch.save(state, stream)
         content = stream.getvalue()
-        part = self.file.with_name(f".{self.file.name}.new")
-        write_atomically(part, bytes.fromhex(digest(content)) + content)
+        write_atomically(self.part, bytes.fromhex(digest(content)) + content)
         if self.file.exists():
             self.file.replace(self.previous)
-        part.replace(self.file)
+        self.part.replace(self.file)
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that is whole, or None."""
@@ -105,7 +105,7 @@ class Checkpoint:
         return None
 
     def remove(self) -> None:
-        for file in (self.file, self.previous):
+        for file in (self.file, self.previous, self.part):
             file.unlink(missing_ok=True)
 
 
@@ -136,7 +136,7 @@ class Store:
         ``copy_numbers``) does not do.
         """
         file = self.file(step, recipe, version)
-        if (found := self.read(file)) is not None and (found.tensors or not with_tensors):
+        if (found := self.read(file, aside=False)) is not None and (found.tensors or not with_tensors):
             return found
         _make_folder(file.parent)
         with FileLock(file.with_suffix(".lock")):
@@ -153,8 +153,11 @@ class Store:
             checkpoint.remove()
         return result
 
-    def read(self, file: Path) -> Result | None:
-        """A stored result, verified; None if there is none or if it is damaged (then it is set aside)."""
+    def read(self, file: Path, aside: bool = True) -> Result | None:
+        """A stored result, verified; None if there is none or if it is damaged.
+
+        aside: rename a damaged one to ``*.corrupt``. Without the lock another process may just be replacing it.
+        """
         if not file.exists():
             return None
         tensors_file = file.with_suffix(".safetensors")
@@ -164,15 +167,17 @@ class Store:
             if seal != digest(canonical(entry)):
                 raise ValueError
         except (ValueError, KeyError, AttributeError, TypeError):
-            set_aside(file, "is a damaged result")
-            return None
+            return self._damaged(file, aside)
         if entry["tensors"] is None:
             return Result(entry["numbers"], {}, entry["made"])
         content = tensors_file.read_bytes() if tensors_file.exists() else b""
         if digest(content) != entry["tensors"]:
-            set_aside(tensors_file, "is a damaged result")
-            return None
+            return self._damaged(tensors_file, aside)
         return Result(entry["numbers"], safetensors.torch.load(content), entry["made"])
+
+    def _damaged(self, file: Path, aside: bool) -> None:
+        if aside:
+            set_aside(file, "is a damaged result")
 
     def copy_numbers(self, target: Path, steps: Sequence[str], with_tensors: Sequence[str] = ()) -> int:
         """Copy the results of some steps into another store, most of them without tensors; return how many.

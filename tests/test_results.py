@@ -53,6 +53,14 @@ def test_the_manifest_says_what_was_run(folder: Path) -> None:
     assert {"commit", "finished", "python", "versions"} <= set(manifest["provenance"])
 
 
+def test_a_claim_without_a_verdict_cannot_be_sealed(tmp_path: Path) -> None:
+    some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
+    some.table("numbers", TABLE)
+    with pytest.raises(ReproError, match="claim3 has no verdict; call judge"):
+        some.finish()
+    assert not (tmp_path / "results" / "claim3.json").exists()
+
+
 def test_a_table_is_kept_with_six_digits_and_handed_back(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
     assert some.table("numbers", TABLE) is TABLE
@@ -83,6 +91,7 @@ def test_a_claim_that_starts_again_is_unfinished_until_it_finishes(folder: Path)
     again.table("numbers", TABLE)
     with pytest.raises(ReproError, match=r"claim3 is not finished: .*claim3\.json does not exist"):
         read_manifest(folder, "claim3")
+    again.judge(EVIDENCE)
     again.finish()
     assert read_manifest(folder, "claim3")["changed"] == []
 

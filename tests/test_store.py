@@ -101,6 +101,33 @@ def test_damage_is_found_set_aside_and_mended(
     assert make.calls == 2
 
 
+def test_a_result_that_another_process_mends_is_left_alone(
+    results: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between finding the damage and getting the lock, another process has made the result again."""
+    results.get("train", RECIPE, Maker())
+    file = results.file("train", RECIPE)
+    whole = file.read_bytes()
+    file.write_bytes(b"damaged")
+    acquire = store.FileLock.acquire
+
+    def after_the_other(self: Any, *args: Any, **kwargs: Any) -> Any:
+        file.write_bytes(whole)
+        return acquire(self, *args, **kwargs)
+
+    monkeypatch.setattr(store.FileLock, "acquire", after_the_other)
+    make = Maker()
+    results.get("train", RECIPE, make)
+    assert make.calls == 0 and file.read_bytes() == whole
+    assert capsys.readouterr().err == ""
+    assert not list(file.parent.glob("*.corrupt"))
+
+
+def test_setting_aside_what_another_process_set_aside_is_no_error(tmp_path: Path) -> None:
+    store.set_aside(tmp_path / "gone", "is damaged")
+    assert not list(tmp_path.iterdir())
+
+
 def test_any_changed_number_is_found(results: Store) -> None:
     results.get("train", RECIPE, Maker())
     file = results.file("train", RECIPE)
@@ -244,6 +271,7 @@ def test_a_save_that_is_cut_short_loses_nothing(checkpoint: Checkpoint, monkeypa
 def test_a_removed_checkpoint_is_gone_with_its_spare(checkpoint: Checkpoint) -> None:
     checkpoint.save(STATES[0])
     checkpoint.save(STATES[1])
+    checkpoint.part.write_bytes(b"what a killed save leaves")
     checkpoint.remove()
     checkpoint.remove()  # twice is no error
     assert list(checkpoint.file.parent.iterdir()) == []
