@@ -166,14 +166,14 @@ def _verdict_table(folder: Path, claim: str, rule: dict[str, Any]) -> Any:
         for mean, h, n in zip(table["mean"], half, table["n"], strict=True)
     ]
     shown = table.assign(rule=table["criterion"].map(bound), measured=measured)
-    return shown[["criterion", "case", "rule", "measured", "n", "outcome"]]
+    return shown[["source", "criterion", "case", "rule", "measured", "n", "outcome"]]
 
 
 def markdown_table(table: Any) -> str:
     """A data frame as a Markdown table; numbers are printed as they stand in the CSV file."""
     columns = [str(column).replace("_", " ") for column in table.columns]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in table.fillna("").astype(str).itertuples(index=False):
+    for row in table.astype(object).fillna("").astype(str).itertuples(index=False):
         lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split("\n")) for cell in row) + " |")
     return "\n".join(lines)
 

@@ -37,7 +37,7 @@ class Results:
         self.claim, self.params = claim, params
         self.folder = folder or build_folder() / params.profile
         self.files: dict[str, str] = {}
-        self.verdicts: dict[str, Any] = {}
+        self.verdicts: dict[str, str] = {}
         self._manifest.unlink(missing_ok=True)  # from here on this claim is unfinished
 
     @property
@@ -63,11 +63,18 @@ class Results:
         return figure
 
     def judge(self, evidence: pd.DataFrame) -> str:
-        """Apply the claim's rule to evidence (see ``statistics.judge``), keep the table, and return the verdict."""
-        table, verdict = statistics.judge(self.claim, evidence)
-        self.table(f"{self.claim}_verdict", table)
-        self.verdicts = {"verdict": verdict}
-        return verdict
+        """Apply the claim's rule to evidence (see ``statistics.judge``) per ``source``; return the verdicts as text.
+
+        The first source decides the claim; the others, such as the authors' own CGN, stand beside it.
+        """
+        judged = {
+            source: statistics.judge(self.claim, evidence[evidence["source"] == source])
+            for source in dict.fromkeys(evidence["source"])
+        }
+        parts = [table.assign(source=source) for source, (table, _) in judged.items()]
+        self.table(f"{self.claim}_verdict", pd.concat(parts, ignore_index=True))
+        self.verdicts = {source: verdict for source, (_, verdict) in judged.items()}
+        return "; ".join(f"{source}: {verdict}" for source, verdict in self.verdicts.items())
 
     def finish(self) -> None:
         """Seal the claim: the manifest with every file's hash, the parameters, and what made them.
@@ -84,7 +91,9 @@ class Results:
             "params": ours,
             "changed": sorted(key for key in ours if ours[key] != base[key]),
             "provenance": provenance.current(),
-        } | self.verdicts
+            "deciding": next(iter(self.verdicts)),
+            "verdicts": self.verdicts,
+        }
         manifest["sha256"] = digest(canonical(manifest))
         write_atomically(self._manifest, json.dumps(manifest, indent=1, sort_keys=True).encode())
 

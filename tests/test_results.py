@@ -18,7 +18,7 @@ from reprolib.store import digest
 EVIDENCE = pd.DataFrame(
     [("loss_both", case, value) for case in ("colored_MNIST", "wildlife_MNIST") for value in (0.1, 0.2)],
     columns=["criterion", "case", "value"],
-)
+).assign(source="CGN trained here")
 CURVE = pd.DataFrame({"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]})
 TABLE = pd.DataFrame({"name": ["a", "b"], "source": ["", "x"], "value": [1 / 3, 2e-9], "n": [1, 2]})
 
@@ -48,9 +48,24 @@ def test_everything_is_written_and_sealed(folder: Path) -> None:
 
 def test_the_manifest_says_what_was_run(folder: Path) -> None:
     manifest = read_manifest(folder, "claim3")
-    assert manifest["claim"] == "claim3" and manifest["verdict"] == "supported"
+    assert manifest["claim"] == "claim3" and manifest["deciding"] == "CGN trained here"
+    assert manifest["verdicts"] == {"CGN trained here": "supported"}
     assert manifest["changed"] == ["seeds"] and manifest["params"]["seeds"] == 3
     assert {"commit", "finished", "python", "versions"} <= set(manifest["provenance"])
+
+
+def test_every_source_is_judged_and_the_first_decides(tmp_path: Path) -> None:
+    some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
+    worse = EVIDENCE.assign(value=[8.0, 8.1] * 2, source="CGN of the authors")
+    said = some.judge(pd.concat([EVIDENCE, worse]))
+    some.finish()
+    assert said == "CGN trained here: supported; CGN of the authors: not supported"
+    manifest = read_manifest(tmp_path, "claim3")
+    assert manifest["deciding"] == "CGN trained here" and len(manifest["verdicts"]) == 2
+    table = pd.read_csv(tmp_path / "results" / "claim3_verdict.csv")
+    assert table.groupby("source")["outcome"].unique().to_dict() == {
+        "CGN trained here": ["holds"], "CGN of the authors": ["fails"],
+    }  # fmt: skip
 
 
 def test_a_claim_without_a_verdict_cannot_be_sealed(tmp_path: Path) -> None:
@@ -137,7 +152,7 @@ def test_a_manifest_of_another_form_is_refused(folder: Path, content: str) -> No
 def test_a_number_that_was_changed_in_the_manifest_is_noticed(folder: Path) -> None:
     file = folder / "results" / "claim3.json"
     manifest = json.loads(file.read_text())
-    manifest["verdict"] = "not supported"
+    manifest["verdicts"]["CGN trained here"] = "not supported"
     file.write_text(json.dumps(manifest))
     with pytest.raises(ReproError, match="damaged"):
         read_manifest(folder, "claim3")

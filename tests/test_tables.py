@@ -160,17 +160,34 @@ def test_own_source_is_the_nearest_to_this_project(sources: list[str], own: str)
 # -------------------------------------------------------------------- what is made of them
 
 
-def test_gains_are_paired_by_seed_and_ignore_other_generators() -> None:
+def test_gains_are_paired_by_seed_within_each_cgn() -> None:
     runs = _runs(
         ("Original", "", 0, 30.0), ("Original", "", 1, 50.0), ("CGN", "trained", 0, 41.0), ("CGN", "trained", 1, 63.0),
         ("CGN", "authors", 0, 99.0), ("CGN", "authors", 1, 99.0), ("GAN", "dcgan", 0, 10.0),
     ).sample(frac=1, random_state=0)  # fmt: skip
-    evidence = tables.gain_evidence(runs, "trained", "test", {"gain_cgn": ("CGN", "Original")})
+    evidence = tables.gain_evidence(runs, "test", {"gain_cgn": ("CGN", "Original")})
     assert evidence.to_dict("list") == {
-        "criterion": ["gain_cgn"] * 2,
-        "case": ["colored_MNIST"] * 2,
-        "value": [11.0, 13.0],
+        "source": ["CGN trained here"] * 2 + ["CGN of the authors"] * 2,  # the first decides
+        "criterion": ["gain_cgn"] * 4,
+        "case": ["Colored MNIST"] * 4,
+        "value": [11.0, 13.0, 69.0, 49.0],
     }
+
+
+def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() -> None:
+    runs = _runs(
+        ("CGN", "authors", 0, 90.0), ("Original+CGN", "trained", 0, 70.0), ("CGN", "trained", 0, 40.0),
+        ("CGN", "trained", 1, 44.0), ("GAN", "dcgan", 0, 10.0), ("Original", "", 0, 30.0),
+    )  # fmt: skip
+    assert tables.headline(runs, "test").to_dict("records") == [
+        {
+            "variant": "Colored MNIST",
+            "Original": "30.0",
+            "CGN (trained here)": f"{interval([40.0, 44.0]):.1f}",
+            "Original+CGN (trained here)": "70.0",
+            "CGN (the authors')": "90.0",
+        }
+    ]
 
 
 def _beside(*rows: tuple[str, str, int, float]) -> dict[str, str]:
@@ -212,9 +229,11 @@ def test_summarise_gives_mean_and_interval_per_case() -> None:
     assert table.loc[1, ["training_set", "test", "test_low", "n"]].tolist() == ["Original", 30, -float("inf"), 1]
 
 
-def test_quality_evidence_has_each_criterion_of_own_cgns() -> None:
-    runs = tables.quality_runs(Fake(cgn={"sources": ["trained", "shipped"], "seeds": 2}))
-    evidence = tables.quality_evidence(runs, "trained")
+def test_quality_evidence_has_each_criterion_of_each_kind_of_cgn() -> None:
+    runs = tables.quality_runs(Fake(cgn={"sources": ["shipped", "trained"], "seeds": 2}))
+    evidence = tables.quality_evidence(runs)
+    assert list(dict.fromkeys(evidence["source"])) == ["CGN trained here", "CGN shipped with reprolib"]
+    evidence = evidence[evidence["source"] == "CGN trained here"]
     values = evidence.groupby("criterion")["value"].apply(list).to_dict()
     assert values == {"good_digits": [8, 9], "shape_control": [90, 91], "texture_control": [90, 91]}
 

@@ -263,32 +263,56 @@ def _published_cell(rows: pd.DataFrame, wanted: str) -> str:
     return " / ".join(f"{value:.1f}" for value in dict.fromkeys(rows["value"]))
 
 
+RANKED: tuple[CgnSource, ...] = ("trained", "shipped", "authors")
+"""Whose CGN decides a claim: the first of these in a run. The others are judged by the same rule, beside it."""
+
+
 def own_source(study: Study) -> CgnSource:
     """Whose CGN decides a claim: trained here, else shipped, else the authors'."""
-    sources = study.params.cgn.sources
-    ranked: list[CgnSource] = ["trained", "shipped", "authors"]
-    return next(source for source in ranked if source in sources)
+    return next(source for source in RANKED if source in study.params.cgn.sources)
 
 
-def quality_evidence(runs: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Claim 1: one row per CGN of ``source``, variant and criterion."""
-    part = runs[runs["source"] == source]
-    long = part.melt(["variant"], ["good_digits", "shape_control", "texture_control"], "criterion", "value")
-    return long.rename(columns={"variant": "case"})
+def quality_evidence(runs: pd.DataFrame) -> pd.DataFrame:
+    """Claim 1: one row per CGN and criterion; columns source, criterion, case, value."""
+    criteria = ["good_digits", "shape_control", "texture_control"]
+    long = runs.melt(["variant", "source"], criteria, "criterion", "value")
+    return _by_source([long[long["source"] == source] for source in RANKED])
 
 
-def gain_evidence(runs: pd.DataFrame, source: str, value: str, criteria: dict[str, tuple[str, str]]) -> pd.DataFrame:
-    """Claims 2 and 3: differences of ``value`` between two training sets that share seed and variant.
+def gain_evidence(runs: pd.DataFrame, value: str, criteria: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    """Claims 2 and 3: differences of ``value`` between two training sets that share seed, variant and CGN.
 
-    criteria: name -> (training set, training set that is subtracted). Rows of another generator are left out.
+    criteria: name -> (training set, training set that is subtracted). Columns source, criterion, case, value.
     """
-    usable = runs[runs["source"].isin([source, ""])]
-    wide = usable.pivot_table(index=["variant", "seed"], columns="training_set", values=value)
-    parts = [
-        (wide[first] - wide[second]).rename("value").reset_index().assign(criterion=name)
-        for name, (first, second) in criteria.items()
+    parts = []
+    for source in [source for source in RANKED if source in set(runs["source"])]:
+        usable = runs[runs["source"].isin([source, ""])]
+        wide = usable.pivot_table(index=["variant", "seed"], columns="training_set", values=value)
+        for name, (first, second) in criteria.items():
+            gain = (wide[first] - wide[second]).rename("value").reset_index()
+            parts.append(gain.assign(criterion=name, source=source))
+    return _by_source(parts)
+
+
+def _by_source(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    evidence = titled(pd.concat(parts, ignore_index=True)).rename(columns={"variant": "case"})
+    return evidence[["source", "criterion", "case", "value"]]
+
+
+def headline(runs: pd.DataFrame, value: str) -> pd.DataFrame:
+    """The short answer: one row per variant, one column per training set and CGN, mean ± half the 95 % interval."""
+    short = {"trained": " (trained here)", "shipped": " (shipped)", "authors": " (the authors')", "": ""}
+    told = runs[runs["training_set"].isin(["Original", "CGN", "Original+CGN"])]
+    cells = shown(told, ["variant", "training_set", "source"], value)
+    cells["column"] = cells["training_set"] + cells["source"].map(short)
+    columns = [
+        name + short[source]
+        for source in ("", *RANKED)
+        for name in ORDER
+        if name + short[source] in set(cells["column"])
     ]
-    return pd.concat(parts).rename(columns={"variant": "case"})[["criterion", "case", "value"]]
+    wide = cells.pivot(index="variant", columns="column", values="ours")
+    return titled(wide.loc[list(dict.fromkeys(runs["variant"])), columns].reset_index()).rename_axis(columns=None)
 
 
 def titled(frame: pd.DataFrame) -> pd.DataFrame:
