@@ -24,12 +24,13 @@ from reprolib import statistics
 from reprolib.errors import ReproError
 from reprolib.params import Params
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text
-from reprolib.store import Store, write_atomically
+from reprolib.store import Store, digest, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
 RUNS = ROOT / "runs"
 KEPT = ("quality", "training_quality", "classifier", "gradcam")
 """Steps whose numbers a repository keeps."""
+SEAL = "results/notebooks/SHA256SUMS"
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -40,12 +41,20 @@ def make(params: Params) -> Path:
     fails; then no report is left.
     """
     folder = build_folder() / params.profile
-    for name in ("report.md", "report.html"):
+    for name in ("report.md", "report.html", SEAL):
         (folder / name).unlink(missing_ok=True)
     for claim, name in NOTEBOOKS.items():
         execute(name, params, folder / "results" / "notebooks" / f"{name}.ipynb")
         read_manifest(folder, claim)
+    seal_notebooks(folder)
     return render(folder)
+
+
+def seal_notebooks(folder: Path) -> None:
+    """Write down the SHA-256 of every executed notebook: a report embeds none that was changed afterwards."""
+    files = [folder / "results" / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS.values()]
+    sums = "".join(f"{digest(file.read_bytes())}  {file.name}\n" for file in files)
+    write_atomically(folder / SEAL, sums.encode())
 
 
 def execute(name: str, params: Params, target: Path) -> None:
@@ -190,11 +199,18 @@ def _html(text: str, folder: Path) -> str:
 
 
 def _notebook_html(file: Path) -> str:
-    """An executed notebook as a piece of HTML; scripts in its outputs are removed."""
+    """An executed notebook as a piece of HTML; scripts in its outputs are removed.
+
+    Raises ReproError if it is missing, or not the one that was sealed.
+    """
     from nbconvert import HTMLExporter
 
-    if not file.is_file():
-        raise ReproError(f"{file} is missing; run the notebook again, or restore the file")
+    seal = file.parent / "SHA256SUMS"
+    for needed in (file, seal):
+        if not needed.is_file():
+            raise ReproError(f"{needed} is missing; run the notebooks again, or restore the file")
+    if f"{digest(file.read_bytes())}  {file.name}" not in seal.read_text(encoding="utf-8").splitlines():
+        raise ReproError(f"{file} was changed after it was made; run the notebooks again, or restore the file")
     exporter = HTMLExporter(template_name="basic", sanitize_html=True)
     page: str = exporter.from_filename(str(file))[0]
     return page

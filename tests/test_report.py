@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
     for claim, name in report.NOTEBOOKS.items():
         _claim(tmp_path, claim)
         _write(_notebook(f"print('code of {claim}')"), tmp_path / "results" / "notebooks" / f"{name}.ipynb")
+    report.seal_notebooks(tmp_path)
     return tmp_path
 
 
@@ -109,6 +110,7 @@ def test_html_from_results_and_parameters_is_shown_and_not_run(folder: Path) -> 
     notebook = _notebook("1", EVIL)
     notebook.cells[2].outputs = [new_output("display_data", {"text/html": f"<b>bold</b>{EVIL}"})]
     _write(notebook, name)
+    report.seal_notebooks(folder)
     report.render(folder)
     page = _read(folder, "report.html")
     assert "<script" not in page and "<img src=x" not in page
@@ -118,7 +120,7 @@ def test_html_from_results_and_parameters_is_shown_and_not_run(folder: Path) -> 
 @pytest.mark.parametrize(
     "name",
     ["results/quality_summary.csv", "figures/training_quality.png", "figures/training_quality.csv",
-     "results/claim2.json", "results/claim3_verdict.csv", "results/notebooks/claim3_accuracy.ipynb"],
+     "results/claim2.json", "results/claim3_verdict.csv", "results/notebooks/claim3_accuracy.ipynb", report.SEAL],
 )  # fmt: skip
 def test_no_report_is_written_without_one_of_its_files(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -127,7 +129,11 @@ def test_no_report_is_written_without_one_of_its_files(folder: Path, name: str) 
     assert not (folder / "report.md").exists() and not (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize("name", ["results/quality_summary.csv", "figures/training_quality.png", "results/claim2.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["results/quality_summary.csv", "figures/training_quality.png", "results/claim2.json",
+     "results/notebooks/claim3_accuracy.ipynb"],
+)  # fmt: skip
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "flipped"])
 def test_no_report_is_written_from_a_damaged_file(folder: Path, name: str, cut: bool) -> None:
     content = (folder / name).read_bytes()
@@ -138,6 +144,17 @@ def test_no_report_is_written_from_a_damaged_file(folder: Path, name: str, cut: 
     with pytest.raises(ReproError, match=re.escape(Path(name).name)):
         report.render(folder)
     assert not (folder / "report.md").exists()
+
+
+def test_two_notebooks_that_were_swapped_are_noticed(folder: Path) -> None:
+    first, second = (folder / "results" / "notebooks" / f"{report.NOTEBOOKS[c]}.ipynb" for c in ("claim1", "claim2"))
+    contents = first.read_bytes(), second.read_bytes()
+    second.write_bytes(contents[0])
+    first.write_bytes(contents[1])
+    with pytest.raises(
+        ReproError, match=r"claim1_quality\.ipynb was changed after it was made; run the notebooks again"
+    ):
+        report.render(folder)
 
 
 @pytest.fixture
