@@ -68,10 +68,10 @@ def _run(arguments: argparse.Namespace) -> None:
         from reprolib import ship
         from reprolib.mnist import tables
         from reprolib.mnist.study import Study
-        from reprolib.results import build_folder
+        from reprolib.results import store_folder
         from reprolib.store import Store
 
-        study = Study(chosen, Store(build_folder() / chosen.profile / "store"))
+        study = Study(chosen, Store(store_folder(chosen)))
         tables.prepare_cgns(study)
         print("\n".join(ship.ship(study)))
 

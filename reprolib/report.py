@@ -23,7 +23,7 @@ from reprolib import params as parameters
 from reprolib import statistics
 from reprolib.errors import ReproError
 from reprolib.params import Params
-from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text
+from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
 from reprolib.store import Store, digest, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
@@ -40,7 +40,7 @@ def make(params: Params) -> Path:
     Goes on where an interrupted run was, because results are found in the store. Raises ReproError if a notebook
     fails; then no report is left.
     """
-    folder = build_folder() / params.profile
+    folder = build_folder() / run_name(params)
     for name in ("report.md", "report.html", SEAL):
         (folder / name).unlink(missing_ok=True)
     for claim, name in NOTEBOOKS.items():
@@ -123,7 +123,7 @@ def render(folder: Path) -> Path:
 
 def promote(params: Params) -> Path:
     """Copy the results, figures and executed notebooks of a finished run to the top of the repository."""
-    source = build_folder() / params.profile
+    source = build_folder() / run_name(params)
     render(source)  # refuses an unfinished run before anything here is replaced
     for name in ("results", "figures"):
         shutil.rmtree(ROOT / name, ignore_errors=True)
@@ -133,14 +133,14 @@ def promote(params: Params) -> Path:
 
 def keep(params: Params) -> int:
     """Copy the numbers of every finished job of a profile to ``runs/<profile>``; return how many there are."""
-    store = Store(build_folder() / params.profile / "store")
+    store = Store(store_folder(params))
     return store.copy_numbers(RUNS / params.profile, KEPT, with_tensors=("gradcam",))
 
 
 def adopt(params: Params) -> int:
     """Start from the kept numbers of a profile instead of from nothing; return how many there are."""
     store = Store(RUNS / params.profile)
-    return store.copy_numbers(build_folder() / params.profile / "store", KEPT, with_tensors=("gradcam",))
+    return store.copy_numbers(store_folder(params), KEPT, with_tensors=("gradcam",))
 
 
 def _context(folder: Path) -> dict[str, Any]:

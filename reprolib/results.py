@@ -23,6 +23,8 @@ from reprolib.params import Params, load
 from reprolib.store import canonical, digest, write_atomically
 
 ROOT = Path(__file__).parent.parent
+FORMAT = 2
+"""Of a manifest; raised when its meaning changes."""
 
 
 def build_folder() -> Path:
@@ -30,12 +32,27 @@ def build_folder() -> Path:
     return Path(os.environ.get("REPROLIB_BUILD") or ROOT / "build")
 
 
+def run_name(params: Params) -> str:
+    """``smoke``, ``cpu`` or ``gpu`` for a profile as it stands, and ``cpu-1a2b3c4d`` for one that was changed.
+
+    So a changed run never mixes with the reference run, and runs with equal parameters share a folder.
+    """
+    ours = params.model_dump()
+    same = ours == load({"profile": params.profile}).model_dump()
+    return params.profile if same else f"{params.profile}-{digest(canonical(ours))[:8]}"
+
+
+def store_folder(params: Params) -> Path:
+    """Where results are kept; runs that start from one profile share it, because each result knows what made it."""
+    return build_folder() / params.profile / "store"
+
+
 class Results:
     """The results of one claim in one run."""
 
     def __init__(self, claim: str, params: Params, folder: Path | None = None) -> None:
         self.claim, self.params = claim, params
-        self.folder = folder or build_folder() / params.profile
+        self.folder = folder or build_folder() / run_name(params)
         self.files: dict[str, str] = {}
         self.verdicts: dict[str, str] = {}
         self._manifest.unlink(missing_ok=True)  # from here on this claim is unfinished
@@ -86,6 +103,7 @@ class Results:
         base = load({"profile": self.params.profile}).model_dump()
         ours = self.params.model_dump()
         manifest = {
+            "format": FORMAT,
             "claim": self.claim,
             "files": self.files,
             "params": ours,
@@ -115,6 +133,8 @@ def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
         whole = False
     if not whole:
         raise ReproError(f"{file} is damaged; {repair}")
+    if manifest.get("format") != FORMAT:
+        raise ReproError(f"{file} was made by another version of reprolib; {repair}")
     for name, sha256 in manifest["files"].items():
         found = folder / name
         if not found.is_file():

@@ -76,3 +76,10 @@ def uniform(key: Key, index: Tensor, draws: int) -> Tensor:
     words = philox4x32(counter.reshape(-1, 4), (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
     numbers = (words.astype(np.float64) + 0.5) / 2.0**32
     return torch.from_numpy(numbers.reshape(len(index), blocks * 4)[:, :draws].copy())
+
+
+def truncated_normal(uniform: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """Standard normal numbers conditioned on (low, high), by inversion of uniform ones: what redrawing until they fit
+    gives, without the loop. float64, the shape of ``uniform``."""
+    below, above = (torch.special.ndtr(torch.as_tensor(bound, dtype=torch.float64)) for bound in (low, high))
+    return torch.special.ndtri(below + uniform * (above - below))

@@ -183,19 +183,40 @@ class Store:
         """Copy the results of some steps into another store, most of them without tensors; return how many.
 
         Numbers are a few kilobytes where weights are megabytes: this is what a repository can keep of a run, so that
-        a later run, with more seeds for example, builds on it. A damaged result is left out.
+        a later run, with more seeds for example, builds on it. A damaged result is left out, and a whole one in the
+        target stays, because it may have the tensors that the copy lacks.
         """
         copied = 0
         for file in [file for step in steps for file in sorted((self.root / step).glob("*.json"))]:
-            if (result := self.read(file)) is None:
+            if (result := self.read(file, aside=False)) is None:
                 continue
             entry = json.loads(file.read_bytes())
             if entry["step"] not in with_tensors:
                 result.tensors = {}
             copy = target / entry["step"] / file.name
-            self._write(copy, entry["step"], entry["recipe"], entry["version"], result)
+            _make_folder(copy.parent)
+            with FileLock(copy.with_suffix(".lock")):
+                if self.read(copy) is None:
+                    self._write(copy, entry["step"], entry["recipe"], entry["version"], result)
             copied += 1
         return copied
+
+    def cost(self) -> list[dict[str, Any]]:
+        """What the results of each step took: step, results, hours of processor time, peak memory in MB, commits."""
+        rows = []
+        for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
+            made = [found.made for file in sorted(folder.glob("*.json")) if (found := self.read(file, aside=False))]
+            if made:
+                rows.append(
+                    {
+                        "step": folder.name,
+                        "results": len(made),
+                        "hours": round(sum(each["seconds"] for each in made) / 3600, 2),
+                        "peak_memory_mb": max(each["peak_memory_mb"] for each in made),
+                        "commits": " ".join(sorted({each["commit"] for each in made})),
+                    }
+                )
+        return rows
 
     def _write(self, file: Path, step: str, recipe: dict[str, Any], version: int, result: Result) -> None:
         tensors = None

@@ -74,7 +74,7 @@ def test_lite0_taps_are_the_blocks_of_the_whole_net(classifier: nn.Module, whole
     for hook in hooks:
         hook.remove()
     assert [tuple(tap.shape[1:]) for tap in taps] == LITE0_SIZES
-    for tap, output, scale in zip(taps, seen, features.LITE0_SCALES, strict=True):
+    for tap, output, scale in zip(taps, seen, features.SCALES["efficientnet_lite0"], strict=True):
         torch.testing.assert_close(tap, output * scale, atol=1e-4, rtol=1e-4)
 
 
@@ -109,7 +109,9 @@ def test_the_scales_of_lite0_are_the_calibrated_ones(whole: features.FeatureNet,
     with rng.seeded("calibration"), torch.no_grad():
         generator = cgn.build(VARIANTS["double_colored_MNIST"])[0]
         generated = cgn.compose(*generator(torch.randint(0, 10, (256,))))
-    assert features.calibrate(whole, real, generated) == pytest.approx(list(features.LITE0_SCALES), rel=0.1)
+    assert features.calibrate(whole, real, generated) == pytest.approx(
+        list(features.SCALES["efficientnet_lite0"]), rel=0.1
+    )
 
 
 def test_calibration_does_not_depend_on_the_scales_it_starts_from(whole: features.FeatureNet) -> None:

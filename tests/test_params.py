@@ -79,11 +79,11 @@ def test_check_refuses_a_profile_whose_files_are_missing(tmp_path: Path, monkeyp
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("profile: cpu\nseeds: 3\ncgn: {steps: 7}\nablation: {sizes: [10]}\n")
+    file.write_text("profile: cpu\nseeds: 3\ncgn: {seeds: 3, steps: 7}\nablation: {sizes: [100]}\n")
     base = load("cpu")
     expected = base.model_dump() | {"seeds": 3}
-    expected["cgn"] |= {"steps": 7}
-    expected["ablation"] |= {"sizes": [10]}
+    expected["cgn"] |= {"seeds": 3, "steps": 7}
+    expected["ablation"] |= {"sizes": [100]}
     assert load(file).model_dump() == load(str(file)).model_dump() == expected
 
 
@@ -115,6 +115,10 @@ WRONG = [
     ("variants: []", ["'variants' is []"]),
     ("ablation: {sizes: [100, 0]}", ["'ablation.sizes' is [100, 0]", "at least 1"]),
     ("cgn: {sources: [shipped, authors]}", ["authors' Wildlife CGN", "'digits.textures'", "'cgn.sources'"]),
+    ("{seeds: 4, cgn: {sources: [trained], seeds: 3}}", ["'seeds' is 4", "'cgn.seeds' is 3", "raise 'cgn.seeds' to 4"]),
+    ("counterfactuals: {size: 900, ratio: 10}", ["'counterfactuals.size' is 900", "ask for at least 1000"]),
+    ("ablation: {sizes: [100, 400], ratios: [5, 10]}", ["'ablation.sizes'", "ask for at least 500"]),
+    ("{cgn: {sources: [trained], batch: 4096, seeds: 2}}", ["'cgn.batch' is 4096", "at most 3000"]),
 ]
 
 

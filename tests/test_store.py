@@ -128,6 +128,25 @@ def test_setting_aside_what_another_process_set_aside_is_no_error(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_copy_does_not_replace_a_whole_result(results: Store, tmp_path: Path) -> None:
+    """What is copied lacks tensors; the target may have them."""
+    results.get("train", RECIPE, Maker())
+    kept = Store(tmp_path / "kept")
+    assert results.copy_numbers(kept.root, ["train"]) == 1
+    assert kept.copy_numbers(results.root, ["train"]) == 1
+    make = Maker()
+    assert results.get("train", RECIPE, make, with_tensors=True).tensors and make.calls == 0
+    assert kept.get("train", RECIPE, make).numbers and make.calls == 0
+
+
+def test_the_cost_of_results_is_told_per_step(results: Store) -> None:
+    results.get("train", RECIPE, Maker())
+    results.get("train", RECIPE | {"seed": 8}, Maker())
+    (row,) = results.cost()
+    assert (row["step"], row["results"]) == ("train", 2) and row["hours"] >= 0 and row["peak_memory_mb"] > 10
+    assert row["commits"]
+
+
 def test_any_changed_number_is_found(results: Store) -> None:
     results.get("train", RECIPE, Maker())
     file = results.file("train", RECIPE)

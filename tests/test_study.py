@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 import shutil
 from pathlib import Path
 
@@ -11,11 +13,12 @@ import torch
 from reprolib import params
 from reprolib.errors import AssetError
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, heatmaps, weights
+from reprolib.mnist import counterfactuals, heatmaps, variants, weights
 from reprolib.mnist import study as studies
 from reprolib.mnist.classifier import Classifier
+from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
-from reprolib.store import Store
+from reprolib.store import Store, canonical
 
 VARIANT = "double_colored_MNIST"
 TINY = {
@@ -167,3 +170,50 @@ def test_final_scores_are_accuracies_of_the_model(study: Study) -> None:
     seen = (test.background - test.foreground) % 10 != 4
     correct = model(test.images).argmax(1) == test.labels
     assert found["visible"] == pytest.approx(100 * float(correct[seen].float().mean()), abs=0.5)
+
+
+def test_a_study_in_a_worker_takes_the_threads_of_its_parameters() -> None:
+    copied = pickle.dumps(Study(params.load(TINY | {"threads": 2}), Store(Path("store"))))
+    torch.set_num_threads(1)
+    try:
+        pickle.loads(copied)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [(list(VARIANTS), VARIANT), (["wildlife_MNIST", "colored_MNIST"], "wildlife_MNIST")],
+)
+def test_gradcam_shows_double_colored_digits_or_else_the_first_variant(names: list[str], shown: str) -> None:
+    study = Study(params.load(TINY | {"variants": names}), Store(Path("store")))
+    assert study.gradcam_variant == shown
+    grid = study.theme_grid()
+    assert len(grid) == 100 and torch.equal(grid.foreground, torch.arange(10).repeat(10))
+
+
+def test_what_a_variant_is_made_of_belongs_to_the_name_of_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(params.load(TINY | {"cgn": {"sources": ["trained"], "seeds": 2}}), Store(Path("store")))
+
+    def names() -> list[str]:
+        return [canonical(study.cgn_recipe(VARIANT, 0)), canonical(study._dcgan_recipe(VARIANT, 0))]
+
+    before = names()
+    monkeypatch.setitem(VARIANTS, VARIANT, dataclasses.replace(VARIANTS[VARIANT], gain=0.5))
+    gain = names()
+    assert gain[0] != before[0] and gain[1] == before[1]  # the DCGAN has settings of its own
+    function, draws, version = variants._RULES[VARIANT]
+    monkeypatch.setitem(variants._RULES, VARIANT, (function, draws, version + 1))
+    assert [a != b for a, b in zip(names(), gain, strict=True)] == [True, True]
+
+
+def test_a_cgn_that_is_not_there_is_named_before_anything_is_computed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = Study(params.load(TINY), Store(tmp_path))
+    monkeypatch.setattr(studies, "WEIGHTS", tmp_path)
+    with pytest.raises(AssetError, match="cgn_double_colored_MNIST.safetensors are missing; restore it with `git"):
+        study.quality(VARIANT, "shipped", 0)
+    with pytest.raises(AssetError, match="the authors released no CGN for striped_MNIST; take 'authors' out"):
+        study.cgn_identity("striped_MNIST", "authors", 0)

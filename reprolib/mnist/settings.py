@@ -43,6 +43,12 @@ VARIANTS: dict[str, VariantSettings] = {
 }
 
 
+def shipped_name(variant: str, textures: str) -> str:
+    """The file in ``reprolib/weights`` with the CGN of a variant; a textured one has a file per kind of texture."""
+    kind = f"_{textures}" if VARIANTS[variant].textured else ""
+    return f"cgn_{variant}{kind}.safetensors"
+
+
 def register(name: str, settings: VariantSettings) -> None:
     """Add a variant; its name is then accepted by profiles. Raises ValueError for a name that is taken."""
     if name in VARIANTS:

@@ -14,19 +14,25 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reprolib import assets
+from reprolib import assets, features
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, heatmaps, quality, train, variants
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.dcgan import DCGAN
-from reprolib.mnist.settings import VARIANTS
+from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.mnist.variants import Painted
-from reprolib.mnist.weights import WEIGHTS, authors_cgn, cgn_from, classifier_from, shipped_weights
+from reprolib.mnist.weights import (
+    WEIGHTS,
+    authors_asset,
+    authors_cgn,
+    cgn_from,
+    classifier_from,
+    shipped_sha256,
+    shipped_weights,
+)
 from reprolib.params import CgnSource, Params
 from reprolib.store import Checkpoint, Result, Store
-
-GRADCAM_VARIANT = "double_colored_MNIST"
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,11 @@ class Study:
         self.params, self.store = params, store
         torch.set_num_threads(params.threads)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a worker process, which has its own idea of threads until it is told."""
+        self.__dict__.update(state)
+        torch.set_num_threads(self.params.threads)
+
     # ---------------------------------------------------------------- data
 
     def digits(self, variant: str) -> tuple[digits.Digits, digits.Digits]:
@@ -77,10 +88,11 @@ class Study:
         return variants.paint(variant, chosen, split, attributes=attributes, seed=seed, textures=textures)
 
     def _data(self, variant: str) -> dict[str, Any]:
-        """What identifies the digits and textures of a variant in a recipe."""
-        chosen = self.params.digits
-        textures = chosen.textures if VARIANTS[variant].textured else None
-        return {"source": chosen.source, "limit": chosen.limit, "textures": textures}
+        """What identifies the digits and how they are painted in a recipe."""
+        chosen, fixed = self.params.digits, VARIANTS[variant]
+        textures = chosen.textures if fixed.textured else None
+        painted = {"textures": textures, "held_out": fixed.held_out, "rule": variants.rule_version(variant)}
+        return {"source": chosen.source, "limit": chosen.limit} | painted
 
     def _machine(self) -> dict[str, Any]:
         """What changes bits without changing the experiment."""
@@ -109,7 +121,8 @@ class Study:
             "digits": self._data(variant),
             "steps": settings.steps,
             "batch": settings.batch,
-            "features": settings.features,
+            "features": {settings.features: features.SCALES[settings.features]},
+            "fixed": train.fixed_settings(variant),
             "edge_weight": settings.edge_weight,
         }
         edge = {"edge_form": settings.edge_form} if settings.edge_weight > 0 else {}  # without weight it has no form
@@ -137,8 +150,7 @@ class Study:
 
     def weights_file(self, variant: str) -> Path:
         """The shipped weights that fit the data: Wildlife has one set per kind of texture."""
-        kind = f"_{self.params.digits.textures}" if VARIANTS[variant].textured else ""
-        return WEIGHTS / f"cgn_{variant}{kind}.safetensors"
+        return WEIGHTS / shipped_name(variant, self.params.digits.textures)
 
     def cgn(self, variant: str, source: CgnSource, seed: int) -> CGN:
         """A CGN in eval mode: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, or the authors'.
@@ -156,8 +168,8 @@ class Study:
         if source == "trained":
             return {source: self.cgn_recipe(variant, seed % self.params.cgn.seeds)}
         if source == "authors":
-            return {source: assets.ASSETS[f"authors_cgn/{variant}.pth"].sha256}
-        return {source: assets.sha256_of(self.weights_file(variant))}
+            return {source: assets.ASSETS[authors_asset(variant)].sha256}
+        return {source: shipped_sha256(self.weights_file(variant))}
 
     def dcgan(self, variant: str, seed: int) -> DCGAN:
         """The DCGAN of Bagad et al., trained here, in eval mode."""
@@ -180,11 +192,11 @@ class Study:
     # ---------------------------------------------------------------- quality
 
     def digit_reader(self) -> tuple[Classifier, float]:
-        """The plain classifier of grey digits that judges masks, and its accuracy on held-out digits in percent."""
+        """The plain classifier that judges masks, and its accuracy on the true masks of held-out digits in percent."""
         training, held_out = digits.split(self.params.digits.source, "test_file", self.params.digits.limit)
         recipe = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
         result = self.store.get(
-            "digit_reader", recipe, lambda c: quality.train_reader(training, held_out, c), with_tensors=True
+            "digit_reader", recipe, lambda c: quality.train_reader(training, held_out, c), version=2, with_tensors=True
         )
         return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
@@ -215,11 +227,11 @@ class Study:
             numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
             return Result(numbers)
 
-        return self.store.get("quality", self._quality_recipe(variant, source, seed), make, version=3).numbers
+        return self.store.get("quality", self._quality_recipe(variant, source, seed), make, version=4).numbers
 
     def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
-        return self.store.file("quality", self._quality_recipe(variant, source, seed), version=3).exists()
+        return self.store.file("quality", self._quality_recipe(variant, source, seed), version=4).exists()
 
     def _quality_recipe(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         return {
@@ -240,7 +252,7 @@ class Study:
             found = self.snapshots(variant, seed)
             return Result({str(s): quality.mask_quality(model, reader, per_digit) for s, model in found.items()})
 
-        return self.store.get("training_quality", recipe, make).numbers
+        return self.store.get("training_quality", recipe, make, version=2).numbers
 
     # ---------------------------------------------------------------- classifiers
 
@@ -334,13 +346,18 @@ class Study:
 
     # ---------------------------------------------------------------- GradCAM
 
+    @property
+    def gradcam_variant(self) -> str:
+        """The seed's Fig 3 shows Double-colored MNIST; a run without it shows its first variant."""
+        return "double_colored_MNIST" if "double_colored_MNIST" in self.params.variants else self.params.variants[0]
+
     def gradcam(self, training_set: TrainingSet, seed: int) -> Result:
-        """Heatmaps of a classifier on Double-colored MNIST.
+        """Heatmaps of a classifier on ``gradcam_variant``.
 
         Numbers: measures on the test set, null baselines, variance along themes and digits on the 10x10 grid of
         themes, share of empty maps there. Tensors: ``heatmaps`` uint8 (100, 32, 32) of that grid.
         """
-        variant, epochs, count = GRADCAM_VARIANT, self.params.classifier.epochs, self.params.gradcam.images
+        variant, epochs, count = self.gradcam_variant, self.params.classifier.epochs, self.params.gradcam.images
         recipe = self._classifier_recipe(variant, training_set, seed, epochs) | {"images": count}
 
         def make(_: Checkpoint) -> Result:
@@ -352,6 +369,6 @@ class Study:
 
     def theme_grid(self) -> Painted:
         """For each digit the first held-out image with that label, in each of the ten colour themes: 100 images."""
-        _, held_out = self.digits(GRADCAM_VARIANT)
+        _, held_out = self.digits(self.gradcam_variant)
         first = torch.stack([(held_out.labels == digit).nonzero()[0, 0] for digit in range(10)])
-        return variants.themes(GRADCAM_VARIANT, held_out[first], self.params.digits.textures)
+        return variants.themes(self.gradcam_variant, held_out[first], self.params.digits.textures)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,12 @@ def published_steps(digits: int, batch: int = 16) -> int:
 def snapshot_steps(steps: int) -> list[int]:
     """The steps after which a run of this length keeps its generator; the last one is the end."""
     return sorted({max(1, round(share * steps)) for share in SNAPSHOTS})
+
+
+def fixed_settings(variant: str) -> dict[str, Any]:
+    """The settings of a variant that its CGN depends on, for the name of a result."""
+    names = ("discriminator", "initialisation", "gain", "mask_weight", "style_weights")
+    return {name: getattr(VARIANTS[variant], name) for name in names}
 
 
 def batches(variant: str, digits: Digits, batch: int, seed: int, textures: Textures) -> Callable[[int], Painted]:

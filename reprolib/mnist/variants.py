@@ -87,17 +87,31 @@ class Canvas:
 Rule = Callable[[Canvas], tuple[Tensor, Tensor]]
 """A rule returns images, float32 (N, 3, 32, 32) in [-1, 1], and masks, bool (N, 1, 32, 32)."""
 
-_RULES: dict[str, tuple[Rule, int]] = {}
+_RULES: dict[str, tuple[Rule, int, int]] = {}
 
 
-def rule(name: str, draws: int) -> Callable[[Rule], Rule]:
-    """Decorator: paint the variant ``name`` with this function, which uses ``draws`` random numbers per image."""
+def rule(name: str, draws: int, version: int = 1) -> Callable[[Rule], Rule]:
+    """Decorator: paint the variant ``name`` with this function, which uses ``draws`` random numbers per image.
+
+    Raise ``version`` when the function paints something else than before: older results are then no longer found.
+    """
 
     def add(function: Rule) -> Rule:
-        _RULES[name] = (function, draws)
+        _RULES[name] = (function, draws, version)
         return function
 
     return add
+
+
+def rule_version(name: str) -> int:
+    """The version of the rule that paints a variant. Raises ValueError if there is none."""
+    return _rule(name)[2]
+
+
+def _rule(name: str) -> tuple[Rule, int, int]:
+    if name not in _RULES:
+        raise ValueError(f"no rule paints {name!r}; add one with @rule({name!r}, draws=...)")
+    return _RULES[name]
 
 
 def paint(
@@ -117,9 +131,7 @@ def paint(
     texture to the digit, ``random`` draws both independently and uniformly. epoch: redraws jitter and crops.
     index: which digits to paint (default all); row i of the result is what painting everything would give there.
     """
-    if name not in _RULES:
-        raise ValueError(f"no rule paints {name!r}; add one with @rule({name!r}, draws=...)")
-    function, draws = _RULES[name]
+    function, draws, _ = _rule(name)
     index = torch.arange(len(digits)) if index is None else index
     numbers = rng.uniform(("variant", name, split, seed, epoch), index, draws + 2)
     labels = digits.labels[index]
@@ -138,7 +150,7 @@ def themes(name: str, digits: Digits, textures: Textures = "dtd") -> Painted:
     Image 10 * i + j is digit i in theme j, the grid of the seed's Fig 3. Numbers of 0.5 are the middle of every
     random draw: no jitter of colours, and the central crop of a texture.
     """
-    function, draws = _RULES[name]
+    function, draws, _ = _rule(name)
     index = torch.arange(len(digits)).repeat_interleave(10)
     theme = torch.arange(10).repeat(len(digits))
     middle = torch.full((len(index), draws), 0.5, dtype=torch.float64)
@@ -167,18 +179,23 @@ def enlarge(grey: Tensor, offset: float) -> Tensor:
     return grey[:, source][:, :, source].unsqueeze(1)
 
 
-def truncated_normal(uniform: Tensor, mean: Tensor, std: float) -> Tensor:
-    """Normal numbers conditioned on (0, 1), by inversion: what redrawing until they fit gives, without the loop."""
-    low, high = (torch.special.ndtr((bound - mean) / std) for bound in (0.0, 1.0))
-    return (mean + std * torch.special.ndtri(low + uniform * (high - low))).clamp(0.0, 1.0)
+def binarise(grey: Tensor, offset: float, above: float) -> Tensor:
+    """The true mask of grey digits: enlarged, then thresholded; bool (N, 1, 32, 32). Kinds: COLORED, OTHERS."""
+    return enlarge(grey, offset) > above
+
+
+COLORED, OTHERS = (0.5, 128.0), (0.0, 25.5)
+"""(offset, threshold) of the true masks: of Colored MNIST, whose strokes are thinner, and of the other two."""
 
 
 @rule("colored_MNIST", draws=3)
 def _colored(canvas: Canvas) -> tuple[Tensor, Tensor]:
     """One flat jittered colour per digit on black; variance 0.02, truncated to (0, 1), on the 1/255 grid."""
-    color = truncated_normal(canvas.numbers, COLORS[canvas.foreground] / 255, 0.02**0.5)
+    mean, std = COLORS[canvas.foreground] / 255, 0.02**0.5
+    jitter = rng.truncated_normal(canvas.numbers, -mean / std, (1 - mean) / std)
+    color = (mean + std * jitter).clamp(0.0, 1.0)
     flat = (255 * color).floor().float()[:, :, None, None] / 255
-    mask = enlarge(canvas.grey, 0.5) > 128
+    mask = binarise(canvas.grey, *COLORED)
     return (torch.where(mask, flat, 0.0) - 0.5) / 0.5, mask
 
 
@@ -188,7 +205,7 @@ def _double_colored(canvas: Canvas) -> tuple[Tensor, Tensor]:
     jitter = 0.01 * torch.special.ndtri(canvas.numbers)
     digit = OBJECT_COLORS[canvas.foreground] / 255 + jitter[:, :3]
     ground = BACKGROUND_COLORS[canvas.background] / 255 + jitter[:, 3:]
-    mask = enlarge(canvas.grey, 0.0) > 25.5
+    mask = binarise(canvas.grey, *OTHERS)
     images = torch.where(mask, digit.float()[:, :, None, None], ground.float()[:, :, None, None])
     return (images - 0.5) / 0.5, mask
 
@@ -198,7 +215,7 @@ def _wildlife(canvas: Canvas) -> tuple[Tensor, Tensor]:
     """Random crops of a striped texture for the digit and a veined one for the ground."""
     objects, grounds = texture_files.load(canvas.textures)
     corner = (canvas.numbers * 125).long()
-    mask = enlarge(canvas.grey, 0.0) > 25.5
+    mask = binarise(canvas.grey, *OTHERS)
     pixels = torch.where(
         mask,
         _crops(objects, canvas.foreground, corner[:, 0], corner[:, 1]),

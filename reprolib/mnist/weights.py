@@ -16,22 +16,33 @@ from reprolib.mnist.classifier import Classifier
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
-def authors_cgn(variant: str) -> CGN:
-    """The CGN that Sauer & Geiger released for a variant, loaded strictly and without unpickling any code."""
+def authors_asset(variant: str) -> str:
+    """The name of the asset with the authors' CGN. Raises AssetError if they released none for a variant."""
     name = f"authors_cgn/{variant}.pth"
     if name not in assets.ASSETS:
         raise AssetError(f"the authors released no CGN for {variant}; take 'authors' out of 'cgn.sources'")
-    return cgn_from(torch.load(assets.path(name), map_location="cpu", weights_only=True))
+    return name
 
 
-def shipped_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a shipped weights file. Raises AssetError if it is missing or damaged."""
+def authors_cgn(variant: str) -> CGN:
+    """The CGN that Sauer & Geiger released for a variant, loaded strictly and without unpickling any code."""
+    return cgn_from(torch.load(assets.path(authors_asset(variant)), map_location="cpu", weights_only=True))
+
+
+def shipped_sha256(file: Path) -> str:
+    """The hash of a shipped weights file. Raises AssetError if it is missing or damaged."""
     repair = f"restore it with `git checkout -- reprolib/weights/{file.name}`"
     if not file.is_file():
         raise AssetError(f"shipped weights {file.name} are missing; {repair}")
     known = dict(line.split()[::-1] for line in (file.parent / "SHA256SUMS").read_text().splitlines())
-    if assets.sha256_of(file) != known.get(file.name):
+    if (found := assets.sha256_of(file)) != known.get(file.name):
         raise AssetError(f"shipped weights {file.name} are damaged (wrong SHA-256); {repair}")
+    return found
+
+
+def shipped_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a shipped weights file. Raises AssetError if it is missing or damaged."""
+    shipped_sha256(file)
     tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
     return tensors
 
