@@ -10,7 +10,6 @@ from reprolib.mnist.study import Study
 from reprolib.results import Results, store_folder
 from reprolib.store import Store
 
-
 _at_first: set[str] = set()
 """The names of a notebook when its first cell after the parameters ran for the first time in this kernel."""
 

@@ -1,8 +1,8 @@
 """The quality of a CGN as numbers: are its masks digits, and does each mechanism control its own factor?
 
 The studies before judged by eye. Here a plain digit classifier, trained on the true masks of real digits, reads the
-masks (spec/mnist.md, section 6: a digit is *good* if at least 80 % of its masks are recognised), and three classifiers that were trained on images with random
-attributes read shape, foreground and background of counterfactuals.
+masks (spec/mnist.md, section 6: a digit is *good* if at least 80 % of its masks are recognised), and three classifiers
+that were trained on images with random attributes read shape, foreground and background of counterfactuals.
 """
 
 from __future__ import annotations
