@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "numpy", "grad-cam", "papermill", "matplotlib", "pandas", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "grad-cam", "papermill", "matplotlib")
 
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """The git commit of this repository, with ``+`` when tracked files differ from it; ``unknown`` outside git."""
+    """The git commit of this repository, with ``+`` when code or parameters differ; ``unknown`` outside git."""
     here = Path(__file__).parent
     try:
         head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, check=True)

@@ -9,11 +9,27 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 FILE = Path(__file__).parent / "published" / "mnist.csv"
+SETTINGS = FILE.with_name("settings.csv")
 STUDIES = {"sauer2021": "Sauer & Geiger", "seed": "seed study", "bagad2022": "Bagad et al."}
+
+
+def settings(params: dict[str, Any]) -> pd.DataFrame:
+    """The protocol of every study beside that of a run: one row per setting, the run's value last.
+
+    params: nested parameters of a run. A value of None means the paper's 15 epochs.
+    """
+    table = pd.read_csv(SETTINGS, dtype=str)
+    values = []
+    for name in table.pop("parameter"):
+        group, _, key = name.rpartition(".")
+        value = (params[group] if group else params)[key]
+        values.append("15 epochs" if value is None else f"{value:,}" if isinstance(value, int) else str(value))
+    return table.assign(here=values)
 
 
 @lru_cache(maxsize=1)
@@ -39,6 +55,14 @@ def ablation() -> pd.DataFrame:
     rows = numbers()
     rows = rows[rows["table"] == "Fig. 10"]
     return rows[["variant", "size", "ratio", "value"]].astype({"size": int, "ratio": int}).reset_index(drop=True)
+
+
+def macro_iou(variant: str) -> dict[str, float]:
+    """Mean macro IoU of GradCAM by training set (Bagad et al., Fig 4d); empty for a variant of one's own."""
+    rows = numbers()
+    rows = rows[(rows["metric"] == "gradcam_iou_macro") & rows["table"].str.startswith("Fig. 4d")]
+    rows = rows[rows["variant"] == variant]
+    return dict(zip(rows["trained_on"], rows["value"], strict=True))
 
 
 def good_digit_runs() -> pd.DataFrame:

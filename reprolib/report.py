@@ -8,6 +8,7 @@ not trusted, because it also stands in the notebook of a kernel that was killed.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import sys
@@ -20,8 +21,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from reprolib import params as parameters
-from reprolib import statistics
+from reprolib import published, statistics
 from reprolib.errors import ReproError
+from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.params import Params
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
 from reprolib.store import Store, digest, write_atomically
@@ -150,18 +152,38 @@ def _context(folder: Path) -> dict[str, Any]:
         rule = statistics.rules(claim)
         claims[claim] = manifest | {"rule": rule, "notebook": notebook, "table": _verdict_table(folder, claim, rule)}
     first = claims["claim1"]
+    for claim, manifest in claims.items():
+        if manifest["params"] != first["params"]:
+            raise ReproError(f"{claim} in {folder} was run with other parameters than claim1; run all notebooks again")
     return {
         "claims": claims,
+        "settings": published.settings(first["params"]),
+        "shipped": _shipped(first["params"]),
         "params": Params.model_validate(first["params"]),
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "profile": parameters.load({"profile": first["params"]["profile"]}),
         "changed": sorted({key for claim in claims.values() for key in claim["changed"]}),
-        "provenance": first["provenance"],
         "audit": yaml.safe_load((TEMPLATES / "audit.yaml").read_text(encoding="utf-8")),
         "figures": {name for claim in claims.values() for name in claim["files"] if name.endswith(".png")},
         "tables": {name for claim in claims.values() for name in claim["files"] if name.endswith(".csv")},
         "read": lambda name: read_text(folder, name),
     }
+
+
+def _shipped(params: dict[str, Any]) -> list[str]:
+    """A sentence on the origin of each shipped CGN that a run used."""
+    if "shipped" not in params["cgn"]["sources"]:
+        return []
+    known = json.loads((Path(__file__).parent / "weights" / "quality.json").read_text(encoding="utf-8"))
+    sentences = []
+    for variant in params["variants"]:
+        entry = known[shipped_name(variant, params["digits"]["textures"])]
+        best = next(run for run in entry["runs"] if run["seed"] == entry["shipped"])
+        sentences.append(
+            f"The shipped CGN of {VARIANTS[variant].title} is the best of {len(entry['runs'])} runs of "
+            f"{best['steps']:,} steps on all digits; it had {best['good_digits']} good digits."
+        )
+    return sentences
 
 
 def _verdict_table(folder: Path, claim: str, rule: dict[str, Any]) -> Any:

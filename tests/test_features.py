@@ -109,9 +109,8 @@ def test_the_scales_of_lite0_are_the_calibrated_ones(whole: features.FeatureNet,
     with rng.seeded("calibration"), torch.no_grad():
         generator = cgn.build(VARIANTS["double_colored_MNIST"])[0]
         generated = cgn.compose(*generator(torch.randint(0, 10, (256,))))
-    assert features.calibrate(whole, real, generated) == pytest.approx(
-        list(features.SCALES["efficientnet_lite0"]), rel=0.1
-    )
+    scales = list(features.SCALES["efficientnet_lite0"])
+    assert features.calibrate(whole, real, generated) == pytest.approx(scales, rel=0.1)
 
 
 def test_calibration_does_not_depend_on_the_scales_it_starts_from(whole: features.FeatureNet) -> None:

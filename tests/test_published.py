@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from reprolib import published
+from reprolib import params, published
 from reprolib.mnist.settings import VARIANTS
 
 
@@ -87,3 +87,16 @@ def test_47_plain_runs_and_20_with_edge_loss() -> None:
     assert rows.groupby("edge_loss")["runs"].sum().to_dict() == {"none": 47, "edge": 20}
     plain = rows[rows["edge_loss"] == "none"].set_index("good_digits")["runs"]
     assert sorted(plain.index) == list(range(11)) and plain[10] == 0 and plain[5] == 13
+
+
+def test_settings_of_the_studies_stand_beside_those_of_a_run() -> None:
+    gpu, cpu = (published.settings(params.load(name).model_dump()) for name in ("gpu", "cpu"))
+    assert gpu["here"].iloc[0] == "15 epochs" and not gpu.isna().any().any()
+    assert cpu.set_index("setting").loc["counterfactuals per training set"].tolist() == [
+        "50,000", "100,000", "50,000", f"{params.load('cpu').counterfactuals.size:,}",
+    ]  # fmt: skip
+
+
+def test_macro_iou_is_that_of_figure_4d() -> None:
+    assert published.macro_iou("double_colored_MNIST") == {"Original": 0.3651, "CGN": 0.4322}
+    assert published.macro_iou("striped_MNIST") == {}

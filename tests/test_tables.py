@@ -148,6 +148,15 @@ def test_gradcam_rows_stand_beside_their_null_baselines() -> None:
     assert heat.loc[heat["heatmap"] == "all zero", "iou_macro"].eq(0.43).all()
 
 
+def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
+    rows = [("Original", "GradCAM"), ("Original", "all zero"), ("Original+CGN", "GradCAM")]
+    measured = pd.DataFrame(rows, columns=["training_set", "heatmap"])
+    study = Fake(variants=["double_colored_MNIST"])
+    study.gradcam_variant = "double_colored_MNIST"
+    shown = tables.with_published_iou(study, measured)["published_iou_macro"]
+    assert shown[0] == 0.365 and shown[1:].isna().all()
+
+
 @pytest.mark.parametrize(
     ("sources", "own"),
     [(["authors", "shipped", "trained"], "trained"), (["authors", "shipped"], "shipped"), (["authors"], "authors")],

@@ -200,6 +200,18 @@ def gradcam_runs(study: Study) -> tuple[pd.DataFrame, dict[str, Any]]:
     return pd.DataFrame(rows), maps
 
 
+def with_published_iou(study: Study, measured: pd.DataFrame) -> pd.DataFrame:
+    """Heatmap measures with the published macro IoU of the same training set beside the GradCAM rows."""
+    theirs = published.macro_iou(study.gradcam_variant)
+    known = measured["training_set"].map(theirs).where(measured["heatmap"] == "GradCAM")
+    return measured.assign(published_iou_macro=known.round(3))
+
+
+def cost(study: Study) -> pd.DataFrame:
+    """What the results of this profile took, per kind of job, in every run so far."""
+    return pd.DataFrame(study.store.cost())
+
+
 def summarise(runs: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
     """Mean and 95 % interval over repetitions: one row per case of ``by``; columns value, value_low, value_high, n."""
     rows = []
