@@ -63,3 +63,65 @@ def edge(mask: Tensor, form: EdgeForm = "paper") -> Tensor:
     cut = mask.shape[-1] // 5
     border[..., cut : -cut - 1, cut : -cut - 1] = False
     return 3 * torch.where(border, mask, -mask).mean()
+
+
+# -------------------------------------------------------------------- ImageNet (spec/imagenet.md, section 5)
+
+
+def mask_interval(mask: Tensor, low: float = 0.1, high: float = 0.9) -> Tensor:
+    """How far the mean of a mask lies outside [low, high], mean over the batch; (B, 1, H, W) in (0, 1)."""
+    mean = mask.mean(dim=(1, 2, 3))
+    return (F.relu(low - mean) + F.relu(mean - high)).mean()
+
+
+def patch_grid(
+    images: Tensor, mask: Tensor, size: int = 128, window: int = 15, best: int = 100, side: int = 6
+) -> Tensor:
+    """The target of the texture mechanism: a grid of patches from where the mask is strongest (spec 5.1).
+
+    images (B, C, H, W) and mask (B, 1, H, W), both without gradient, are resized to ``size``. Of all windows, the
+    ``best`` with the largest mean mask are candidates; side x side of them, drawn with replacement, are tiled and
+    resized to (B, C, H, W). Bicubic without clamping, so values may overshoot [-1, 1].
+    """
+    batch, channels, height, width = images.shape
+    small, weight = (_bicubic(x, (size, size)) for x in (images, mask))
+    score = F.avg_pool2d(weight, window, stride=1).flatten(1)
+    candidates = score.topk(best, dim=1).indices
+    drawn = candidates.gather(1, torch.randint(best, (batch, side * side), device=images.device))
+    per_row = size - window + 1
+    windows = small.unfold(2, window, 1).unfold(3, window, 1)  # (B, C, rows, columns, window, window), no copy
+    image = torch.arange(batch, device=images.device)[:, None]
+    patches = windows[image, :, drawn // per_row, drawn % per_row]  # (B, side * side, C, window, window)
+    tiled = patches.reshape(batch, side, side, channels, window, window).permute(0, 3, 1, 4, 2, 5)
+    return _bicubic(tiled.reshape(batch, channels, side * window, side * window), (height, width))
+
+
+def random_fill(images: Tensor, mask: Tensor, degree: float = 0.95, threshold: float = 0.5) -> Tensor:
+    """The seed group's other target of the texture mechanism: the image filled with copies of its object (spec 19).
+
+    The object region (mask above ``threshold``) is shifted, with wrap-around, so that a random pixel of it lands on a
+    random empty pixel, and its colours are pasted there; until more than ``degree`` of the image is filled. Pixels
+    that stay empty keep the image's own colours, and an image without an object is returned as it is.
+    images (B, C, H, W), mask (B, 1, H, W), both without gradient.
+    """
+    return torch.stack([_filled(image, m[0] > threshold, degree) for image, m in zip(images, mask, strict=True)])
+
+
+def _filled(image: Tensor, region: Tensor, degree: float) -> Tensor:
+    canvas, filled = image.clone(), region.clone()
+    if not region.any():
+        return canvas
+    inside = region.nonzero()
+    while filled.float().mean() <= degree:
+        outside = (~filled).nonzero()
+        target = outside[torch.randint(len(outside), (1,), device=image.device)]
+        source = inside[torch.randint(len(inside), (1,), device=image.device)]
+        shift = (target - source)[0].tolist()
+        pasted = region.roll(shift, (0, 1))
+        canvas = torch.where(pasted, image.roll(shift, (1, 2)), canvas)
+        filled = filled | pasted
+    return canvas
+
+
+def _bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bicubic", align_corners=False)

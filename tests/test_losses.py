@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reprolib import losses
 
@@ -139,3 +140,72 @@ def test_only_the_form_of_the_code_rewards_mask_in_the_centre(form: str, sign: f
     (gradient,) = torch.autograd.grad(losses.edge(mask, form), mask)
     assert torch.sign(gradient[0, 0, 16, 16]) == sign
     assert gradient[0, 0, 0, 0] > 0
+
+
+# -------------------------------------------------------------------- ImageNet
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0.05, 0.05), (0.1, 0.0), (0.5, 0.0), (0.9, 0.0), (0.97, 0.07)])
+def test_mask_interval_is_the_distance_of_the_mean_to_the_allowed_band(level: float, expected: float) -> None:
+    assert float(losses.mask_interval(torch.full((2, 1, 4, 4), level))) == pytest.approx(expected, abs=1e-6)
+
+
+def test_mask_interval_is_taken_per_image() -> None:
+    masks = torch.stack([torch.full((1, 4, 4), 0.0), torch.full((1, 4, 4), 1.0)])  # their common mean would be fine
+    assert float(losses.mask_interval(masks)) == pytest.approx(0.1, abs=1e-6)
+    assert float(losses.mask_interval(masks, low=0.03)) == pytest.approx(0.065, abs=1e-6)
+
+
+def _slow_patch_grid(image: Tensor, mask: Tensor, drawn: Tensor, size: int, window: int, best: int) -> Tensor:
+    """The patch grid of one image as the specification tells it: every window cut out and scored."""
+    small, weight = (
+        F.interpolate(x[None], size=(size, size), mode="bicubic", align_corners=False)[0] for x in (image, mask)
+    )
+    corners = [(r, c) for r in range(size - window + 1) for c in range(size - window + 1)]
+    score = torch.stack([weight[0, r : r + window, c : c + window].mean() for r, c in corners])
+    ranked = score.argsort(descending=True)[:best]
+    cut = [small[:, r : r + window, c : c + window] for r, c in (corners[ranked[i]] for i in drawn.tolist())]
+    rows = [torch.cat(cut[row * 6 : row * 6 + 6], dim=2) for row in range(6)]
+    tile = torch.cat(rows, dim=1)
+    return F.interpolate(tile[None], size=image.shape[1:], mode="bicubic", align_corners=False)[0]
+
+
+def test_patch_grid_equals_cutting_every_window() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 40, 40, generator=generator) * 2 - 1
+    mask = torch.rand(2, 1, 40, 40, generator=generator)
+    torch.manual_seed(3)
+    fast = losses.patch_grid(images, mask, size=24, window=5, best=20)
+    torch.manual_seed(3)
+    drawn = torch.randint(20, (2, 36))
+    for i in range(2):
+        slow = _slow_patch_grid(images[i], mask[i], drawn[i], 24, 5, 20)
+        torch.testing.assert_close(fast[i], slow, atol=1e-5, rtol=1e-5)
+
+
+def test_patch_grid_shows_only_what_lies_under_the_mask() -> None:
+    images = torch.full((1, 3, 64, 64), -0.5)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 20:44, 20:44] = 1
+    images[..., 16:48, 16:48] = 0.5
+    grid = losses.patch_grid(images, mask, size=64, window=7, best=26)
+    torch.testing.assert_close(grid, torch.full_like(grid, 0.5), atol=1e-4, rtol=0)
+
+
+def test_random_fill_covers_the_image_with_the_object() -> None:
+    images = torch.zeros(1, 3, 32, 32)
+    images[..., 8:20, 10:22] = torch.rand(3, 12, 12) * 0.5 + 0.5
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8:20, 10:22] = 0.9
+    torch.manual_seed(0)
+    filled = losses.random_fill(images, mask)
+    covered = (filled[0] > 0.4).all(0).float().mean()
+    assert 0.95 < covered <= 1
+    inside = images[0][:, 8:20, 10:22].flatten(1)
+    pixels = filled[0].flatten(1)[:, (filled[0] > 0.4).all(0).flatten()]
+    assert all((inside == pixel[:, None]).all(0).any() for pixel in pixels.T[::50])  # every pixel is one of the object
+
+
+def test_random_fill_leaves_an_image_without_an_object_alone() -> None:
+    images = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(losses.random_fill(images, torch.full((1, 1, 16, 16), 0.4)), images)

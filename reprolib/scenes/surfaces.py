@@ -1,0 +1,164 @@
+"""The nine textures and the nine backgrounds of Scenes.
+
+A surface is a function (x, y, phase) -> weights: x and y are coordinates in the frame of the object (textures) or of
+the picture (backgrounds), about [-1, 1]; phase, two numbers in [0, 1) per image, shifts the pattern. The result is a
+blend weight in [0, 1] between two colours, and optionally a second weight for a third one.
+"""
+
+from __future__ import annotations
+
+from math import pi
+
+import torch
+from torch import Tensor
+
+
+def _wave(t: Tensor) -> Tensor:
+    """A sine with values in [0, 1] and period 1."""
+    return 0.5 + 0.5 * torch.sin(2 * pi * t)
+
+
+def _soft(t: Tensor, sharpness: float) -> Tensor:
+    """A smooth step from 0 to 1 at t = 0."""
+    return torch.sigmoid(sharpness * t)
+
+
+def _hash(column: Tensor, row: Tensor, number: float) -> Tensor:
+    """Pseudo-random numbers in [0, 1) of grid cells."""
+    return torch.frac(torch.frac(torch.sin(column * 12.9898 + row * 78.233 + number) * 43758.5453) + 1)
+
+
+def _dots(x: Tensor, y: Tensor, phase: Tensor, cells: float, radius: float, jitter: float) -> Tensor:
+    """Round dots, one per cell of a grid that is shifted by phase; 1 inside."""
+    u, v = x * cells + 4 * phase[..., 0:1, None], y * cells + 4 * phase[..., 1:2, None]
+    column, row = torch.floor(u), torch.floor(v)
+    dx = u - column - 0.5 - jitter * (_hash(column, row, 1.0) - 0.5)
+    dy = v - row - 0.5 - jitter * (_hash(column, row, 2.0) - 0.5)
+    return _soft(radius - torch.hypot(dx, dy), 18)
+
+
+def scales(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    u, v = x * 3 + phase[..., 0:1, None], y * 4 + phase[..., 1:2, None]
+    row = torch.floor(v)
+    across = torch.frac(u + 0.5 * (row % 2) + 8) - 0.5
+    rim = torch.hypot(across * 1.3, v - row - 0.1)
+    return 1 - torch.exp(-(((rim - 0.62) / 0.13) ** 2))
+
+
+def spots(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    return _dots(x, y, phase, 2.6, 0.3, 0.25)
+
+
+def bumps(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    return _dots(x, y, phase, 6.0, 0.3, 0.5)
+
+
+def veins(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    branch = torch.frac((y + 0.9 * x.abs()) * 3 + phase[..., 0:1, None] + 8)
+    side = 1 - torch.exp(-(((branch - 0.5) / 0.1) ** 2))
+    middle = 1 - torch.exp(-((x / 0.06) ** 2))
+    return torch.minimum(side, middle)
+
+
+def rings(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    return _soft(_wave(torch.hypot(x.abs() - 0.35, y) * 4 + phase[..., 0:1, None]) - 0.5, 7)
+
+
+def bricks(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    u, v = x * 2.4 + phase[..., 0:1, None], y * 5 + phase[..., 1:2, None]
+    row = torch.floor(v)
+    across, up = torch.frac(u + 0.5 * (row % 2) + 8), v - row
+    joint = torch.minimum(torch.minimum(across, 1 - across) * 2.1, torch.minimum(up, 1 - up))
+    return _soft(joint - 0.12, 30)
+
+
+def stripes(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    return _soft(_wave(x * 4.5 + phase[..., 0:1, None]) - 0.5, 8)
+
+
+def zigzag(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    fold = (torch.frac(x * 2.5 + phase[..., 0:1, None] + 8) - 0.5).abs()
+    return _soft(_wave(y * 3 + fold * 1.6 + phase[..., 1:2, None]) - 0.5, 9)
+
+
+def craters(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    large = _dots(x, y, phase, 2.2, 0.34, 0.5)
+    return 1 - torch.maximum(large, _dots(x, y, phase, 5.0, 0.22, 0.6))
+
+
+def water(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    ripple = y * 4 + 0.18 * torch.sin(2 * pi * (x * 1.2 + phase[..., 0:1, None])) + phase[..., 1:2, None]
+    return 0.25 * (1 - y) + 0.55 * _wave(ripple) ** 2
+
+
+def forest(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    u = x * 3.2 + phase[..., 0:1, None] + 0.06 * torch.sin(5 * y)
+    trunk = torch.frac(u + 8) - 0.5
+    return 1 - torch.exp(-((trunk / (0.13 + 0.07 * _hash(torch.floor(u), torch.zeros_like(u), 3.0))) ** 4))
+
+
+def sand(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    bend = 0.25 * torch.sin(2 * pi * (0.6 * x + phase[..., 0:1, None]))
+    return 0.2 + 0.7 * _wave(3.5 * (y + 0.5 * x + bend * 0.4) + phase[..., 1:2, None])
+
+
+def soil(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    clods = _dots(x, y, phase, 3.5, 0.42, 0.8)
+    return torch.maximum(0.6 * clods, _dots(x, y, phase, 8.0, 0.25, 0.9))
+
+
+def meadow(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    blades = 0.35 * _wave(9 * x + 2 * torch.sin(3 * y) + phase[..., 1:2, None])
+    return torch.maximum(blades, _dots(x, y, phase, 3.0, 0.2, 0.8))
+
+
+def hills(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    near = 0.28 + 0.16 * torch.sin(2 * pi * (0.5 * x + phase[..., 0:1, None]))
+    far = -0.02 + 0.2 * torch.sin(2 * pi * (0.4 * x + phase[..., 1:2, None]) + 1)
+    return 0.55 * _soft(y - far, 20) + 0.45 * _soft(y - near, 20)
+
+
+def dunes(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    total = torch.zeros_like(x)
+    for number, level in enumerate((-0.35, 0.1, 0.55)):
+        crest = level + 0.14 * torch.sin(
+            2 * pi * (0.45 * x + phase[..., number % 2 : number % 2 + 1, None]) + 2 * number
+        )
+        total = total + _soft(y - crest, 25) / 3
+    return total
+
+
+def tiles(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    u, v = x * 1.6 + phase[..., 0:1, None], y * 1.6 + phase[..., 1:2, None]
+    return _soft(torch.sin(2 * pi * u) * torch.sin(2 * pi * v), 9)
+
+
+def night(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    return torch.maximum(0.25 * (1 + y) / 2, _dots(x, y, phase, 4.5, 0.13, 0.8))
+
+
+Colour = tuple[float, float, float]
+TEXTURES = (scales, spots, bumps, veins, rings, bricks, stripes, zigzag, craters)
+TEXTURE_COLOURS: tuple[tuple[Colour, Colour], ...] = (
+    ((0.35, 0.12, 0.05), (1.0, 0.55, 0.15)),
+    ((0.80, 0.08, 0.10), (1.0, 0.96, 0.88)),
+    ((0.95, 0.45, 0.35), (0.60, 0.15, 0.25)),
+    ((0.80, 0.95, 0.45), (0.15, 0.50, 0.15)),
+    ((0.15, 0.10, 0.35), (0.55, 0.65, 1.0)),
+    ((0.88, 0.85, 0.80), (0.70, 0.25, 0.18)),
+    ((0.05, 0.35, 0.18), (0.50, 0.80, 0.40)),
+    ((0.10, 0.20, 0.55), (0.97, 0.95, 0.90)),
+    ((0.52, 0.50, 0.45), (0.97, 0.93, 0.72)),
+)
+BACKGROUNDS = (water, forest, sand, soil, meadow, hills, dunes, tiles, night)
+BACKGROUND_COLOURS: tuple[tuple[Colour, Colour], ...] = (
+    ((0.02, 0.25, 0.50), (0.55, 0.85, 0.95)),
+    ((0.16, 0.10, 0.06), (0.45, 0.55, 0.30)),
+    ((0.78, 0.65, 0.42), (0.97, 0.90, 0.70)),
+    ((0.20, 0.12, 0.08), (0.50, 0.34, 0.22)),
+    ((0.25, 0.60, 0.20), (1.0, 0.90, 0.55)),
+    ((0.62, 0.84, 0.98), (0.30, 0.52, 0.25)),
+    ((0.99, 0.86, 0.66), (0.80, 0.45, 0.22)),
+    ((0.72, 0.80, 0.82), (0.93, 0.92, 0.88)),
+    ((0.03, 0.03, 0.15), (0.95, 0.95, 0.80)),
+)
