@@ -1,4 +1,4 @@
-"""The CGN of three BigGANs: what it returns, which loss reaches which mechanism, and that it starts at the generator."""
+"""The CGN of three BigGANs: what it returns, which loss reaches which mechanism, and where it starts."""
 
 from __future__ import annotations
 

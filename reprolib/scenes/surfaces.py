@@ -121,9 +121,8 @@ def hills(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
 def dunes(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
     total = torch.zeros_like(x)
     for number, level in enumerate((-0.35, 0.1, 0.55)):
-        crest = level + 0.14 * torch.sin(
-            2 * pi * (0.45 * x + phase[..., number % 2 : number % 2 + 1, None]) + 2 * number
-        )
+        shift = phase[..., number % 2, None, None]
+        crest = level + 0.14 * torch.sin(2 * pi * (0.45 * x + shift) + 2 * number)
         total = total + _soft(y - crest, 25) / 3
     return total
 
