@@ -66,11 +66,15 @@ class FeatureNet(nn.Module):
         return taps
 
 
-def load(name: Name, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> FeatureNet:
-    """The feature net ``name``, cut for style weights ``weights``. Raises AssetError if its file is not at hand."""
+def load(name: Name, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0), size: int | None = None) -> FeatureNet:
+    """The feature net ``name``, cut for style weights ``weights``.
+
+    size: side in pixels to which images are brought; default that for images of 32 pixels. Raises AssetError if its
+    file is not at hand.
+    """
     if name == "vgg16":
-        return FeatureNet(_vgg16_stages(), SCALES[name], weights, size=32)
-    return FeatureNet(_lite0_stages(lite0()), SCALES[name], weights, size=64)
+        return FeatureNet(_vgg16_stages(), SCALES[name], weights, size or 32)
+    return FeatureNet(_lite0_stages(lite0()), SCALES[name], weights, size or 64)
 
 
 def _vgg16_stages() -> list[nn.Module]:

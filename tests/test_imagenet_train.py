@@ -1,0 +1,151 @@
+"""Training of the natural-image CGN: the six terms, accumulation, and a resume that cannot be told from a plain run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from reprolib import losses
+from reprolib.imagenet import train
+from reprolib.imagenet.cgn import CGN, Parts, compose
+from reprolib.imagenet.train import CgnSettings, LossWeights, Patches, StyleNets
+from reprolib.imagenet.u2net import PLANS, U2Net
+from reprolib.store import Checkpoint
+
+SETTINGS = CgnSettings(
+    updates=2, micro_batch=2, accumulation=2, patches=Patches(32, 5, 16), features="efficientnet_lite0",
+    learning_rate=100.0,
+)  # fmt: skip
+CHEAP = dataclasses.replace(SETTINGS, weights=LossWeights(perceptual=(0.0,) * 4, texture=(0.0,) * 4), learning_rate=1.0)
+
+
+def _cgn() -> CGN:
+    torch.manual_seed(0)
+    return CGN("scenes-64-tiny", U2Net(PLANS["u2net-thin"]))
+
+
+@pytest.fixture(scope="module")
+def nets() -> StyleNets:
+    return StyleNets(SETTINGS, 64)
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    cgn = _cgn().eval()
+    y = [cgn.one_hot(torch.tensor(c)) for c in ([0, 1], [2, 3], [4, 5])]
+    with torch.no_grad():
+        return cgn(cgn.noise(2, ("parts",)), *y)
+
+
+def test_the_terms_are_those_of_the_specification(parts: Parts, nets: StyleNets) -> None:
+    torch.manual_seed(0)
+    terms = train.cgn_losses(parts, nets, SETTINGS)
+    assert list(terms) == ["L1", "perceptual", "binary", "mask", "texture", "background"]
+    image = compose(parts.mask, parts.foreground, parts.background)
+    p = parts.mask
+    entropy = -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
+    expected = {
+        "L1": 100 * (image - parts.truth).abs().mean(),
+        "binary": 300 * entropy,
+        "mask": 500 * losses.mask_interval(p, 0.1),
+        "background": 2000 * parts.saliency.mean(),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value)
+    assert nets.perceptual is not None and nets.texture is not None
+    style = losses.style(nets.perceptual(image), nets.perceptual(parts.truth), (4.0,) * 4)
+    torch.testing.assert_close(terms["perceptual"], style)
+    torch.manual_seed(0)
+    grid = losses.patch_grid(parts.truth, p, 32, 5, 16)
+    texture = losses.style(nets.texture(parts.foreground), nets.texture(grid), (0.0, 5.0, 5.0, 0.0))
+    torch.testing.assert_close(terms["texture"], texture)
+
+
+def test_the_seed_groups_target_fills_the_image(parts: Parts) -> None:
+    filled = dataclasses.replace(SETTINGS, texture_target="fill")
+    torch.manual_seed(0)
+    target = train.texture_target(parts, filled)
+    torch.manual_seed(0)
+    torch.testing.assert_close(target, losses.random_fill(parts.truth, parts.mask))
+
+
+@pytest.mark.parametrize(
+    ("group", "left"),
+    [
+        ("shape", ["L1", "perceptual", "texture", "background"]),
+        ("text", ["L1", "perceptual", "binary", "mask", "background"]),
+        ("bg", ["L1", "perceptual", "binary", "mask", "texture"]),
+        ("rec", ["binary", "mask", "texture", "background"]),
+    ],
+)
+def test_an_ablation_switches_off_one_group(group: Any, left: list[str], parts: Parts) -> None:
+    settings = dataclasses.replace(SETTINGS, weights=LossWeights().without(group))
+    assert list(train.cgn_losses(parts, StyleNets(settings, 64), settings)) == left
+
+
+def _train(folder: Path, settings: CgnSettings = CHEAP) -> dict[str, Tensor]:
+    return train.train_cgn(_cgn(), 7, settings, Checkpoint(folder / "run"), "Toy").state_dict()
+
+
+def test_only_mechanisms_move_and_by_at_most_rate_times_updates(tmp_path: Path) -> None:
+    before, after = _cgn().state_dict(), _train(tmp_path)
+    assert after["f_text.embeddings.weight"].shape == (32, 9)
+    for name, rate in train.LEARNING_RATES.items():
+        moved = (after[f"{name}.embeddings.weight"] - before[f"{name}.embeddings.weight"]).abs().max()
+        assert 0 < moved <= 2.001 * rate
+    frozen = [name for name in before if name.startswith(("biggan_GT", "u2net"))]
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+
+
+def test_micro_batches_and_accumulation_can_be_exchanged(tmp_path: Path) -> None:
+    """Twice as many micro-batches of half the size give twice the gradient, which Adam does not see."""
+    one = dataclasses.replace(CHEAP, updates=1, micro_batch=4, accumulation=1, one_class=False)
+    weights = LossWeights(perceptual=(0.0,) * 4, texture=(0.0,) * 4)
+    gradients = []
+    for settings in (one, dataclasses.replace(one, micro_batch=2, accumulation=2)):
+        cgn = _cgn()  # in eval mode spectral norms do not move between micro-batches
+        total: Tensor | float = 0.0
+        for i in range(settings.accumulation):
+            u = cgn.noise(settings.micro_batch, ("u",), start=i * settings.micro_batch)
+            y = cgn.one_hot(torch.arange(4)[i * settings.micro_batch :][: settings.micro_batch])
+            terms = train.cgn_losses(cgn.eval()(u, y, y.roll(1, 1), y), StyleNets(settings, 64), settings)
+            total = total + torch.stack([terms[name] for name in ("binary", "background")]).sum()
+        assert isinstance(total, Tensor) and settings.weights == weights
+        total.backward()
+        gradients.append(cgn.f_bg.embeddings.weight.grad)
+    torch.testing.assert_close(2 * gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_run_that_resumes_amid_an_accumulation_equals_the_unbroken_one(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(CHEAP, checkpoint_every=1)
+    expected = _train(tmp_path / "whole", settings)
+    draw, calls = train._draw, []
+
+    def broken(*arguments: Any) -> Parts:
+        calls.append(1)
+        if len(calls) == at + 1:
+            raise RuntimeError("power failure")
+        return draw(*arguments)
+
+    monkeypatch.setattr(train, "_draw", broken)
+    with pytest.raises(RuntimeError):
+        _train(tmp_path / "broken", settings)
+    found = _train(tmp_path / "broken", settings)
+    assert len(calls) == 4 + 1  # nothing but the broken micro-batch was repeated
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_global_generator_does_not_matter(tmp_path: Path, nets: StyleNets) -> None:
+    whole = dataclasses.replace(SETTINGS, updates=1, accumulation=1)
+    first = _train(tmp_path / "first", whole)
+    torch.manual_seed(99)
+    second = train.train_cgn(_cgn(), 7, whole, Checkpoint(tmp_path / "second"), "Toy").state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
