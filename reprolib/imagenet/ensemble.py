@@ -1,0 +1,78 @@
+"""The invariant classifier ensemble: one backbone, three heads for shape, texture and background (spec 3.4 and 9)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reprolib import assets
+
+Backbone = Literal["resnet50", "resnet10"]
+HEADS = ("shape", "texture", "bg")
+PREDICTIONS = (*HEADS, "avg", "shape_texture")
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
+class Ensemble(nn.Module):
+    """``forward``: images (B, 3, H, W), normalised as the backbone wants -> head name -> logits (B, classes)."""
+
+    def __init__(self, backbone: Backbone, classes: int, frozen_norms: bool) -> None:
+        """frozen_norms: keep the running statistics of a pretrained backbone; its affine parameters still train."""
+        super().__init__()
+        network = _build(backbone)
+        features = network.fc.in_features
+        self.backbone = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
+        self.heads = nn.ModuleDict({name: nn.Linear(features, classes) for name in HEADS})
+        self.frozen_norms = frozen_norms
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.backbone(images)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    def train(self, mode: bool = True) -> Ensemble:
+        super().train(mode)
+        if self.frozen_norms:
+            for module in self.backbone.modules():
+                if isinstance(module, _NORMS):
+                    module.eval()
+        return self
+
+
+def _build(backbone: Backbone) -> nn.Module:
+    from torchvision.models import resnet
+    from torchvision.models import resnet50 as deep
+
+    if backbone == "resnet50":
+        return deep(weights=None)
+    return resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])
+
+
+def pretrained(classes: int = 1000) -> Ensemble:
+    """A ResNet-50 with ImageNet weights (V1) and fresh heads. Raises AssetError if the weights are not at hand."""
+    from torchvision.models import resnet50
+
+    network = resnet50(weights=None)
+    network.load_state_dict(torch.load(assets.path("resnet50-0676ba61.pth"), map_location="cpu", weights_only=True))
+    ensemble = Ensemble("resnet50", classes, frozen_norms=True)
+    ensemble.backbone.load_state_dict(nn.Sequential(*list(network.children())[:-1], nn.Flatten()).state_dict())
+    return ensemble
+
+
+def predictions(logits: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All five: the three heads, their mean ``avg``, and ``shape_texture``, which leaves the background head out."""
+    mean = torch.stack([logits[name] for name in HEADS]).mean(0)
+    without = (logits["shape"] + logits["texture"]) / 2
+    return {**logits, "avg": mean, "shape_texture": without}
+
+
+def real_loss(logits: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """Cross entropy of the mean of the heads: on a real image they vote together."""
+    return F.cross_entropy(predictions(logits)["avg"], labels)
+
+
+def counterfactual_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
+    """Sum of the cross entropies of the heads, each with the label of its own factor."""
+    return torch.stack([F.cross_entropy(logits[name], labels[name]) for name in HEADS]).sum()

@@ -1,0 +1,165 @@
+"""Inception Score, backgrounds challenge, cue conflict and the ensemble: formulas, published counts, bookkeeping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reprolib.errors import AssetError
+from reprolib.imagenet import backgrounds_challenge, cue_conflict, ensemble, inception
+
+# -------------------------------------------------------------------- Inception Score
+
+
+@pytest.mark.parametrize("classes", [2, 9, 1000])
+def test_the_score_is_one_for_equal_rows_and_the_number_of_classes_for_sure_balanced_ones(classes: int) -> None:
+    uniform = torch.full((50, classes), 1 / classes)
+    assert inception.inception_score(uniform) == pytest.approx([1.0])
+    assert inception.inception_score(torch.eye(classes).repeat(2, 1)) == pytest.approx([classes])
+
+
+def test_the_score_is_the_exponential_of_the_mutual_information() -> None:
+    p = torch.rand(40, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    p = p / p.sum(1, keepdim=True)
+    marginal = p.mean(0)
+    entropy = -(marginal * marginal.log()).sum() + (p * p.log()).sum(1).mean()
+    assert inception.inception_score(p) == pytest.approx([float(entropy.exp())])
+
+
+def test_splits_are_scored_apart() -> None:
+    rows = torch.cat([torch.eye(4), torch.full((4, 4), 0.25)])
+    assert inception.inception_score(rows, splits=2) == pytest.approx([4.0, 1.0])
+    with pytest.raises(ValueError, match="8 images cannot be parted into 9"):
+        inception.inception_score(rows, splits=9)
+
+
+def test_probabilities_do_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5))
+    images = torch.randn(7, 3, 8, 8)
+    whole = inception.probabilities(images, network)
+    torch.testing.assert_close(inception.probabilities(images, network, batch=2), whole)
+    assert whole.dtype == torch.float64 and whole.sum(1).allclose(torch.ones(7, dtype=torch.float64))
+
+
+def test_mask_statistics_are_taken_over_images() -> None:
+    masks = torch.stack([torch.full((1, 4, 4), level) for level in (0.1, 0.3)])
+    assert inception.mask_statistics(masks) == pytest.approx({"mean_mask": 0.2, "mean_mask_sd": 0.1})
+
+
+# -------------------------------------------------------------------- backgrounds challenge
+
+
+def test_superclasses_have_the_published_sizes() -> None:
+    table = backgrounds_challenge.superclasses()
+    counts = [int((table == number).sum()) for number in range(9)]
+    assert counts == [116, 52, 42, 36, 35, 27, 26, 20, 16] and int((table >= 0).sum()) == 370
+    assert [int(table[i]) for i in (207, 9, 817, 38, 291, 309, 402, 366, 0, 999)] == [0, 1, 2, 3, 4, 5, 6, 7, 8, -1]
+
+
+def _logits(*classes: int, count: int = 1000) -> Tensor:
+    return nn.functional.one_hot(torch.tensor(classes), count).float()
+
+
+def test_accuracy_counts_images_and_classes_outside_are_wrong() -> None:
+    batches = [
+        ({"avg": _logits(207, 9, 999), "shape": _logits(207, 207, 207)}, torch.tensor([0, 1, 0])),
+        ({"avg": _logits(0), "shape": _logits(207)}, torch.tensor([8])),
+    ]
+    mapping = backgrounds_challenge.superclasses()
+    found = backgrounds_challenge.accuracies(batches, mapping)
+    assert found == pytest.approx({"avg": 75.0, "shape": 50.0})
+    legacy = backgrounds_challenge.accuracies(batches, mapping, legacy_batch=3)
+    assert legacy == pytest.approx({"avg": 50.0, "shape": 100 * 2 / 6})
+    with pytest.raises(ValueError, match="test set is empty"):
+        backgrounds_challenge.accuracies([], mapping)
+
+
+def test_the_gap_is_taken_per_prediction() -> None:
+    results = {
+        "original": {"a": 99.0, "b": 98.0},
+        "mixed_same": {"a": 80.0, "b": 70.0},
+        "mixed_rand": {"a": 60.0, "b": 69.0},
+    }
+    assert backgrounds_challenge.gaps(results) == {"a": 20.0, "b": 1.0}
+
+
+# -------------------------------------------------------------------- cue conflict
+
+
+def test_categories_have_the_published_classes() -> None:
+    groups = cue_conflict.imagenet_groups()
+    assert len(groups) == 16 and list(cue_conflict.CATEGORIES) == sorted(cue_conflict.CATEGORIES)
+    sizes = dict(zip(cue_conflict.CATEGORIES, map(len, groups), strict=True))
+    assert sizes["knife"] == 1 and sizes["cat"] == 6 and sizes["truck"] == 8 and sizes["dog"] > 100
+    everything = [index for group in groups for index in group]
+    assert len(everything) == len(set(everything)) and max(everything) < 1000
+
+
+def test_names_say_shape_and_texture() -> None:
+    assert cue_conflict.labels(Path("x/cat7-elephant1.png")) == (7, 11)
+    for name in ("cat7-unicorn1.png", "cat-elephant.png", "cat7-elephant1.jpg"):
+        with pytest.raises(AssetError, match="not named"):
+            cue_conflict.labels(Path(name))
+
+
+def test_a_category_is_scored_by_the_mean_of_its_classes() -> None:
+    logits = torch.tensor([[2.0, 0.0, 0.0, 1.5], [0.0, 3.0, 3.0, 2.9]])
+    groups = [[0, 1], [2], [3]]
+    # first row: the sum over group 0 would win, its mean loses to class 3
+    probability = logits.double().softmax(1)
+    assert probability[0, :2].sum() > probability[0, 3] > probability[0, :2].mean()
+    assert cue_conflict.decisions(logits, groups).tolist() == [2, 1]
+
+
+def test_shape_bias_leaves_agreeing_images_out() -> None:
+    shape, texture = torch.tensor([0, 0, 0, 0, 1]), torch.tensor([1, 1, 1, 1, 1])
+    found = cue_conflict.shape_bias(torch.tensor([0, 0, 1, 2, 1]), shape, texture)
+    assert found == pytest.approx({"shape_bias": 100 * 2 / 3, "decided": 75.0})
+    nothing = cue_conflict.shape_bias(torch.tensor([2, 2, 2, 2, 2]), shape, texture)
+    assert nothing == {"shape_bias": 0.0, "decided": 0.0}
+
+
+# -------------------------------------------------------------------- ensemble
+
+
+def test_the_published_ensemble_has_the_published_size() -> None:
+    with torch.device("meta"):
+        model = ensemble.Ensemble("resnet50", 1000, frozen_norms=True)
+    assert sum(p.numel() for p in model.parameters()) == 29_655_032
+
+
+@pytest.fixture(scope="module")
+def small() -> ensemble.Ensemble:
+    torch.manual_seed(0)
+    return ensemble.Ensemble("resnet10", 9, frozen_norms=False)
+
+
+def test_predictions_are_heads_and_their_means(small: ensemble.Ensemble) -> None:
+    logits = small.eval()(torch.randn(2, 3, 64, 64))
+    found = ensemble.predictions(logits)
+    assert tuple(found) == ensemble.PREDICTIONS and found["avg"].shape == (2, 9)
+    torch.testing.assert_close(found["avg"], (logits["shape"] + logits["texture"] + logits["bg"]) / 3)
+    torch.testing.assert_close(found["shape_texture"], (logits["shape"] + logits["texture"]) / 2)
+
+
+def test_frozen_norms_keep_their_statistics_and_train_their_gain() -> None:
+    for frozen in (True, False):
+        model = ensemble.Ensemble("resnet10", 9, frozen_norms=frozen).train()
+        norm = next(module for module in model.backbone.modules() if isinstance(module, nn.BatchNorm2d))
+        before = norm.running_mean.clone()
+        ensemble.real_loss(model(torch.randn(4, 3, 64, 64) + 1), torch.arange(4)).backward()
+        assert torch.equal(norm.running_mean, before) == frozen
+        assert norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0
+
+
+def test_losses_are_those_of_the_specification() -> None:
+    logits = {name: torch.randn(3, 9) for name in ensemble.HEADS}
+    labels = {name: torch.randint(9, (3,)) for name in ensemble.HEADS}
+    each = [nn.functional.cross_entropy(logits[name], labels[name]) for name in ensemble.HEADS]
+    torch.testing.assert_close(ensemble.counterfactual_loss(logits, labels), each[0] + each[1] + each[2])
+    together = nn.functional.cross_entropy(sum(logits.values()) / 3, labels["shape"])
+    torch.testing.assert_close(ensemble.real_loss(logits, labels["shape"]), together)
