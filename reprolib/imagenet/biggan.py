@@ -145,13 +145,13 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], what: str) -> None
     model.load_state_dict(state)
 
 
-def noise(count: int, latent: int, truncation: float, key: rng.Key, start: int = 0) -> Tensor:
-    """u for the samples start..start+count-1 of a key: normal, truncated to [-2, 2], then times truncation.
+def noise(index: Tensor | int, latent: int, truncation: float, key: rng.Key) -> Tensor:
+    """u for the samples of these numbers (an int n: 0..n-1): normal, truncated to [-2, 2], then times truncation.
 
-    float32 (count, latent). Each sample has its own stream, so u does not depend on batch size.
+    float32 (samples, latent). Each sample has its own stream, so u does not depend on batch size or order.
     """
-    uniform = rng.uniform(key, torch.arange(start, start + count), latent)
-    return truncation * rng.truncated_normal(uniform, -2.0, 2.0).float()
+    index = torch.arange(index) if isinstance(index, int) else index
+    return truncation * rng.truncated_normal(rng.uniform(key, index, latent), -2.0, 2.0).float()
 
 
 def one_hot(classes: Tensor, count: int) -> Tensor:

@@ -57,9 +57,9 @@ class CGN(nn.Module):
         self.u2net.eval()
         return self
 
-    def noise(self, count: int, key: rng.Key, truncation: float = 1.0, start: int = 0) -> Tensor:
-        """u, float32 (count, latent), of the samples start.. of a key."""
-        return biggan.noise(count, self.architecture.latent, truncation, key, start)
+    def noise(self, index: Tensor | int, key: rng.Key, truncation: float = 1.0) -> Tensor:
+        """u, float32 (samples, latent), for the samples of these numbers; see ``biggan.noise``."""
+        return biggan.noise(index, self.architecture.latent, truncation, key)
 
     def one_hot(self, classes: Tensor) -> Tensor:
         """Class ids (B,) -> y (B, classes)."""

@@ -158,7 +158,8 @@ def train_cgn(cgn: CGN, seed: int, settings: CgnSettings, checkpoint: Checkpoint
 def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Parts:
     """The forward pass of micro-batch i: all mechanisms get the same noise and the same classes."""
     count, classes = settings.micro_batch, cgn.architecture.classes
-    u = cgn.noise(count, ("cgn training", seed), settings.truncation, start=i * count).to(settings.device)
+    index = torch.arange(i * count, (i + 1) * count)
+    u = cgn.noise(index, ("cgn training", seed), settings.truncation).to(settings.device)
     drawn = torch.randint(classes, (1 if settings.one_class else count,)).expand(count)
     y = cgn.one_hot(drawn).to(settings.device)
     parts: Parts = cgn(u, y, y, y, settings.truncation)

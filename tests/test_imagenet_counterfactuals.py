@@ -1,0 +1,142 @@
+"""Counterfactual sets on disk: modes, layout, resuming, parts of a set, and how an ensemble draws from them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reprolib.errors import AssetError, ReproError
+from reprolib.imagenet import counterfactuals as cf
+from reprolib.imagenet import datasets
+from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.counterfactuals import Recipe
+from reprolib.imagenet.u2net import PLANS, U2Net
+
+INDEX = torch.arange(2000)
+
+
+@pytest.fixture(scope="module")
+def cgn() -> CGN:
+    torch.manual_seed(0)
+    return CGN("scenes-64-tiny", U2Net(PLANS["u2net-thin"])).eval()
+
+
+@pytest.fixture
+def folder(cgn: CGN, tmp_path: Path) -> Path:
+    cf.write_set(cgn, Recipe(), tmp_path / "train_0", "run", 5, batch=2)
+    return tmp_path / "train_0"
+
+
+def test_random_classes_are_independent_and_uniform() -> None:
+    drawn = cf.draw_classes(Recipe("random"), INDEX, 9)
+    assert drawn.shape == (2000, 3) and drawn.min() == 0 and drawn.max() == 8
+    assert abs(float((drawn[:, 0] == drawn[:, 1]).float().mean()) - 1 / 9) < 0.03
+    assert torch.equal(drawn[100:103], cf.draw_classes(Recipe("random"), INDEX[100:103], 9))
+    assert not torch.equal(drawn, cf.draw_classes(Recipe("random", seed=1), INDEX, 9))
+
+
+def test_the_other_modes() -> None:
+    same = cf.draw_classes(Recipe("random_same"), INDEX, 9)
+    assert (same[:, 0] == same[:, 1]).all() and (same[:, 0] == same[:, 2]).all() and len(same.unique()) == 9
+    best = cf.draw_classes(Recipe("best_classes", classes=((1, 2), (3,), (4, 5, 6))), INDEX, 9)
+    assert [column.unique().tolist() for column in best.unbind(1)] == [[1, 2], [3], [4, 5, 6]]
+    fixed = cf.draw_classes(Recipe("fixed_classes", classes=((1,), (2,), (3,))), INDEX, 9)
+    assert (fixed == torch.tensor([1, 2, 3])).all()
+    with pytest.raises(ReproError, match="mode 'best_classes' needs 'classes'"):
+        cf.draw_classes(Recipe("best_classes"), INDEX, 9)
+
+
+def test_the_layout_is_the_released_one(folder: Path) -> None:
+    assert sorted(file.name for file in (folder / "ims").iterdir()) == [f"run_{i:07d}_x_gen.jpg" for i in range(5)]
+    lines = (folder / "labels.csv").read_text().splitlines()
+    assert lines[0] == ",im_name,shape_cls,texture_cls,bg_cls" and lines[1].startswith(",run_0000000,")
+    classes = [[int(value) for value in line.split(",")[2:]] for line in lines[1:]]
+    assert classes == cf.draw_classes(Recipe(), INDEX[:5], 9).tolist()
+
+
+def test_an_image_is_the_composition_that_its_number_names(cgn: CGN, folder: Path) -> None:
+    images, masks, _ = cf.generate(cgn, Recipe(), torch.tensor([3]))
+    with Image.open(folder / "ims" / "run_0000003_x_gen.jpg") as picture:
+        stored = np.asarray(picture).astype(float) / 127.5 - 1
+    assert np.abs(stored - images[0].permute(1, 2, 0).numpy()).mean() < 0.03  # JPEG
+    assert masks.shape == (1, 1, 64, 64)
+
+
+def test_legacy_images_are_stretched() -> None:
+    image = torch.linspace(-0.5, 0.5, 3 * 16 * 16).reshape(3, 16, 16)
+    wide, plain = (np.asarray(Image.open(io.BytesIO(cf.encoded(image, legacy)))) for legacy in (True, False))
+    assert wide.max() > 245 and wide.min() < 10 and plain.max() < 200 and plain.min() > 55
+
+
+def test_an_interrupted_set_goes_on_and_keeps_what_is_there(
+    cgn: CGN, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {file.name: file.read_bytes() for file in (folder / "ims").iterdir()}
+    for lost in ("run_0000001_x_gen.jpg", "run_0000004_x_gen.jpg"):
+        (folder / "ims" / lost).unlink()
+    made: list[int] = []
+    generate = cf.generate
+    monkeypatch.setattr(cf, "generate", lambda c, r, i: (made.extend(i.tolist()), generate(c, r, i))[1])
+    cf.write_set(cgn, Recipe(), folder, "run", 5)
+    assert made == [1, 4]
+    found = {file.name: file.read_bytes() for file in (folder / "ims").iterdir()}
+    assert found.keys() == whole.keys()
+    assert all(found[name] == whole[name] for name in ("run_0000000_x_gen.jpg", "run_0000002_x_gen.jpg"))
+
+
+def test_parts_of_a_set_are_the_set(cgn: CGN, folder: Path, tmp_path: Path) -> None:
+    """Two processes with a folder each; every image is what it is in the whole set, whatever the batch."""
+    cf.write_set(cgn, Recipe(), tmp_path / "parts" / "train_0", "a", 2)
+    cf.write_set(cgn, Recipe(), tmp_path / "parts" / "train_1", "b", 3, first=2)
+    transform = datasets.eval_transform(64, 64)
+    whole = datasets.counterfactual_split(tmp_path, "train", transform)
+    parts = datasets.counterfactual_split(tmp_path / "parts", "train", transform)
+    assert len(whole) == len(parts) == 5
+    for i in range(5):
+        (image, labels), (other, other_labels) = whole[i], parts[i]
+        assert torch.equal(labels, other_labels) and (image - other).abs().mean() < 0.02
+
+
+def test_a_broken_image_is_named_and_the_rest_can_be_read(folder: Path) -> None:
+    broken = folder / "ims" / "run_0000002_x_gen.jpg"
+    broken.write_bytes(broken.read_bytes()[:100])
+    data = datasets.CounterfactualFolder(folder, datasets.eval_transform(64, 64))
+    assert data[1][0].shape == (3, 64, 64)
+    with pytest.raises(AssetError, match=r"run_0000002_x_gen\.jpg is missing or broken; remove it and write"):
+        data[2]
+
+
+@pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n"])
+def test_a_folder_without_good_labels_is_refused(content: str | None, folder: Path) -> None:
+    (folder / "labels.csv").unlink()
+    if content is not None:
+        (folder / "labels.csv").write_text(content)
+    with pytest.raises(AssetError, match=r"labels\.csv is (missing|not a label file)"):
+        datasets.CounterfactualFolder(folder, datasets.eval_transform())
+    with pytest.raises(AssetError, match="has no folder that starts with 'val'"):
+        datasets.counterfactual_split(folder.parent, "val", datasets.eval_transform())
+
+
+def test_an_epoch_draws_without_replacement_and_repeats_a_short_table() -> None:
+    first, second = (datasets.counterfactual_order(100, 60, 0, epoch) for epoch in (0, 1))
+    assert len(first.unique()) == 60 and not torch.equal(first, second)
+    counts = datasets.counterfactual_order(10, 25, 0, 0).bincount(minlength=10)
+    assert len(datasets.counterfactual_order(10, 25, 0, 0)) == 25 and counts.max() <= 3
+    assert datasets.counterfactual_order(10, 30, 0, 0).bincount().eq(3).all()
+
+
+@pytest.fixture
+def walk(cgn: CGN) -> dict[str, torch.Tensor]:
+    return cf.interpolation(cgn, cgn.noise(1, ("walk",)), (1, 2, 3), (4, 2, 3), midpoints=3)
+
+
+def test_an_interpolation_moves_only_the_factor_whose_class_changes(walk: dict[str, torch.Tensor], cgn: CGN) -> None:
+    assert {name: len(parts) for name, parts in walk.items()} == dict.fromkeys(walk, 5)
+    for name in ("foreground", "background"):
+        torch.testing.assert_close(walk[name], walk[name][:1].expand(5, -1, -1, -1))
+    assert (walk["mask"][0] - walk["mask"][-1]).abs().max() > 0
