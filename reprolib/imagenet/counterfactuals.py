@@ -56,9 +56,8 @@ def draw_classes(recipe: Recipe, index: Tensor, count: int) -> Tensor:
         raise ReproError(f"mode {recipe.mode!r} needs 'classes': a list for each of {', '.join(FACTORS)}")
     drawn = []
     for column, choices in enumerate(recipe.classes):
-        picked = (
-            (uniform[:, column] * len(choices)).long() if recipe.mode == "best_classes" else torch.zeros_like(index)
-        )
+        first = torch.zeros_like(index)
+        picked = (uniform[:, column] * len(choices)).long() if recipe.mode == "best_classes" else first
         drawn.append(torch.tensor(choices)[picked])
     return torch.stack(drawn, dim=1)
 
@@ -66,9 +65,7 @@ def draw_classes(recipe: Recipe, index: Tensor, count: int) -> Tensor:
 def generate(cgn: CGN, recipe: Recipe, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(images (N, 3, H, W) in (-1, 1), masks (N, 1, H, W), classes (N, 3)) of the images of these numbers."""
     classes = draw_classes(recipe, index, cgn.architecture.classes)
-    u = torch.cat(
-        [cgn.noise(1, ("counterfactual noise", recipe.seed), recipe.truncation, start=i) for i in index.tolist()]
-    )
+    u = cgn.noise(index, ("counterfactual noise", recipe.seed), recipe.truncation)
     device = next(cgn.parameters()).device
     y = [cgn.one_hot(column).to(device) for column in classes.unbind(1)]
     images, masks, _, _ = cgn.counterfactual(u.to(device), *y, recipe.truncation)
