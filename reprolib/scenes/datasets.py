@@ -1,0 +1,90 @@
+"""Data sets of Scenes: for training, and the test sets of the real protocols (spec/imagenet.md, 10.2 and 10.3).
+
+Labels of shape, texture and background agree in training as they do, loosely, in ImageNet. Scene i of a set is a
+function of (set, seed, i) alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from reprolib import rng
+from reprolib.imagenet import biggan
+from reprolib.scenes.render import CLASSES, Scene, render
+
+LATENT = 64
+BATCH = 500
+TestSet = Literal["original", "mixed_same", "mixed_rand", "cue_conflict"]
+
+
+class Labelled(NamedTuple):
+    """Images (N, 3, 64, 64) in [-1, 1], and the classes of shape, texture and background, int64 (N, 3)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def scenes(count: int, key: rng.Key, attributes: Literal["label", "random"] = "label") -> tuple[Scene, Tensor, Tensor]:
+    """(scene with its truth, labels (N, 3), u (N, LATENT)).
+
+    attributes: ``label`` gives all three factors one class, ``random`` draws them independently: those sets train
+    and test the readers of single factors, and are the true counterfactuals.
+    """
+    index = torch.arange(count)
+    u = biggan.noise(index, LATENT, 1.0, ("scene", *key))
+    drawn = (rng.uniform(("scene classes", *key), index, 3) * len(CLASSES)).long()
+    labels = drawn[:, :1].expand(-1, 3) if attributes == "label" else drawn
+    parts = [render(a, *b.unbind(1)) for a, b in zip(u.split(BATCH), labels.split(BATCH), strict=True)]
+    return Scene(*(torch.cat(each) for each in zip(*parts, strict=True))), labels, u
+
+
+def labelled(count: int, key: rng.Key, attributes: Literal["label", "random"] = "label") -> Labelled:
+    """Scenes as a classifier sees them."""
+    scene, labels, _ = scenes(count, key, attributes)
+    return Labelled(scene.image, labels)
+
+
+def test_set(name: TestSet, count: int, seed: int) -> Labelled:
+    """A test set; the objects of ``original``, ``mixed_same`` and ``mixed_rand`` are the same ones.
+
+    ``original``: scenes as in training. ``mixed_same``: each object before the background of another scene of its
+    class. ``mixed_rand``: before the background of a scene of a random class. ``cue_conflict``: the shape of one class
+    with the texture of another, before plain grey, so that nothing else gives the class away.
+    """
+    key = ("test", seed)
+    scene, labels, _ = scenes(count, key)
+    if name == "original":
+        return Labelled(scene.image, labels)
+    if name == "cue_conflict":
+        return _cue_conflict(count, key)
+    index = torch.arange(count)
+    other = biggan.noise(index, LATENT, 1.0, ("other background", *key))
+    ground = labels[:, 2] if name == "mixed_same" else _random_class(("other class", *key), index)
+    backgrounds = torch.cat([render(u, y, y, y).background for u, y in _batches(other, ground)])
+    labels = torch.stack([labels[:, 0], labels[:, 1], ground], dim=1)
+    return Labelled(scene.mask * scene.texture + (1 - scene.mask) * backgrounds, labels)
+
+
+def _cue_conflict(count: int, key: rng.Key) -> Labelled:
+    index = torch.arange(count)
+    u = biggan.noise(index, LATENT, 1.0, ("conflict", *key))
+    shape = _random_class(("conflict shape", *key), index)
+    step = 1 + (rng.uniform(("conflict texture", *key), index, 1)[:, 0] * (len(CLASSES) - 1)).long()
+    texture = (shape + step) % len(CLASSES)  # any class but that of the shape
+    images = []
+    for part in index.split(BATCH):
+        scene = render(u[part], shape[part], texture[part], shape[part])
+        images.append(scene.mask * scene.texture)  # grey is 0
+    nothing = torch.full_like(shape, -1)
+    return Labelled(torch.cat(images), torch.stack([shape, texture, nothing], dim=1))
+
+
+def _random_class(key: rng.Key, index: Tensor) -> Tensor:
+    return (rng.uniform(key, index, 1)[:, 0] * len(CLASSES)).long()
+
+
+def _batches(u: Tensor, classes: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(u.split(BATCH), classes.split(BATCH), strict=True))

@@ -1,0 +1,154 @@
+"""The pretrained parts of the embedded size, each made from the renderer: generator, saliency net, reader.
+
+ImageNet has BigGAN, U2-Net and Inception; Scenes has these. The generator is distilled: it learns the renderer as a
+function of (u, y) by regression, which is far more stable than a GAN, and its truth is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from pytorch_pretrained_biggan.model import BigGAN
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Adam
+from torch.optim.lr_scheduler import OneCycleLR
+
+from reprolib import rng, training
+from reprolib.imagenet import biggan, u2net
+from reprolib.imagenet.ensemble import Ensemble
+from reprolib.imagenet.u2net import PLANS, U2Net, saliency_loss
+from reprolib.scenes.datasets import LATENT
+from reprolib.scenes.render import CLASSES, render
+from reprolib.store import Checkpoint
+
+Model = TypeVar("Model", bound=nn.Module)
+OBJECT_WEIGHT = 13.0
+"""Pixels in and around the object count this much: without it only blobs appear in the given time."""
+EDGE_WEIGHT = 2.0
+"""Of the differences of neighbouring pixels, which make outlines and textures sharp."""
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """How long a part is trained."""
+
+    steps: int
+    batch: int = 16
+    learning_rate: float = 2e-3
+    checkpoint_every: int = 500
+    device: str = "cpu"
+
+
+def distil_generator(name: str, seed: int, settings: PretrainSettings, checkpoint: Checkpoint) -> BigGAN:
+    """Teach a BigGAN of ``biggan.ARCHITECTURES`` the renderer; in eval mode on the CPU."""
+    with rng.seeded("distilled initialisation", name, seed):
+        model = biggan.build(name)
+    latent = biggan.ARCHITECTURES[name].latent
+
+    def loss(i: int) -> Tensor:
+        index = torch.arange(i * settings.batch, (i + 1) * settings.batch)
+        u = biggan.noise(index, latent, 1.0, ("distil", seed))
+        y = _classes(("distil classes", seed), index)
+        scene = render(u, y, y, y)
+        weight = 1 + (OBJECT_WEIGHT - 1) * F.max_pool2d(scene.mask, 5, stride=1, padding=2)
+        made = model(u.to(settings.device), biggan.one_hot(y, len(CLASSES)).to(settings.device), 1.0)
+        return distillation_loss(made, scene.image.to(settings.device), weight.to(settings.device))
+
+    return _train(model, loss, f"generator {name} of Scenes", settings, checkpoint)
+
+
+def distillation_loss(made: Tensor, image: Tensor, weight: Tensor) -> Tensor:
+    """Weighted L1 of pixels plus EDGE_WEIGHT times that of the differences of neighbours; weight (B, 1, H, W)."""
+    error = (made - image).abs()
+    across = (made.diff(dim=3) - image.diff(dim=3)).abs() * weight[..., 1:]
+    down = (made.diff(dim=2) - image.diff(dim=2)).abs() * weight[..., 1:, :]
+    return ((error * weight).mean() + EDGE_WEIGHT * (across.mean() + down.mean())) / weight.mean()
+
+
+def train_saliency(
+    name: str, seed: int, settings: PretrainSettings, checkpoint: Checkpoint, left_out: int | None = None
+) -> U2Net:
+    """Teach a U2-Net of ``u2net.PLANS`` to find the object of scenes with independent factors; frozen, in eval mode.
+
+    left_out: a class whose shape is never shown, to test that saliency is not a list of known shapes.
+    """
+    with rng.seeded("saliency initialisation", name, seed):
+        model = U2Net(PLANS[name])
+    shapes = torch.tensor([number for number in range(len(CLASSES)) if number != left_out])
+
+    def loss(i: int) -> Tensor:
+        index = torch.arange(i * settings.batch, (i + 1) * settings.batch)
+        u = biggan.noise(index, LATENT, 1.0, ("saliency", seed))
+        drawn = rng.uniform(("saliency classes", seed), index, 3)
+        shape = shapes[(drawn[:, 0] * len(shapes)).long()]
+        texture, ground = ((drawn[:, column] * len(CLASSES)).long() for column in (1, 2))
+        scene = render(u, shape, texture, ground)
+        return saliency_loss(model.logits(scene.image.to(settings.device)), scene.mask.to(settings.device))
+
+    trained = _train(model, loss, f"saliency net {name} of Scenes", settings, checkpoint)
+    return trained.requires_grad_(False)
+
+
+def train_reader(
+    factor: int, independent: bool, seed: int, settings: PretrainSettings, checkpoint: Checkpoint
+) -> Ensemble:
+    """Teach a small ResNet to read one factor (0 shape, 1 texture, 2 background) of scenes; in eval mode.
+
+    independent: factors are drawn independently, so only the factor itself can be read; else they agree, which gives
+    the plain classifier of scenes that the Inception Score needs. Only the head named ``shape`` is used.
+    """
+    with rng.seeded("reader initialisation", factor, seed):
+        model = Ensemble("resnet10", len(CLASSES), frozen_norms=False)
+
+    def loss(i: int) -> Tensor:
+        index = torch.arange(i * settings.batch, (i + 1) * settings.batch)
+        u = biggan.noise(index, LATENT, 1.0, ("reader", seed))
+        drawn = (rng.uniform(("reader classes", seed), index, 3) * len(CLASSES)).long()
+        labels = drawn if independent else drawn[:, :1].expand(-1, 3)
+        image = render(u, *labels.unbind(1)).image.to(settings.device)
+        return F.cross_entropy(model(image)["shape"], labels[:, factor].to(settings.device))
+
+    return _train(model, loss, f"reader of {('shape', 'texture', 'background')[factor]}, Scenes", settings, checkpoint)
+
+
+def _classes(key: rng.Key, index: Tensor) -> Tensor:
+    return (rng.uniform(key, index, 1)[:, 0] * len(CLASSES)).long()
+
+
+def _train(
+    model: Model, loss: Callable[[int], Tensor], title: str, settings: PretrainSettings, checkpoint: Checkpoint
+) -> Model:
+    """Adam with a one-cycle learning rate; step i draws its scenes from i alone, so a run can resume anywhere."""
+    model = model.to(settings.device).train()
+    optimiser = Adam(model.parameters(), settings.learning_rate, fused=True)
+    schedule = OneCycleLR(optimiser, settings.learning_rate, total_steps=settings.steps)
+
+    def step(i: int) -> dict[str, Tensor]:
+        value = loss(i)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        optimiser.step()
+        schedule.step()
+        return {"loss": value}
+
+    states: dict[str, training.Stateful] = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    training.run(title, settings.steps, step, states, checkpoint, settings.checkpoint_every)
+    return model.cpu().eval()
+
+
+def load_generator(name: str, state: dict[str, Tensor]) -> BigGAN:
+    """A distilled generator from its tensors, in eval mode."""
+    model = biggan.build(name)
+    biggan.load_strictly(model, state, f"generator {name}")
+    return model
+
+
+def load_saliency(name: str, state: dict[str, Tensor]) -> U2Net:
+    """A saliency net from its tensors, frozen and in eval mode."""
+    model = U2Net(u2net.PLANS[name])
+    biggan.load_strictly(model, state, f"saliency net {name}")
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,166 @@
+"""Data sets, truth and pretraining of Scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from reprolib.scenes import datasets, pretrain, truth
+from reprolib.scenes.pretrain import PretrainSettings
+from reprolib.scenes.render import CLASSES, Scene
+from reprolib.store import Checkpoint
+
+COUNT = 180
+
+
+@pytest.fixture(scope="module")
+def sets() -> dict[str, datasets.Labelled]:
+    names: tuple[datasets.TestSet, ...] = ("original", "mixed_same", "mixed_rand", "cue_conflict")
+    return {name: datasets.test_set(name, COUNT, seed=0) for name in names}
+
+
+def test_factors_agree_in_training_and_are_independent_on_demand() -> None:
+    agreeing, independent = (datasets.labelled(COUNT, ("t",), kind).labels for kind in ("label", "random"))
+    assert (agreeing == agreeing[:, :1]).all() and len(agreeing.unique()) == len(CLASSES)
+    assert (independent[:, 0] == independent[:, 1]).float().mean() < 0.25
+
+
+def test_scenes_do_not_depend_on_how_many_are_made() -> None:
+    few, many = (datasets.labelled(count, ("t",)) for count in (5, 20))
+    assert torch.equal(few.images, many.images[:5]) and torch.equal(few.labels, many.labels[:5])
+
+
+def test_mixed_sets_keep_the_objects_and_change_the_backgrounds(sets: dict[str, datasets.Labelled]) -> None:
+    scene, labels, _ = datasets.scenes(COUNT, ("test", 0))
+    inside, outside = scene.mask == 1, scene.mask == 0
+    for name in ("mixed_same", "mixed_rand"):
+        images, found = sets[name]
+        assert torch.equal(found[:, :2], labels[:, :2])
+        difference = (images - scene.image).abs()
+        assert (difference * inside).max() < 1e-6
+        assert (difference * outside).sum() / (3 * outside.sum()) > 0.03
+    assert torch.equal(sets["mixed_same"].labels, labels)
+    agree = (sets["mixed_rand"].labels[:, 2] == labels[:, 0]).float().mean()
+    assert 0.02 < agree < 0.25  # a random class may be the same one
+
+
+def test_cue_conflict_shows_two_classes_and_no_background(sets: dict[str, datasets.Labelled]) -> None:
+    images, labels = sets["cue_conflict"]
+    assert (labels[:, 0] != labels[:, 1]).all() and (labels[:, 2] == -1).all()
+    assert len(labels[:, 0].unique()) == len(labels[:, 1].unique()) == len(CLASSES)
+    corner = images[..., :3, :3]
+    assert (corner == 0).float().mean() > 0.98
+
+
+# -------------------------------------------------------------------- truth
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return datasets.scenes(12, ("truth",))[0]
+
+
+def test_the_truth_itself_is_perfect(scene: Scene) -> None:
+    assert truth.mask_iou(scene.mask, scene.mask).eq(1).all()
+    assert truth.residue(scene.background, scene).abs().max() < 1e-6
+    assert truth.entanglement(scene.texture, scene).abs().max() < 1e-6
+
+
+def test_the_opposite_is_as_bad_as_can_be(scene: Scene) -> None:
+    assert truth.mask_iou(1 - scene.mask, scene.mask).max() < 0.05
+    assert truth.residue(scene.image, scene).min() > 0.95  # but for soft edges the object is still there
+    assert truth.entanglement(scene.image, scene).min() > 0.95  # but for soft edges the background is still there
+
+
+def test_half_an_object_has_half_the_iou_and_half_a_residue_is_a_half(scene: Scene) -> None:
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4, :] = 1
+    half = mask.clone()
+    half[..., :2, :] = 0
+    assert truth.mask_iou(half, mask).tolist() == [0.5]
+    assert truth.mask_iou(mask * 0, mask * 0).tolist() == [1.0]
+    between = (scene.background + scene.texture) / 2
+    torch.testing.assert_close(truth.residue(between, scene), torch.full((12,), 0.5))
+
+
+# -------------------------------------------------------------------- pretraining
+
+Part = Callable[[PretrainSettings, Checkpoint], nn.Module]
+PARTS: dict[str, Part] = {
+    "generator": lambda s, c: pretrain.distil_generator("scenes-64-tiny", 0, s, c),
+    "saliency": lambda s, c: pretrain.train_saliency("u2net-thin", 0, s, c),
+    "reader": lambda s, c: pretrain.train_reader(1, True, 0, s, c),
+}
+
+
+def _losses(part: Part, settings: PretrainSettings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    seen: list[float] = []
+    run = pretrain.training.run
+
+    def noted(title: str, steps: int, step: Any, *rest: Any) -> None:
+        def inner(i: int) -> dict[str, torch.Tensor]:
+            terms = step(i)
+            seen.append(terms["loss"].item())
+            return terms
+
+        run(title, steps, inner, *rest)
+
+    monkeypatch.setattr(pretrain.training, "run", noted)
+    part(settings, Checkpoint(folder / "run"))
+    return seen
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_learns_and_ends_in_eval_mode(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _losses(PARTS[name], PretrainSettings(12, batch=4), tmp_path, monkeypatch)
+    assert len(seen) == 12 and sum(seen[-4:]) < sum(seen[:4])
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_that_resumes_equals_the_unbroken_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PretrainSettings(4, batch=2, checkpoint_every=2)
+    expected = PARTS[name](settings, Checkpoint(tmp_path / "whole")).state_dict()
+    render, calls = pretrain.render, []
+
+    def broken(*arguments: Any) -> Scene:
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("power failure")
+        return render(*arguments)
+
+    monkeypatch.setattr(pretrain, "render", broken)
+    with pytest.raises(RuntimeError):
+        PARTS[name](settings, Checkpoint(tmp_path / "broken"))
+    found = PARTS[name](settings, Checkpoint(tmp_path / "broken"))
+    assert not found.training and len(calls) == 6
+    assert all(torch.equal(found.state_dict()[key], value) for key, value in expected.items())
+
+
+def test_a_class_that_is_left_out_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    render = pretrain.render
+
+    def noted(u: torch.Tensor, shape: torch.Tensor, *rest: torch.Tensor) -> Scene:
+        seen.update(shape.tolist())
+        return render(u, shape, *rest)
+
+    monkeypatch.setattr(pretrain, "render", noted)
+    pretrain.train_saliency("u2net-thin", 0, PretrainSettings(2, batch=60), Checkpoint(tmp_path / "run"), left_out=4)
+    assert seen == set(range(9)) - {4}
+
+
+def test_trained_parts_load_again(tmp_path: Path) -> None:
+    settings = PretrainSettings(1, batch=2)
+    generator = PARTS["generator"](settings, Checkpoint(tmp_path / "g"))
+    copy = pretrain.load_generator("scenes-64-tiny", generator.state_dict())
+    torch.testing.assert_close(copy.state_dict(), generator.state_dict())
+    saliency = PARTS["saliency"](settings, Checkpoint(tmp_path / "s"))
+    again = pretrain.load_saliency("u2net-thin", saliency.state_dict())
+    assert not again.training and not any(p.requires_grad for p in again.parameters())
