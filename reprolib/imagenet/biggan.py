@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-from reprolib import rng
-from reprolib.errors import AssetError
+from reprolib import rng, tensors
 
 Layers = tuple[tuple[bool, int, int], ...]
 SETTLE = 15
@@ -129,20 +128,8 @@ def settle(model: nn.Module, iterations: int = SETTLE) -> None:
 def load(name: str, file: Path, legacy: bool = False) -> BigGAN:
     """A generator with the weights of a file, in eval mode. Raises AssetError if they are of another architecture."""
     model = build(name, legacy)
-    load_strictly(model, torch.load(file, map_location="cpu", weights_only=True), f"{file} for {name}")
+    tensors.load_strictly(model, tensors.read(file), f"{file} for {name}")
     return model
-
-
-def load_strictly(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Load a state dict whose names and shapes must all fit. Raises AssetError with the first that does not."""
-    expected = model.state_dict()
-    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    shapes = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
-    for complaint, names in (("lacks", missing), ("has unknown", unknown), ("has another shape of", sorted(shapes))):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise AssetError(f"{what} {complaint} {names[0]}{more}; choose the file that fits, or fetch it again")
-    model.load_state_dict(state)
 
 
 def noise(index: Tensor | int, latent: int, truncation: float, key: rng.Key) -> Tensor:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from reprolib import rng
+from reprolib import rng, tensors
 from reprolib.imagenet import biggan
 from reprolib.imagenet.u2net import U2Net
 
@@ -49,7 +49,7 @@ class CGN(nn.Module):
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Give the frozen generator and all mechanisms the weights of one trained generator."""
         for model in (self.biggan_GT, self.f_shape, self.f_text, self.f_bg):
-            biggan.load_strictly(model, state, "the generator that the CGN starts from")
+            tensors.load_strictly(model, state, "the generator that the CGN starts from")
 
     def train(self, mode: bool = True) -> CGN:
         super().train(mode)
@@ -98,5 +98,5 @@ def compose(mask: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
 def load(architecture: str, u2net: U2Net, file: Path) -> CGN:
     """A released or own CGN, in eval mode. Raises AssetError if the file is of another architecture."""
     model = CGN(architecture, u2net)
-    biggan.load_strictly(model, torch.load(file, map_location="cpu", weights_only=True), str(file))
+    tensors.load_strictly(model, tensors.read(file), str(file))
     return model.eval()

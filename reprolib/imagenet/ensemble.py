@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import assets
+from reprolib import assets, tensors
 
 Backbone = Literal["resnet50", "resnet10"]
 HEADS = ("shape", "texture", "bg")
@@ -55,7 +55,8 @@ def pretrained(classes: int = 1000) -> Ensemble:
     from torchvision.models import resnet50
 
     network = resnet50(weights=None)
-    network.load_state_dict(torch.load(assets.path("resnet50-0676ba61.pth"), map_location="cpu", weights_only=True))
+    file = assets.path("resnet50-0676ba61.pth")
+    tensors.load_strictly(network, tensors.read(file), str(file))
     ensemble = Ensemble("resnet50", classes, frozen_norms=True)
     ensemble.backbone.load_state_dict(nn.Sequential(*list(network.children())[:-1], nn.Flatten()).state_dict())
     return ensemble

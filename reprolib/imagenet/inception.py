@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import assets
+from reprolib import assets, tensors
 
 Network = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) in (-1, 1) -> logits (B, classes)."""
@@ -42,7 +42,7 @@ def inception_v3() -> Network:
 
     file = assets.path("inception_v3_google-0cc3c7bd.pth")
     network = build(weights=None, transform_input=False, init_weights=False)
-    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    tensors.load_strictly(network, tensors.read(file), str(file))
     network.eval().requires_grad_(False)
     return _Resized(network)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from torch import Tensor
 
-from reprolib import assets
+from reprolib import assets, tensors
 from reprolib.errors import AssetError
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.classifier import Classifier
@@ -26,7 +25,7 @@ def authors_asset(variant: str) -> str:
 
 def authors_cgn(variant: str) -> CGN:
     """The CGN that Sauer & Geiger released for a variant, loaded strictly and without unpickling any code."""
-    return cgn_from(torch.load(assets.path(authors_asset(variant)), map_location="cpu", weights_only=True))
+    return cgn_from(tensors.read(assets.path(authors_asset(variant))))
 
 
 def shipped_sha256(file: Path) -> str:
@@ -43,20 +42,20 @@ def shipped_sha256(file: Path) -> str:
 def shipped_weights(file: Path) -> dict[str, Tensor]:
     """The tensors of a shipped weights file. Raises AssetError if it is missing or damaged."""
     shipped_sha256(file)
-    tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
-    return tensors
+    found: dict[str, Tensor] = safetensors.torch.load_file(file)
+    return found
 
 
-def cgn_from(tensors: dict[str, Tensor], prefix: str = "") -> CGN:
+def cgn_from(found: dict[str, Tensor], prefix: str = "") -> CGN:
     """A CGN in eval mode from the tensors whose names start with ``prefix``, loaded strictly."""
     model = CGN()
-    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    state = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
     model.load_state_dict(state, strict=True)
     return model.eval()
 
 
-def classifier_from(tensors: dict[str, Tensor]) -> Classifier:
+def classifier_from(found: dict[str, Tensor]) -> Classifier:
     """A classifier in eval mode, loaded strictly; the number of channels follows from the tensors."""
-    model = Classifier(tensors["model.0.weight"].numel())
-    model.load_state_dict(tensors, strict=True)
+    model = Classifier(found["model.0.weight"].numel())
+    model.load_state_dict(found, strict=True)
     return model.eval()

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
-from reprolib import rng, training
+from reprolib import rng, tensors, training
 from reprolib.imagenet import biggan, u2net
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.u2net import PLANS, U2Net, saliency_loss
@@ -143,12 +143,12 @@ def _train(
 def load_generator(name: str, state: dict[str, Tensor]) -> BigGAN:
     """A distilled generator from its tensors, in eval mode."""
     model = biggan.build(name)
-    biggan.load_strictly(model, state, f"generator {name}")
+    tensors.load_strictly(model, state, f"generator {name}")
     return model
 
 
 def load_saliency(name: str, state: dict[str, Tensor]) -> U2Net:
     """A saliency net from its tensors, frozen and in eval mode."""
     model = U2Net(u2net.PLANS[name])
-    biggan.load_strictly(model, state, f"saliency net {name}")
+    tensors.load_strictly(model, state, f"saliency net {name}")
     return model.eval().requires_grad_(False)
