@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from reprolib import __version__, assets, params
@@ -76,9 +78,15 @@ def _run(arguments: argparse.Namespace) -> None:
         print("\n".join(ship.ship(study)))
 
 
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: kernels and workers are stopped too."""
+    raise KeyboardInterrupt("terminated")
+
+
 def main() -> int:
     """Run a command; 0 if it worked, 2 for an error that a user can repair, 130 when stopped."""
     arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         _run(arguments)
     except ReproError as error:

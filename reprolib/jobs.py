@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +21,8 @@ os.environ.setdefault(
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296",
 )
 
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent dies."""
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -35,10 +40,24 @@ def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None 
     results: list[Any] = []
     with _backend(scheduler):
         parallel = joblib.Parallel(n_jobs=None if scheduler else workers, return_as="generator")
-        for result in parallel(joblib.delayed(function)(*arguments) for function, arguments in jobs):
+        asked_by = os.getpid()
+        for result in parallel(joblib.delayed(_job)(asked_by, function, arguments) for function, arguments in jobs):
             results.append(result)
             shown.update(len(results))
     return results
+
+
+def _job(asked_by: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Run one job; in a worker process of this machine, end it when the process that asked for it is gone."""
+    worker = asked_by == os.getppid()
+    if worker and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    try:
+        return function(*arguments)
+    except KeyboardInterrupt:  # a training has saved its state
+        if worker and asked_by != os.getppid():
+            os._exit(1)  # else the worker would wait for more work
+        raise
 
 
 @contextlib.contextmanager

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from reprolib import jobs
+from reprolib.store import Checkpoint
 
 
 def _slow_first(i: int) -> tuple[int, int]:
@@ -73,6 +79,58 @@ def test_minus_one_means_as_many_processes_as_cores(monkeypatch: pytest.MonkeyPa
     jobs.run("toy", [(abs, (i,)) for i in range(5)], -1)
     jobs.run("toy", [(abs, (i,)) for i in range(2)], -1)  # no more processes than jobs
     assert seen == [3, 2]
+
+
+PARENT = """
+import os, time
+from pathlib import Path
+import torch
+from reprolib import jobs, training
+from reprolib.store import Checkpoint
+
+def train_for_long(folder, number):
+    '''Ten minutes of a training that writes its process id first.'''
+    Path(folder, f"{{number}}.pid").write_text(str(os.getpid()))
+
+    def step(i):
+        time.sleep(0.05)
+        return {{"loss": torch.zeros(())}}
+
+    checkpoint = Checkpoint(Path(folder, f"{{number}}.checkpoint"))
+    training.run("toy", 12_000, step, {{"memory": training.Memory(x=1)}}, checkpoint, every=12_000)
+
+jobs.run("toy", [(train_for_long, ({folder!r}, i)) for i in range(2)], 2)
+"""
+
+
+def _alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is needed")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_of_a_killed_process_save_their_state_and_end(number: int, tmp_path: Path) -> None:
+    code = PARENT.format(folder=str(tmp_path))
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+    files = [tmp_path / f"{i}.pid" for i in range(2)]
+    _wait(lambda: all(file.exists() and file.read_text() for file in files))
+    workers = [int(file.read_text()) for file in files]
+    time.sleep(0.3)  # so that each has made a step
+    parent.send_signal(number)
+    parent.wait()
+    _wait(lambda: not any(_alive(worker) for worker in workers))
+    saved = [Checkpoint(tmp_path / f"{i}.checkpoint").load() for i in range(2)]
+    assert all(state is not None and 0 < state["done"] < 12_000 for state in saved)
+
+
+def _wait(reached: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_functions_of_several_arguments_get_them_all() -> None:
