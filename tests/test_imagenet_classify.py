@@ -60,10 +60,7 @@ class Tiny(Ensemble):
     """An ensemble whose backbone is one layer, so that a training takes a moment."""
 
     def __init__(self) -> None:
-        nn.Module.__init__(self)
-        self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 8), nn.ReLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(8, 3) for name in HEADS})
-        self.frozen_norms = False
+        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 8), nn.ReLU()), 8, 3, frozen_norms=False)
 
 
 def _data() -> tuple[TensorDataset, TensorDataset]:

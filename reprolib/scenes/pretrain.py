@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from pytorch_pretrained_biggan.model import BigGAN
+from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
@@ -19,7 +20,6 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from reprolib import rng, tensors, training
 from reprolib.imagenet import biggan, u2net
-from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.u2net import PLANS, U2Net, saliency_loss
 from reprolib.scenes.datasets import LATENT
 from reprolib.scenes.render import CLASSES, render
@@ -93,16 +93,23 @@ def train_saliency(
     return trained.requires_grad_(False)
 
 
+def reader() -> nn.Module:
+    """A thin ResNet of four blocks: images (B, 3, 64, 64) in [-1, 1] -> logits (B, 9)."""
+    widths = {"stem_width": 16, "channels": (32, 48, 64, 96)}
+    network: nn.Module = ResNet(BasicBlock, (1, 1, 1, 1), len(CLASSES), stem_type="deep", avg_down=True, **widths)
+    return network
+
+
 def train_reader(
     factor: int, independent: bool, seed: int, settings: PretrainSettings, checkpoint: Checkpoint
-) -> Ensemble:
-    """Teach a small ResNet to read one factor (0 shape, 1 texture, 2 background) of scenes; in eval mode.
+) -> nn.Module:
+    """Teach a ``reader`` one factor (0 shape, 1 texture, 2 background) of scenes; in eval mode on the CPU.
 
     independent: factors are drawn independently, so only the factor itself can be read; else they agree, which gives
-    the plain classifier of scenes that the Inception Score needs. Only the head named ``shape`` is used.
+    the plain classifier of scenes that the Inception Score needs.
     """
     with rng.seeded("reader initialisation", factor, seed):
-        model = Ensemble("resnet10", len(CLASSES), frozen_norms=False)
+        model = reader()
 
     def loss(i: int) -> Tensor:
         index = torch.arange(i * settings.batch, (i + 1) * settings.batch)
@@ -110,7 +117,7 @@ def train_reader(
         drawn = (rng.uniform(("reader classes", seed), index, 3) * len(CLASSES)).long()
         labels = drawn if independent else drawn[:, :1].expand(-1, 3)
         image = render(u, *labels.unbind(1)).image.to(settings.device)
-        return F.cross_entropy(model(image)["shape"], labels[:, factor].to(settings.device))
+        return F.cross_entropy(model(image), labels[:, factor].to(settings.device))
 
     return _train(model, loss, f"reader of {('shape', 'texture', 'background')[factor]}, Scenes", settings, checkpoint)
 
