@@ -167,17 +167,17 @@ class Store:
             if seal != digest(canonical(entry)):
                 raise ValueError
         except (ValueError, KeyError, AttributeError, TypeError):
-            return self._damaged(file, aside)
+            if aside:
+                set_aside(file, "is a damaged result")
+            return None
         if entry["tensors"] is None:
             return Result(entry["numbers"], {}, entry["made"])
         content = tensors_file.read_bytes() if tensors_file.exists() else b""
         if digest(content) != entry["tensors"]:
-            return self._damaged(tensors_file, aside)
+            if aside:
+                set_aside(tensors_file, "is a damaged result")
+            return None
         return Result(entry["numbers"], safetensors.torch.load(content), entry["made"])
-
-    def _damaged(self, file: Path, aside: bool) -> None:
-        if aside:
-            set_aside(file, "is a damaged result")
 
     def copy_numbers(self, target: Path, steps: Sequence[str], with_tensors: Sequence[str] = ()) -> int:
         """Copy the results of some steps into another store, most of them without tensors; return how many.

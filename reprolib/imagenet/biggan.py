@@ -43,8 +43,8 @@ class Architecture:
 
 def _layers(text: str) -> Layers:
     """``"F16-16 T16-8"`` -> ((False, 16, 16), (True, 16, 8)), the notation of the specification."""
-    words = [(word[0] == "T", *word[1:].split("-")) for word in text.split()]
-    return tuple((up, int(first), int(second)) for up, first, second in words)
+    words = [(word[0] == "T", word[1:].split("-")) for word in text.split()]
+    return tuple((up, int(channels[0]), int(channels[1])) for up, channels in words)
 
 
 _DEEP_128 = _layers("F16-16 T16-16 F16-16 T16-8 F8-8 T8-4 F4-4 T4-2 F2-2 T2-1")
@@ -85,7 +85,8 @@ class BatchNorm(BigGANBatchNorm):
         share = position - low
         if not share:
             return self.running_means[low], self.running_vars[low]
-        return tuple(torch.lerp(rows[low], rows[low + 1], share) for rows in (self.running_means, self.running_vars))
+        means, variances = self.running_means, self.running_vars
+        return torch.lerp(means[low], means[low + 1], share), torch.lerp(variances[low], variances[low + 1], share)
 
 
 def build(name: str, legacy: bool = False) -> BigGAN:

@@ -51,7 +51,8 @@ class Batches:
     def __init__(self, data: Images, order: Order, batch: int, seed: int, workers: int = 0) -> None:
         self.data, self.order, self.batch, self.seed, self.workers = data, order, batch, seed, workers
         self.per_epoch = -(-len(order(0)) // batch)
-        self._next, self._batches = -1, iter([])
+        self._next = -1
+        self._batches: Iterator[Any] = iter(())
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step; asking for one step after the other is what is fast."""

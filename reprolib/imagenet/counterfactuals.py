@@ -67,8 +67,8 @@ def generate(cgn: CGN, recipe: Recipe, index: Tensor) -> tuple[Tensor, Tensor, T
     classes = draw_classes(recipe, index, cgn.architecture.classes)
     u = cgn.noise(index, ("counterfactual noise", recipe.seed), recipe.truncation)
     device = next(cgn.parameters()).device
-    y = [cgn.one_hot(column).to(device) for column in classes.unbind(1)]
-    images, masks, _, _ = cgn.counterfactual(u.to(device), *y, recipe.truncation)
+    shape, texture, ground = (cgn.one_hot(column).to(device) for column in classes.unbind(1))
+    images, masks, _, _ = cgn.counterfactual(u.to(device), shape, texture, ground, recipe.truncation)
     return images.cpu(), masks.cpu(), classes
 
 
@@ -121,9 +121,9 @@ def interpolation(
     midpoints + 2 pictures each.
     """
     share = torch.linspace(0, 1, midpoints + 2)[:, None]
-    y = [
+    shape, texture, ground = (
         torch.lerp(cgn.one_hot(torch.tensor([a])), cgn.one_hot(torch.tensor([b])), share)
         for a, b in zip(start, end, strict=True)
-    ]
-    parts = cgn.counterfactual(u.expand(len(share), -1), *y)
+    )
+    parts = cgn.counterfactual(u.expand(len(share), -1), shape, texture, ground)
     return dict(zip(("image", "mask", "foreground", "background"), parts, strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pytorch_pretrained_biggan.model import BigGAN
@@ -95,8 +95,10 @@ def train_saliency(
 
 def reader() -> nn.Module:
     """A thin ResNet of four blocks: images (B, 3, 64, 64) in [-1, 1] -> logits (B, 9)."""
-    widths = {"stem_width": 16, "channels": (32, 48, 64, 96)}
-    network: nn.Module = ResNet(BasicBlock, (1, 1, 1, 1), len(CLASSES), stem_type="deep", avg_down=True, **widths)
+    block: Any = BasicBlock  # timm's own annotation asks for an instance
+    network: nn.Module = ResNet(
+        block, (1, 1, 1, 1), len(CLASSES), stem_type="deep", stem_width=16, avg_down=True, channels=(32, 48, 64, 96)
+    )
     return network
 
 
@@ -116,7 +118,7 @@ def train_reader(
         u = biggan.noise(index, LATENT, 1.0, ("reader", seed))
         drawn = (rng.uniform(("reader classes", seed), index, 3) * len(CLASSES)).long()
         labels = drawn if independent else drawn[:, :1].expand(-1, 3)
-        image = render(u, *labels.unbind(1)).image.to(settings.device)
+        image = render(u, labels[:, 0], labels[:, 1], labels[:, 2]).image.to(settings.device)
         return F.cross_entropy(model(image), labels[:, factor].to(settings.device))
 
     return _train(model, loss, f"reader of {('shape', 'texture', 'background')[factor]}, Scenes", settings, checkpoint)
