@@ -13,7 +13,7 @@ import torch
 from reprolib import params
 from reprolib.errors import AssetError
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, heatmaps, variants, weights
+from reprolib.mnist import counterfactuals, heatmaps, tables, variants, weights
 from reprolib.mnist import study as studies
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.settings import VARIANTS
@@ -217,3 +217,11 @@ def test_a_cgn_that_is_not_there_is_named_before_anything_is_computed(
         study.quality(VARIANT, "shipped", 0)
     with pytest.raises(AssetError, match="the authors released no CGN for striped_MNIST; take 'authors' out"):
         study.cgn_identity("striped_MNIST", "authors", 0)
+
+
+def test_the_travel_of_the_background_norm_is_told_with_its_reach(study: Study) -> None:
+    (row,) = tables.background_norms(study).to_dict("records")
+    state = study.cgn(VARIANT, "shipped", 0).state_dict()
+    assert row["bias"] == pytest.approx(float(state["f_text2.11.bias"].mean()), abs=0.01)
+    assert row["steps"] > 0 and row["reach"] == pytest.approx(2e-4 * row["steps"], abs=0.01)
+    assert abs(row["bias"]) <= 1.1 * row["reach"]

@@ -12,6 +12,7 @@ from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import quality
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
+from reprolib.mnist.train import LEARNING_RATE
 from reprolib.params import CgnSource
 from reprolib.statistics import interval
 
@@ -78,6 +79,26 @@ def _quality_row(variant: str, source: CgnSource, seed: int, numbers: dict[str, 
     row |= {f"{name}_reader": score for name, score in numbers["readers"].items()}
     row |= {f"digit_{digit}": share for digit, share in enumerate(numbers["recognised"])}
     return row | {f"{factor}<-{label}": share for factor in control for label, share in control[factor].items()}
+
+
+def background_norms(study: Study) -> pd.DataFrame:
+    """How far the last batch norm of each background mechanism has moved: variant, source, seed, steps, reach, bias.
+
+    steps: training batches that the norm has seen. reach: learning rate times steps, about the most that Adam moves a
+    parameter. bias: mean over the three colours; a flat black ground needs about -4 in front of the tanh.
+    """
+    params = study.params
+    prepare_cgns(study)
+    rows = []
+    for variant in params.variants:
+        for source in params.cgn.sources:
+            for seed in range(params.cgn.seeds if source == "trained" else 1):
+                state = study.cgn(variant, source, seed).state_dict()
+                steps = int(state["f_text2.11.num_batches_tracked"])
+                bias = float(state["f_text2.11.bias"].mean())
+                row = {"variant": variant, "source": source, "seed": seed, "steps": steps}
+                rows.append(row | {"reach": round(LEARNING_RATE * steps, 2), "bias": round(bias, 2)})
+    return pd.DataFrame(rows)
 
 
 def training_quality(study: Study) -> pd.DataFrame:
