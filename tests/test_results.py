@@ -16,7 +16,12 @@ from reprolib.results import Results, read_manifest
 from reprolib.store import canonical, digest
 
 EVIDENCE = pd.DataFrame(
-    [("loss_both", case, value) for case in ("colored_MNIST", "wildlife_MNIST") for value in (0.1, 0.2)],
+    [
+        (criterion, case, value)
+        for criterion in ("loss_both", "loss_cgn")
+        for case in ("colored_MNIST", "wildlife_MNIST")
+        for value in (0.1, 0.2)
+    ],
     columns=["criterion", "case", "value"],
 ).assign(source="CGN trained here")
 CURVE = pd.DataFrame({"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]})
@@ -56,7 +61,7 @@ def test_the_manifest_says_what_was_run(folder: Path) -> None:
 
 def test_every_source_is_judged_and_the_first_decides(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
-    worse = EVIDENCE.assign(value=[8.0, 8.1] * 2, source="CGN of the authors")
+    worse = EVIDENCE.assign(value=[8.0, 8.1] * 4, source="CGN of the authors")
     said = some.judge(pd.concat([EVIDENCE, worse]))
     some.finish()
     assert said == "CGN trained here: supported; CGN of the authors: not supported"

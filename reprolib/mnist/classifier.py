@@ -47,7 +47,7 @@ class Classifier(nn.Module):
         with torch.autocast(
             images.device.type, enabled=False
         ):  # log-probabilities need more than the 8 bits of bfloat16
-            log_probabilities: Tensor = self.cls(features.float())
+            log_probabilities: Tensor = self.cls(features.to(self.cls[0].weight.dtype))
         return log_probabilities
 
     def _first_convolution(self, images: Tensor) -> Tensor:
