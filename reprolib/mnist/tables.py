@@ -85,7 +85,7 @@ def background_norms(study: Study) -> pd.DataFrame:
     """How far the last batch norm of each background mechanism has moved: variant, source, seed, steps, reach, bias.
 
     steps: training batches that the norm has seen. reach: learning rate times steps, about the most that Adam moves a
-    parameter. bias: mean over the three colours; a flat black ground needs about -4 in front of the tanh.
+    parameter. bias: mean over the three colours; a flat black ground needs one far below zero in front of the tanh.
     """
     params = study.params
     prepare_cgns(study)
