@@ -47,11 +47,6 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def paired(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """Interval of the differences first - second of repetitions that share a seed; ValueError if lengths differ."""
-    return interval([a - b for a, b in zip(first, second, strict=True)])
-
-
 def rules(claim: str) -> dict[str, Any]:
     """The rule of one claim in ``params/claims.yaml``, written before the numbers."""
     claims: dict[str, dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import yaml
 from scipy import stats
 
 from reprolib import statistics
-from reprolib.statistics import Interval, interval, judge, paired
+from reprolib.statistics import Interval, interval, judge
 
 RULES = """
 toy:
@@ -62,17 +62,6 @@ def test_one_value_has_no_interval() -> None:
 def test_values_without_a_mean_are_refused(values: list[float]) -> None:
     with pytest.raises(ValueError, match="finite"):
         interval(values)
-
-
-def test_pairs_are_subtracted_before_the_interval() -> None:
-    """The runs differ by 40 points among each other, the pairs by one."""
-    found = paired([50.0, 90.0, 70.0], [49.0, 88.0, 67.0])
-    assert found == interval([1.0, 2.0, 3.0])
-
-
-def test_pairs_of_unequal_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"shorter|longer"):
-        paired([1.0, 2.0], [1.0])
 
 
 @pytest.mark.usefixtures("toy")
