@@ -75,7 +75,10 @@ def set_aside(file: Path, why: str) -> None:
 
 
 class Checkpoint:
-    """The state of an unfinished training run: a SHA-256, then what ``torch.save`` writes; the last two are kept."""
+    """The state of an unfinished training run: a SHA-256, then what ``torch.save`` writes; the last two are kept.
+
+    The SHA-256 covers the file's name too, so the checkpoint of another run is not taken for this one's.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -87,7 +90,7 @@ class Checkpoint:
         stream = io.BytesIO()
         torch.save(state, stream)
         content = stream.getvalue()
-        write_atomically(self.part, bytes.fromhex(digest(content)) + content)
+        write_atomically(self.part, bytes.fromhex(self._seal(content)) + content)
         if self.file.exists():
             self.file.replace(self.previous)
         self.part.replace(self.file)
@@ -98,11 +101,14 @@ class Checkpoint:
             if not file.exists():
                 continue
             content = file.read_bytes()
-            if content[:32].hex() == digest(content[32:]):
+            if content[:32].hex() == self._seal(content[32:]):
                 state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
                 return state
             set_aside(file, "is a damaged checkpoint")
         return None
+
+    def _seal(self, content: bytes) -> str:
+        return digest(self.file.name.encode() + content)
 
     def remove(self) -> None:
         for file in (self.file, self.previous, self.part):
@@ -164,7 +170,8 @@ class Store:
         try:
             entry = json.loads(file.read_bytes())
             seal = entry.pop("sha256")
-            if seal != digest(canonical(entry)):
+            ours = self.file(entry["step"], entry["recipe"], entry["version"])
+            if seal != digest(canonical(entry)) or ours.name != file.name:  # a renamed result is another's
                 raise ValueError
         except (ValueError, KeyError, AttributeError, TypeError):
             if aside:
