@@ -31,6 +31,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("profile", **profile)
     render = commands.add_parser("render", help="write report.md and report.html from stored results, in seconds")
     render.add_argument("folder", type=Path, help="holds results/ and figures/, such as . or build/smoke")
+    fingerprint = commands.add_parser(
+        "fingerprint", help="print the hash of every table, figure, weight and text of a run, to compare two runs"
+    )
+    fingerprint.add_argument("folder", type=Path, help="holds results/ and figures/, such as . or build/smoke")
     promote = commands.add_parser("promote", help="make a finished run the committed report of this repository")
     promote.add_argument("profile", **profile)
     keep = commands.add_parser("keep", help="copy the numbers of all finished jobs to runs/, a few kilobytes each")
@@ -53,6 +57,13 @@ def _run(arguments: argparse.Namespace) -> None:
         from reprolib import report
 
         print(report.render(arguments.folder))
+        return
+    if arguments.command == "fingerprint":
+        from reprolib import fingerprint
+
+        parts = fingerprint.of_folder(arguments.folder)
+        for name, sha256 in (parts | {"total": fingerprint.total(parts)}).items():
+            print(f"{sha256}  {name}")
         return
     chosen = params.check(arguments.profile)
     if arguments.command == "check":

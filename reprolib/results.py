@@ -128,7 +128,7 @@ def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(file.read_bytes())
         seal = manifest.pop("sha256")
-        whole = seal == digest(canonical(manifest))
+        whole = seal == digest(canonical(manifest)) and manifest["claim"] == claim
     except (ValueError, KeyError, AttributeError, TypeError):
         whole = False
     if not whole:

@@ -1,0 +1,57 @@
+"""The fingerprint of a run: hashes of all that must be the same when the same profile runs again on a like machine.
+
+Left out is what two equal runs may differ in: when and how fast they ran, and the progress they printed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from reprolib.errors import ReproError
+from reprolib.store import canonical, digest
+
+MEASURED = ("results/compute.csv",)
+"""Files that tell how long something took."""
+MEASURED_SECTION = ("## What was run where", "## Parameters")
+"""The part of report.md that tells when and where: from the first heading to the second."""
+
+
+def of_folder(folder: Path) -> dict[str, str]:
+    """File (relative) -> SHA-256 of its canonical content, for the report, results, figures and store of a folder.
+
+    Raises ReproError if the folder holds no finished report.
+    """
+    if not (folder / "report.md").is_file():
+        raise ReproError(f"{folder} holds no finished report; make one with `python -m reprolib report PROFILE`")
+    files = [folder / "report.md", *(file for part in ("results", "figures") for file in (folder / part).rglob("*"))]
+    files += (folder / "store").glob("*/*.json")
+    names = {file.relative_to(folder).as_posix(): file for file in sorted(files) if file.is_file()}
+    return {
+        name: digest(_canonical(name, file))
+        for name, file in names.items()
+        if name not in MEASURED and not name.endswith("SHA256SUMS") and not file.name.startswith(".")
+    }
+
+
+def total(parts: dict[str, str]) -> str:
+    """One hash for all of them."""
+    return digest(canonical(parts))
+
+
+def _canonical(name: str, file: Path) -> bytes:
+    if name == "report.md":
+        before, _, rest = file.read_text(encoding="utf-8").partition(MEASURED_SECTION[0])
+        return (before + rest.partition(MEASURED_SECTION[1])[2]).encode()
+    if file.suffix == ".json":
+        return canonical(_without_origin(json.loads(file.read_bytes())))
+    return file.read_bytes()
+
+
+def _without_origin(entry: dict[str, Any]) -> dict[str, Any]:
+    """A manifest or a stored result without what made it; the hash of its tensors stays, so weights are covered."""
+    left = {name: value for name, value in entry.items() if name not in ("made", "provenance", "sha256")}
+    if "files" in left:
+        left["files"] = {name: sha256 for name, sha256 in left["files"].items() if name not in MEASURED}
+    return left

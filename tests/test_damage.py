@@ -1,0 +1,301 @@
+"""Every kind of file that is read, damaged in four ways: found each time, named, and mended by what the message says.
+
+Two behaviours count. A file that only its owner can restore is *refused*: one sentence with the file and the repair,
+exit code 2 on the command line. A file that reprolib made in passing (a checkpoint, a stored result) is *mended*: it
+is set aside, named on stderr, and made again with the same content.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gzip
+import http.server
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_notebook, writes
+from PIL import Image
+
+from reprolib import __main__ as cli
+from reprolib import assets, params, report
+from reprolib.mnist import digits, textures, weights
+from reprolib.mnist.cgn import CGN
+from reprolib.mnist.settings import shipped_name
+from reprolib.results import Results, read_manifest
+from reprolib.store import Checkpoint, Result, Store
+
+
+def _flip(file: Path, other: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def _truncate(file: Path, other: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-7])
+
+
+def _empty(file: Path, other: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _swap(file: Path, other: Path) -> None:
+    mine, theirs = file.read_bytes(), other.read_bytes()
+    assert mine != theirs
+    file.write_bytes(theirs)
+    other.write_bytes(mine)
+
+
+DAMAGE = {"a flipped bit": _flip, "cut short": _truncate, "emptied": _empty, "swapped with its like": _swap}
+
+
+@dataclass
+class Kind:
+    """A file, another of its kind, how the product reads it, and what its user does when told to."""
+
+    file: Path
+    other: Path
+    read: Callable[[], Any]
+    repair: str
+    """What the sentence must tell, as a part of it."""
+    mend: Callable[[], Any] | None = None
+    """None: reprolib mends it by itself."""
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder with small files of every published kind, and the address of a web server that offers it."""
+    folder = tmp_path_factory.mktemp("origin")
+    draw = np.random.default_rng(0)
+    for asset in assets.ASSETS.values():
+        file = folder / asset.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if asset.group == "mnist":
+            shape, header = ((20, 784), 16) if "images" in asset.name else ((20,), 8)
+            content = bytes(header) + draw.integers(0, 10, shape, dtype=np.uint8).tobytes()
+            file.write_bytes(gzip.compress(content))
+        elif asset.group == "textures":
+            Image.fromarray(draw.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(file)
+        elif asset.group == "authors_cgn":
+            torch.save(CGN().state_dict(), file)
+    handler = functools.partial(_Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def published(origin: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that holds every file of the origin, under the hashes of the origin."""
+    folder, address = origin
+    table = [
+        dataclasses.replace(asset, sha256=assets.sha256_of(folder / asset.name), urls=(address + asset.name,), npm=None)
+        for asset in assets.ASSETS.values()
+        if (folder / asset.name).is_file()
+    ]
+    monkeypatch.setattr(assets, "_TABLE", table)
+    monkeypatch.setattr(assets, "ASSETS", {asset.name: asset for asset in table})
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("REPROLIB_ASSETS", raising=False)
+    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(folder, tmp_path / "cache")
+    textures.load.cache_clear()
+    return tmp_path / "cache"
+
+
+def _fetch(group: str) -> Callable[[], Any]:
+    def run() -> None:
+        textures.load.cache_clear()
+        assets.fetch(group)
+
+    return run
+
+
+def _published(name: str, other: str, read: Callable[[], Any]) -> Callable[[pytest.FixtureRequest, Path], Kind]:
+    def kind(request: pytest.FixtureRequest, folder: Path) -> Kind:
+        cache = request.getfixturevalue("published")
+        group = assets.ASSETS[name].group
+        return Kind(cache / name, cache / other, read, f"reprolib fetch {group}", _fetch(group))
+
+    return kind
+
+
+def _shipped(request: pytest.FixtureRequest, folder: Path) -> Kind:
+    names = [shipped_name(variant, "procedural") for variant in ("colored_MNIST", "double_colored_MNIST")]
+    shutil.copytree(weights.WEIGHTS, folder / "weights")
+    file, other = [folder / "weights" / name for name in names]
+
+    def checkout() -> None:
+        for each in (file, other):
+            shutil.copy(weights.WEIGHTS / each.name, each)
+
+    return Kind(file, other, lambda: weights.shipped_weights(file), "git checkout", checkout)
+
+
+def _checkpoint(request: pytest.FixtureRequest, folder: Path) -> Kind:
+    runs = [Checkpoint(folder / f"{name}.checkpoint") for name in "ab"]
+    for number, run in enumerate(runs):
+        for done in (1, 2):  # the last two are kept
+            run.save({"done": done, "run": number})
+
+    def read() -> int:
+        """Step 2 after whatever had to be made again."""
+        state = runs[0].load() or {"done": 0, "run": 0}
+        assert state["run"] == 0
+        while state["done"] < 2:
+            state["done"] += 1
+            runs[0].save(state)
+        return int(state["done"])
+
+    return Kind(runs[0].file, runs[1].file, read, "made again")
+
+
+def _stored(suffix: str) -> Callable[[pytest.FixtureRequest, Path], Kind]:
+    def kind(request: pytest.FixtureRequest, folder: Path) -> Kind:
+        store = Store(folder / "store")
+
+        def get(seed: int) -> Any:
+            make = lambda _: Result({"accuracy": 90.0 + seed}, {"weight": torch.full((9,), float(seed))})  # noqa: E731
+            result = store.get("classifier", {"seed": seed}, make, with_tensors=True)
+            return result.numbers, result.tensors["weight"].tolist()
+
+        get(0), get(1)
+        file, other = [store.file("classifier", {"seed": seed}).with_suffix(suffix) for seed in (0, 1)]
+        return Kind(file, other, lambda: get(0), "made again")
+
+    return kind
+
+
+def _finished_run(folder: Path) -> Path:
+    """A run with the smallest possible claims, all finished and sealed."""
+    bounds = {
+        "claim1": ("good_digits", "shape_control", "texture_control"),
+        "claim2": ("gain_cgn",),
+        "claim3": ("loss_both",),
+    }
+    chosen = params.load("smoke")
+    for claim, name in report.NOTEBOOKS.items():
+        run = Results(claim, chosen, folder)
+        for number in (1, 2):
+            run.table(f"{claim}_{number}", pd.DataFrame({"accuracy": [number]}))
+        if claim == "claim1":
+            curve = {"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [3, 9]}
+            run.figure("training_quality", pd.DataFrame(curve))
+        rows = [("CGN trained here", name, "colored_MNIST", 90.0 + i) for name in bounds[claim] for i in (0, 1)]
+        run.judge(pd.DataFrame(rows, columns=["source", "criterion", "case", "value"]))
+        run.finish()
+        notebook = folder / "results" / "notebooks" / f"{name}.ipynb"
+        notebook.parent.mkdir(parents=True, exist_ok=True)
+        notebook.write_text(writes(new_notebook(cells=[new_code_cell(f"print('{claim}')")])))
+    report.seal_notebooks(folder)
+    return folder
+
+
+def _of_a_run(name: str, other: str) -> Callable[[pytest.FixtureRequest, Path], Kind]:
+    def kind(request: pytest.FixtureRequest, folder: Path) -> Kind:
+        run = _finished_run(folder / "run")
+        shutil.copytree(run, folder / "spare")
+
+        def restore() -> None:
+            shutil.copytree(folder / "spare", run, dirs_exist_ok=True)
+
+        return Kind(run / name, run / other, lambda: report.render(run).read_text(), "again, or restore", restore)
+
+    return kind
+
+
+BOTH = "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"
+KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Kind]] = {
+    "MNIST file": _published(f"mnist/{BOTH[0]}", f"mnist/{BOTH[1]}", lambda: digits.load("mnist")),
+    "texture": _published(
+        "textures/object/0_striped_0001.jpg", "textures/object/1_striped_0091.jpg", lambda: textures.load("dtd")
+    ),
+    "published checkpoint": _published(
+        "authors_cgn/colored_MNIST.pth",
+        "authors_cgn/wildlife_MNIST.pth",
+        lambda: weights.authors_cgn("colored_MNIST"),
+    ),
+    "shipped weights": _shipped,
+    "training checkpoint": _checkpoint,
+    "stored numbers": _stored(".json"),
+    "stored tensors": _stored(".safetensors"),
+    "table of a report": _of_a_run("results/claim2_1.csv", "results/claim2_2.csv"),
+    "data of a figure": _of_a_run("figures/training_quality.csv", "results/claim1_1.csv"),
+    "figure": _of_a_run("figures/training_quality.png", "figures/training_quality.csv"),
+    "manifest of a claim": _of_a_run("results/claim1.json", "results/claim2.json"),
+    "executed notebook": _of_a_run(
+        "results/notebooks/claim1_quality.ipynb", "results/notebooks/claim2_robustness.ipynb"
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_damage_is_found_named_and_mended(
+    make: Callable[[pytest.FixtureRequest, Path], Kind],
+    damage: Callable[[Path, Path], None],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kind = make(request, tmp_path)
+    whole = kind.read()
+    textures.load.cache_clear()
+    damage(kind.file, kind.other)
+    if kind.mend is None:
+        assert kind.read() == whole
+        said = capsys.readouterr().err.strip()
+        assert kind.file.with_name(f"{kind.file.name}.corrupt").is_file()
+    else:
+        said = _refusal(kind.read, monkeypatch, capsys)
+        kind.mend()
+        assert _same(kind.read(), whole)
+    assert "\n" not in said, "one sentence"
+    assert kind.file.name in said or (damage is _swap and kind.other.name in said)
+    assert kind.repair in said
+
+
+def _refusal(read: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command line says when something that it runs reads the file."""
+    monkeypatch.setattr(cli, "_run", lambda arguments: read())
+    monkeypatch.setattr("sys.argv", ["reprolib", "render", "."])
+    assert cli.main() == 2
+    return capsys.readouterr().err.strip()
+
+
+def _same(one: Any, two: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, torch.nn.Module):
+        return _same(one.state_dict(), two.state_dict())
+    if isinstance(one, digits.Digits):
+        return _same(one.images, two.images) and _same(one.labels, two.labels)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(_same(one[key], two[key]) for key in one)
+    if isinstance(one, tuple):
+        return all(_same(*pair) for pair in zip(one, two, strict=True))
+    return bool(one == two)
+
+
+def test_every_manifest_is_read_from_disk_each_time(tmp_path: Path) -> None:
+    """The control of the test above: an undamaged run is accepted twice."""
+    run = _finished_run(tmp_path)
+    assert read_manifest(run, "claim1") == read_manifest(run, "claim1")
+    assert report.render(run).is_file()
