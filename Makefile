@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup report render promote test acceptance lint lab weights lock clean
+.PHONY: help setup report render promote test acceptance soak lint lab weights lock clean
 
 help:  ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ test: $(READY)  ## style, types, unit tests, and the committed notebooks against
 acceptance: $(READY)  ## train on the authors' counterfactuals and compare with the published accuracies; an hour
 	$(RUN) -m pytest -m acceptance -rP tests/test_acceptance.py
 
+soak: $(READY)  ## kill runs at every write and at 50 random moments, and compare bits; an hour
+	REPROLIB_KILLS=50 $(RUN) -m pytest -rP tests/test_kills.py
+
 lint: $(READY)  ## style and types only
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
@@ -45,6 +48,7 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 
 weights: $(READY)  ## train the CGNs that reprolib/weights ships; hours
 	$(RUN) -m reprolib ship params/weights.yaml
+	$(RUN) -m reprolib ship params/weights-colored.yaml
 	$(RUN) -m reprolib ship params/weights-procedural.yaml
 
 clean:  ## remove the runs, not the environment

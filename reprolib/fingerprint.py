@@ -19,19 +19,23 @@ MEASURED_SECTION = ("## What was run where", "## Parameters")
 
 
 def of_folder(folder: Path) -> dict[str, str]:
-    """File (relative) -> SHA-256 of its canonical content, for the report, results, figures and store of a folder.
+    """File (relative) -> SHA-256 of its canonical content, for the report, results, figures and store of a run.
 
     Raises ReproError if the folder holds no finished report.
     """
     if not (folder / "report.md").is_file():
         raise ReproError(f"{folder} holds no finished report; make one with `python -m reprolib report PROFILE`")
-    files = [folder / "report.md", *(file for part in ("results", "figures") for file in (folder / part).rglob("*"))]
-    files += (folder / "store").glob("*/*.json")
-    names = {file.relative_to(folder).as_posix(): file for file in sorted(files) if file.is_file()}
+    parts = [folder / "report.md", *(file for part in ("results", "figures") for file in (folder / part).rglob("*"))]
+    names = {file.relative_to(folder).as_posix(): file for file in parts if file.is_file()}
+    kept = {name: file for name, file in names.items() if name not in MEASURED and file.name != "SHA256SUMS"}
+    return {name: digest(_canonical(name, file)) for name, file in sorted(kept.items())} | of_store(folder / "store")
+
+
+def of_store(root: Path) -> dict[str, str]:
+    """Result (``store/step/name``) -> SHA-256 of its numbers, its recipe and the hash of its tensors."""
     return {
-        name: digest(_canonical(name, file))
-        for name, file in names.items()
-        if name not in MEASURED and not name.endswith("SHA256SUMS") and not file.name.startswith(".")
+        f"store/{file.relative_to(root).as_posix()}": digest(_canonical(file.name, file))
+        for file in sorted(root.glob("*/*.json"))
     }
 
 

@@ -12,11 +12,14 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
+from filelock import FileLock, Timeout
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
@@ -26,7 +29,7 @@ from reprolib.errors import ReproError
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.params import Params
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
-from reprolib.store import Store, digest, write_atomically
+from reprolib.store import Store, digest, make_folder, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
 RUNS = ROOT / "runs"
@@ -43,13 +46,29 @@ def make(params: Params) -> Path:
     fails; then no report is left.
     """
     folder = build_folder() / run_name(params)
-    for name in ("report.md", "report.html", SEAL):
-        (folder / name).unlink(missing_ok=True)
-    for claim, name in NOTEBOOKS.items():
-        execute(name, params, folder / "results" / "notebooks" / f"{name}.ipynb")
-        read_manifest(folder, claim)
-    seal_notebooks(folder)
-    return render(folder)
+    with _only_run(folder):
+        for name in ("report.md", "report.html", SEAL):
+            (folder / name).unlink(missing_ok=True)
+        for claim, name in NOTEBOOKS.items():
+            execute(name, params, folder / "results" / "notebooks" / f"{name}.ipynb")
+            read_manifest(folder, claim)
+        seal_notebooks(folder)
+        return render(folder)
+
+
+@contextmanager
+def _only_run(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder. Raises ReproError if another run has it; the lock of a killed run is free."""
+    make_folder(folder)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ReproError(f"another run is writing to {folder}; wait until it has ended, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def seal_notebooks(folder: Path) -> None:
@@ -178,10 +197,10 @@ def _shipped(params: dict[str, Any]) -> list[str]:
     sentences = []
     for variant in params["variants"]:
         entry = known[shipped_name(variant, params["digits"]["textures"])]
-        best = next(run for run in entry["runs"] if run["seed"] == entry["shipped"])
+        best = entry["runs"][entry["shipped"]]
         sentences.append(
-            f"The shipped CGN of {VARIANTS[variant].title} is the best of {len(entry['runs'])} runs of "
-            f"{best['steps']:,} steps on all digits; it had {best['good_digits']} good digits."
+            f"The shipped CGN of {VARIANTS[variant].title}, trained for {best['steps']:,} steps on all digits, is the "
+            f"best of {len(entry['runs'])} runs; it had {best['good_digits']} good digits."
         )
     return sentences
 

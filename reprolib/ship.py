@@ -20,8 +20,8 @@ QUALITY = WEIGHTS / "quality.json"
 def ship(study: Study) -> list[str]:
     """Write the best trained CGN of every variant to ``reprolib/weights``; return one line per variant.
 
-    Best: most good digits, then the highest mean share of recognised masks. The runs that were worse stay in
-    ``quality.json``: they are results. Raises ReproError when the parameters train no CGN.
+    Best: most good digits, then the highest mean share of recognised masks, over these runs and all earlier ones that
+    ``quality.json`` knows. The runs that were worse stay there: they are results. Raises ReproError when the parameters train no CGN.
     """
     if "trained" not in study.params.cgn.sources:
         raise ReproError("'cgn.sources' has no 'trained', so there is nothing to ship; add it to the profile")
@@ -29,19 +29,31 @@ def ship(study: Study) -> list[str]:
     lines = []
     for variant in study.params.variants:
         file = study.weights_file(variant)
-        runs = [_last(study.training_quality(variant, seed)) | {"seed": seed} for seed in range(study.params.cgn.seeds)]
+        earlier = known.get(file.name, {}).get("runs", [])
+        ours = [_run(study, variant, seed) for seed in range(study.params.cgn.seeds)]
+        runs = ours + [run for run in earlier if _name(run) not in map(_name, ours)]
         best = max(runs, key=lambda run: (run["good_digits"], sum(run["recognised"])))
-        model = study.cgn(variant, "trained", best["seed"])
-        write_atomically(file, safetensors.torch.save({k: v.contiguous() for k, v in model.state_dict().items()}))
-        known[file.name] = {"shipped": best["seed"], "runs": runs, "recipe": study.cgn_recipe(variant, best["seed"])}
-        title = VARIANTS[variant].title
-        lines.append(f"{title}: seed {best['seed']}, {best['good_digits']} good digits, of {len(runs)} runs")
+        if best in ours:
+            state = study.cgn(variant, "trained", best["seed"]).state_dict()
+            write_atomically(file, safetensors.torch.save({name: value.contiguous() for name, value in state.items()}))
+        known[file.name] = {"shipped": runs.index(best), "runs": runs}
+        lines.append(
+            f"{VARIANTS[variant].title}: seed {best['seed']} after {best['steps']:,} steps, {best['good_digits']} good "
+            f"digits, is the best of {len(runs)} runs"
+        )
     write_atomically(QUALITY, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
     sums = [f"{assets.sha256_of(file)}  {file.name}\n" for file in sorted(WEIGHTS.glob("*.safetensors"))]
     write_atomically(WEIGHTS / "SHA256SUMS", "".join(sums).encode())
     return lines
 
 
-def _last(over_training: dict[str, Any]) -> dict[str, Any]:
+def _run(study: Study, variant: str, seed: int) -> dict[str, Any]:
+    """What a training run had at its end, and what named it."""
+    over_training = study.training_quality(variant, seed)
     step = max(over_training, key=int)
-    return over_training[step] | {"steps": int(step)}
+    named = {"seed": seed, "steps": int(step), "edge_weight": study.params.cgn.edge_weight}
+    return over_training[step] | named | {"recipe": study.cgn_recipe(variant, seed)}
+
+
+def _name(run: dict[str, Any]) -> tuple[Any, ...]:
+    return run["seed"], run["steps"], run["edge_weight"]

@@ -41,8 +41,11 @@ class Result:
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """Write to a temporary name in the same folder, flush to disk, rename. Raises StoreError when that fails."""
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    """Write to a temporary name in the same folder, flush to disk, rename. Raises StoreError when that fails.
+
+    A file has one writer at a time (results and runs are locked), so what a killed one left is simply written over.
+    """
+    part = file.with_name(f".{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as stream:
@@ -144,7 +147,7 @@ class Store:
         file = self.file(step, recipe, version)
         if (found := self.read(file, aside=False)) is not None and (found.tensors or not with_tensors):
             return found
-        _make_folder(file.parent)
+        make_folder(file.parent)
         with FileLock(file.with_suffix(".lock")):
             if (found := self.read(file)) is not None and (found.tensors or not with_tensors):
                 return found  # another process was faster
@@ -201,7 +204,7 @@ class Store:
             if entry["step"] not in with_tensors:
                 result.tensors = {}
             copy = target / entry["step"] / file.name
-            _make_folder(copy.parent)
+            make_folder(copy.parent)
             with FileLock(copy.with_suffix(".lock")):
                 if self.read(copy) is None:
                     self._write(copy, entry["step"], entry["recipe"], entry["version"], result)
@@ -243,7 +246,8 @@ class Store:
         write_atomically(file, json.dumps(entry, indent=1, sort_keys=True).encode())
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents. Raises StoreError when that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import claims
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_notebook, writes
 from PIL import Image
 
 from reprolib import __main__ as cli
@@ -30,7 +29,7 @@ from reprolib import assets, params, report
 from reprolib.mnist import digits, textures, weights
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.settings import shipped_name
-from reprolib.results import Results, read_manifest
+from reprolib.results import read_manifest
 from reprolib.store import Checkpoint, Result, Store
 
 
@@ -182,34 +181,10 @@ def _stored(suffix: str) -> Callable[[pytest.FixtureRequest, Path], Kind]:
     return kind
 
 
-def _finished_run(folder: Path) -> Path:
-    """A run with the smallest possible claims, all finished and sealed."""
-    bounds = {
-        "claim1": ("good_digits", "shape_control", "texture_control"),
-        "claim2": ("gain_cgn",),
-        "claim3": ("loss_both",),
-    }
-    chosen = params.load("smoke")
-    for claim, name in report.NOTEBOOKS.items():
-        run = Results(claim, chosen, folder)
-        for number in (1, 2):
-            run.table(f"{claim}_{number}", pd.DataFrame({"accuracy": [number]}))
-        if claim == "claim1":
-            curve = {"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [3, 9]}
-            run.figure("training_quality", pd.DataFrame(curve))
-        rows = [("CGN trained here", name, "colored_MNIST", 90.0 + i) for name in bounds[claim] for i in (0, 1)]
-        run.judge(pd.DataFrame(rows, columns=["source", "criterion", "case", "value"]))
-        run.finish()
-        notebook = folder / "results" / "notebooks" / f"{name}.ipynb"
-        notebook.parent.mkdir(parents=True, exist_ok=True)
-        notebook.write_text(writes(new_notebook(cells=[new_code_cell(f"print('{claim}')")])))
-    report.seal_notebooks(folder)
-    return folder
-
-
 def _of_a_run(name: str, other: str) -> Callable[[pytest.FixtureRequest, Path], Kind]:
     def kind(request: pytest.FixtureRequest, folder: Path) -> Kind:
-        run = _finished_run(folder / "run")
+        run = folder / "run"
+        claims.finish(run, params.load("smoke"))
         shutil.copytree(run, folder / "spare")
 
         def restore() -> None:
@@ -296,6 +271,6 @@ def _same(one: Any, two: Any) -> bool:
 
 def test_every_manifest_is_read_from_disk_each_time(tmp_path: Path) -> None:
     """The control of the test above: an undamaged run is accepted twice."""
-    run = _finished_run(tmp_path)
-    assert read_manifest(run, "claim1") == read_manifest(run, "claim1")
-    assert report.render(run).is_file()
+    claims.finish(tmp_path, params.load("smoke"))
+    assert read_manifest(tmp_path, "claim1") == read_manifest(tmp_path, "claim1")
+    assert report.render(tmp_path).is_file()

@@ -255,3 +255,20 @@ def test_numbers_are_printed_as_they_stand_in_the_file(folder: Path) -> None:
     _claim(folder, "claim1", summary=some)
     report.render(folder)
     assert "| a | 12 | 1.23457e+06 | 1 |\n| b | 12.5 | 2e-09 |  |" in _read(folder)
+
+
+def test_two_runs_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path))
+    again: list[str] = []
+
+    def second(name: str, chosen: Params, target: Path) -> None:
+        with pytest.raises(ReproError, match="another run is writing to .*smoke; wait until it has ended") as caught:
+            report.make(params.load("smoke"))
+        again.append(str(caught.value))
+        raise ReproError("enough")
+
+    monkeypatch.setattr(report, "execute", second)
+    for number in (1, 2):  # the second time the lock of the first is free again
+        with pytest.raises(ReproError, match="enough"):
+            report.make(params.load("smoke"))
+        assert len(again) == number

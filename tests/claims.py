@@ -1,0 +1,38 @@
+"""A finished run with made-up numbers, for tests of what happens to it afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from nbformat.v4 import new_code_cell, new_notebook, writes
+
+from reprolib import report
+from reprolib.params import Params
+from reprolib.results import Results
+from reprolib.store import write_atomically
+
+CRITERIA = {
+    "claim1": ("good_digits", "shape_control", "texture_control"),
+    "claim2": ("gain_cgn",),
+    "claim3": ("loss_both",),
+}
+
+
+def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
+    """All three claims with two tables each, one figure, executed notebooks and seals; ``level`` is in every number."""
+    for claim, name in report.NOTEBOOKS.items():
+        run = Results(claim, chosen, folder)
+        for number in (1, 2):
+            run.table(f"{claim}_{number}", pd.DataFrame({"accuracy": [level + number]}))
+        if claim == "claim1":
+            curve = {"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [level / 10, 9]}
+            run.figure("training_quality", pd.DataFrame(curve))
+        rows = [("CGN trained here", name, "colored_MNIST", level + i) for name in CRITERIA[claim] for i in (0, 1)]
+        run.judge(pd.DataFrame(rows, columns=["source", "criterion", "case", "value"]))
+        run.finish()
+        cell = new_code_cell(f"print('{claim}: {level}')")
+        cell["id"] = claim
+        notebook = writes(new_notebook(cells=[cell])).encode()
+        write_atomically(folder / "results" / "notebooks" / f"{name}.ipynb", notebook)
+    report.seal_notebooks(folder)

@@ -1,0 +1,327 @@
+"""Killed with SIGKILL at any moment, a run loses nothing: the next call ends with the bits of an unbroken one.
+
+Two runs are attacked. The *small run* is one process that trains a CGN, generates counterfactuals with it, trains a
+classifier on them and renders a report; it is killed at random moments and at every point where it writes. The *whole
+run* is ``reprolib report`` with its kernels and workers, of which any may die. `make soak` kills often and prints a
+table; `make test` kills a few times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import claims
+import psutil
+import pytest
+import torch
+
+from reprolib import assets, fingerprint, params, report, training
+from reprolib.mnist.study import Study, TrainingSet
+from reprolib.results import read_manifest
+from reprolib.store import Store
+
+SOAK = int(os.environ.get("REPROLIB_KILLS", "0"))
+"""Kills per attack in the long form."""
+VARIANT = "colored_MNIST"
+INTERVAL = 5
+TINY = {
+    "profile": "smoke",
+    "variants": [VARIANT],
+    "n_jobs": 1,
+    "digits": {"limit": 500},
+    "cgn": {"sources": ["trained"], "seeds": 2, "steps": 20, "checkpoint_every": INTERVAL, "quality_masks": 10},
+    "gan": {"kinds": []},
+    "counterfactuals": {"size": 200},
+    "classifier": {"epochs": 1},
+    "ablation": {"sizes": [100], "ratios": [1], "epochs": 1},
+    "gradcam": {"images": 20},
+}
+forkserver = multiprocessing.get_context("forkserver")
+forkserver.set_forkserver_preload(["reprolib.report", "reprolib.mnist.study", "claims"])
+
+
+def _small_run(folder: Path, die_at_write: int | None) -> None:
+    """The small run; every training step is noted in ``steps``. die_at_write: kill this process there."""
+    os.environ["REPROLIB_PROGRESS"] = "off"
+    sys.stderr = (folder / "stderr").open("a")
+    _note_steps(folder / "steps")
+    _die_at_write(die_at_write, folder / "writes")
+    study = Study(params.load(TINY), Store(folder / "store"))
+    made = study.classifier(VARIANT, TrainingSet(True, "counterfactual", "trained", 200), 0, 1)
+    claims.finish(folder, study.params, level=made.numbers["history"][-1]["train"])
+    report.render(folder)
+
+
+def _note_steps(file: Path) -> None:
+    run = training.run
+
+    def noted(title: str, steps: int, step: Callable[[int], dict[str, torch.Tensor]], *rest: Any, **named: Any) -> None:
+        def one(i: int) -> dict[str, torch.Tensor]:
+            with file.open("a") as stream:
+                stream.write(f"{title}: {i}\n")
+            return step(i)
+
+        run(title, steps, one, *rest, **named)
+
+    training.run = noted  # type: ignore[assignment]
+
+
+def _die_at_write(number: int | None, counted: Path) -> None:
+    """Die at the n-th time that something was written but not flushed, or flushed but not renamed; count the times."""
+    count = iter(range(1, 1_000_000))
+    fsync, replace = os.fsync, Path.replace
+
+    def pass_or_die() -> None:
+        now = next(count)
+        counted.write_text(str(now))
+        if now == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def flush(descriptor: int) -> None:
+        pass_or_die()
+        fsync(descriptor)
+
+    def rename(source: Path, target: Path) -> Path:
+        pass_or_die()
+        return replace(source, target)
+
+    os.fsync = flush
+    Path.replace = rename  # type: ignore[method-assign, assignment]
+
+
+def _start(folder: Path, die_at_write: int | None = None) -> multiprocessing.context.ForkServerProcess:
+    folder.mkdir(parents=True, exist_ok=True)
+    process = forkserver.Process(target=_small_run, args=(folder, die_at_write))
+    process.start()
+    return process
+
+
+@dataclasses.dataclass
+class Unbroken:
+    """What an unbroken small run gives, and how long it takes."""
+
+    parts: dict[str, str]
+    seconds: float
+    steps: Counter[str]
+    writes: int
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    folder = tmp_path_factory.mktemp("unbroken run")
+    for _ in range(2):  # the second time the fork server is warm
+        shutil.rmtree(folder)
+        start = time.monotonic()
+        process = _start(folder)
+        process.join()
+        assert process.exitcode == 0, (folder / "stderr").read_text()
+    steps = Counter((folder / "steps").read_text().splitlines())
+    assert len(steps) > 30 and set(steps.values()) == {1}
+    writes = int((folder / "writes").read_text())
+    return Unbroken(fingerprint.of_folder(folder), time.monotonic() - start, steps, writes)
+
+
+def _nothing_looks_finished_that_is_not(folder: Path, whole: Unbroken) -> None:
+    """What a kill leaves: results, manifests and reports either whole or absent."""
+    for file in (folder / "store").glob("*/*.json"):
+        assert Store(folder / "store").read(file, aside=False) is not None, file
+    for claim in report.NOTEBOOKS:
+        if (folder / "results" / f"{claim}.json").exists():
+            read_manifest(folder, claim)
+    if (folder / "report.md").exists():
+        assert fingerprint.of_folder(folder)["report.md"] == whole.parts["report.md"]
+
+
+def _end(folder: Path, whole: Unbroken) -> None:
+    """Let the run end and compare it with the unbroken one."""
+    process = _start(folder)
+    process.join()
+    assert process.exitcode == 0, (folder / "stderr").read_text()
+    assert fingerprint.of_folder(folder) == whole.parts
+    steps = Counter((folder / "steps").read_text().splitlines())
+    assert steps.keys() == whole.steps.keys()
+
+
+def test_a_kill_at_a_write_loses_nothing(unbroken: Unbroken, tmp_path: Path) -> None:
+    """One kill per run, at the n-th write: of a checkpoint, a result, a table, a figure, a manifest, the report."""
+    every = range(1, unbroken.writes + 1)
+    chosen = every if SOAK else random.Random(0).sample(every, 6)
+    for number in chosen:
+        folder = tmp_path / f"write {number}"
+        process = _start(folder, number)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        _nothing_looks_finished_that_is_not(folder, unbroken)
+        _end(folder, unbroken)
+        assert _repeated(folder) <= INTERVAL
+        shutil.rmtree(folder)
+    print(f"| small run, killed at each of its writes | {len(chosen)} | same bits; at most {INTERVAL} steps repeated |")
+
+
+def _repeated(folder: Path) -> int:
+    """Steps of the CGN that were made more than once; a classifier's interval is an epoch at least."""
+    steps = Counter((folder / "steps").read_text().splitlines())
+    return sum(number - 1 for step, number in steps.items() if step.startswith("CGN"))
+
+
+def test_kills_at_random_moments_lose_nothing(unbroken: Unbroken, tmp_path: Path) -> None:
+    """Several kills per run, until one run gets through; then the next run."""
+    draw, kills, runs = random.Random(1), 0, 0
+    while kills < (SOAK or 5):
+        folder = tmp_path / f"Lauf {runs} mit Ümlaut"
+        before = kills
+        while True:
+            process = _start(folder)
+            process.join(draw.uniform(0, unbroken.seconds))
+            if process.exitcode is not None:
+                break
+            process.kill()
+            process.join()
+            kills += 1
+            _nothing_looks_finished_that_is_not(folder, unbroken)
+        _end(folder, unbroken)
+        assert _repeated(folder) <= INTERVAL * (kills - before)
+        shutil.rmtree(folder)
+        runs += 1
+    print(f"| small run, killed at random moments | {kills} | same bits in {runs} runs |")
+
+
+class _Slow(http.server.BaseHTTPRequestHandler):
+    """Sends the body in a hundred pieces."""
+
+    body = random.Random(0).randbytes(1_000_000)
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        try:
+            for start in range(0, len(self.body), 10_000):
+                self.wfile.write(self.body[start : start + 10_000])
+                time.sleep(0.003)
+        except OSError:
+            pass  # the other side was killed
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def slow_server() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def _download(cache: Path, url: str) -> None:
+    os.environ |= {"REPROLIB_CACHE": str(cache), "NO_PROXY": "127.0.0.1"}
+    os.environ.pop("REPROLIB_ASSETS", None)
+    sys.stderr = (cache / "stderr").open("a")
+    asset = assets.Asset("toy/data", hashlib.sha256(_Slow.body).hexdigest(), len(_Slow.body), "toy", (url,), "free")
+    assets._TABLE, assets.ASSETS, assets.GROUPS = [asset], {"toy/data": asset}, ("toy",)  # type: ignore[misc]
+    assets.fetch("toy")
+
+
+def test_a_download_that_is_killed_leaves_nothing_under_the_files_name(slow_server: str, tmp_path: Path) -> None:
+    draw, kills = random.Random(2), 0
+    file = tmp_path / "toy" / "data"
+    while kills < (SOAK or 5):
+        process = forkserver.Process(target=_download, args=(tmp_path, slow_server))
+        process.start()
+        process.join(draw.uniform(0.1, 0.8))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            kills += 1
+        if file.exists():
+            assert file.read_bytes() == _Slow.body
+            shutil.rmtree(tmp_path / "toy")
+    process = forkserver.Process(target=_download, args=(tmp_path, slow_server))
+    process.start()
+    process.join()
+    assert process.exitcode == 0 and file.read_bytes() == _Slow.body
+    print(f"| download, killed at random moments | {kills} | whole or absent each time |")
+
+
+# ---------------------------------------------------------------- the whole run, with kernels and workers
+
+
+def _report(folder: Path) -> subprocess.Popen[bytes]:
+    profile = folder / "profil ü.yaml"
+    profile.write_text(json.dumps(TINY | {"n_jobs": 2}))
+    return subprocess.Popen(
+        [sys.executable, "-m", "reprolib", "report", str(profile)],
+        env=os.environ | {"REPROLIB_BUILD": str(folder / "build"), "REPROLIB_PROGRESS": "off"},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        cwd=Path(__file__).parent.parent,
+    )
+
+
+def _parts(folder: Path) -> dict[str, str]:
+    """Report and results lie in a folder of this profile's own, the store in that of the profile it starts from."""
+    (made,) = (folder / "build").glob("smoke-*")
+    return fingerprint.of_folder(made) | fingerprint.of_store(folder / "build" / "smoke" / "store")
+
+
+def _victims(runner: subprocess.Popen[bytes]) -> dict[str, list[psutil.Process]]:
+    """The processes of a run by what they do."""
+    found: dict[str, list[psutil.Process]] = {"runner": [psutil.Process(runner.pid)], "kernel": [], "worker": []}
+    for process in found["runner"][0].children(recursive=True):
+        line = " ".join(process.cmdline())
+        if "ipykernel" in line:
+            found["kernel"].append(process)
+        elif "loky.backend.popen" in line:
+            found["worker"].append(process)
+    return found
+
+
+def test_kills_of_runner_kernel_and_workers_lose_nothing(tmp_path: Path) -> None:
+    if not SOAK:
+        pytest.skip("minutes per kill: `make soak`")
+    draw, kills = random.Random(3), Counter[str]()
+    whole = tmp_path / "unbroken"
+    whole.mkdir()
+    start = time.monotonic()
+    assert _report(whole).wait() == 0
+    seconds, expected = time.monotonic() - start, _parts(whole)
+    runs = 0
+    while kills.total() < SOAK:
+        folder = tmp_path / f"run {runs}"
+        folder.mkdir()
+        while True:
+            runner = _report(folder)
+            try:
+                runner.wait(draw.uniform(2, seconds / 2))
+            except subprocess.TimeoutExpired:
+                kind = draw.choice(["runner", "kernel", "worker"])
+                if not (victims := _victims(runner).get(kind)):
+                    kind, victims = "runner", _victims(runner)["runner"]
+                draw.choice(victims).kill()
+                kills[kind] += 1
+            if runner.wait() == 0:
+                break
+            assert not list((folder / "build").glob("*/report.*"))
+        assert _parts(folder) == expected
+        shutil.rmtree(folder)
+        runs += 1
+    for kind, number in kills.items():
+        print(f"| whole run, {kind} killed | {number} | same bits, {runs} runs in all |")
