@@ -21,7 +21,8 @@ def ship(study: Study) -> list[str]:
     """Write the best trained CGN of every variant to ``reprolib/weights``; return one line per variant.
 
     Best: most good digits, then the highest mean share of recognised masks, over these runs and all earlier ones that
-    ``quality.json`` knows. The runs that were worse stay there: they are results. Raises ReproError when the parameters train no CGN.
+    ``quality.json`` knows. The runs that were worse stay there: they are results. Raises ReproError when the
+    parameters train no CGN.
     """
     if "trained" not in study.params.cgn.sources:
         raise ReproError("'cgn.sources' has no 'trained', so there is nothing to ship; add it to the profile")

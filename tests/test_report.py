@@ -262,7 +262,7 @@ def test_two_runs_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     again: list[str] = []
 
     def second(name: str, chosen: Params, target: Path) -> None:
-        with pytest.raises(ReproError, match="another run is writing to .*smoke; wait until it has ended") as caught:
+        with pytest.raises(ReproError, match=r"another run is writing to .*smoke; wait until it has ended") as caught:
             report.make(params.load("smoke"))
         again.append(str(caught.value))
         raise ReproError("enough")
