@@ -22,92 +22,26 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import claims
 import psutil
 import pytest
-import torch
+import small_run
 
-from reprolib import assets, fingerprint, params, report, training
-from reprolib.mnist.study import Study, TrainingSet
+from reprolib import assets, fingerprint, report
 from reprolib.results import read_manifest
 from reprolib.store import Store
 
 SOAK = int(os.environ.get("REPROLIB_KILLS", "0"))
 """Kills per attack in the long form."""
-VARIANT = "colored_MNIST"
-INTERVAL = 5
-TINY = {
-    "profile": "smoke",
-    "variants": [VARIANT],
-    "n_jobs": 1,
-    "digits": {"limit": 500},
-    "cgn": {"sources": ["trained"], "seeds": 2, "steps": 20, "checkpoint_every": INTERVAL, "quality_masks": 10},
-    "gan": {"kinds": []},
-    "counterfactuals": {"size": 200},
-    "classifier": {"epochs": 1},
-    "ablation": {"sizes": [100], "ratios": [1], "epochs": 1},
-    "gradcam": {"images": 20},
-}
 forkserver = multiprocessing.get_context("forkserver")
-forkserver.set_forkserver_preload(["reprolib.report", "reprolib.mnist.study", "claims"])
-
-
-def _small_run(folder: Path, die_at_write: int | None) -> None:
-    """The small run; every training step is noted in ``steps``. die_at_write: kill this process there."""
-    os.environ["REPROLIB_PROGRESS"] = "off"
-    sys.stderr = (folder / "stderr").open("a")
-    _note_steps(folder / "steps")
-    _die_at_write(die_at_write, folder / "writes")
-    study = Study(params.load(TINY), Store(folder / "store"))
-    made = study.classifier(VARIANT, TrainingSet(True, "counterfactual", "trained", 200), 0, 1)
-    claims.finish(folder, study.params, level=made.numbers["history"][-1]["train"])
-    report.render(folder)
-
-
-def _note_steps(file: Path) -> None:
-    run = training.run
-
-    def noted(title: str, steps: int, step: Callable[[int], dict[str, torch.Tensor]], *rest: Any, **named: Any) -> None:
-        def one(i: int) -> dict[str, torch.Tensor]:
-            with file.open("a") as stream:
-                stream.write(f"{title}: {i}\n")
-            return step(i)
-
-        run(title, steps, one, *rest, **named)
-
-    training.run = noted  # type: ignore[assignment]
-
-
-def _die_at_write(number: int | None, counted: Path) -> None:
-    """Die at the n-th time that something was written but not flushed, or flushed but not renamed; count the times."""
-    count = iter(range(1, 1_000_000))
-    fsync, replace = os.fsync, Path.replace
-
-    def pass_or_die() -> None:
-        now = next(count)
-        counted.write_text(str(now))
-        if now == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def flush(descriptor: int) -> None:
-        pass_or_die()
-        fsync(descriptor)
-
-    def rename(source: Path, target: Path) -> Path:
-        pass_or_die()
-        return replace(source, target)
-
-    os.fsync = flush
-    Path.replace = rename  # type: ignore[method-assign, assignment]
+forkserver.set_forkserver_preload(["small_run"])
 
 
 def _start(folder: Path, die_at_write: int | None = None) -> multiprocessing.context.ForkServerProcess:
     folder.mkdir(parents=True, exist_ok=True)
-    process = forkserver.Process(target=_small_run, args=(folder, die_at_write))
+    process = forkserver.Process(target=small_run.run, args=(folder, die_at_write))
     process.start()
     return process
 
@@ -169,9 +103,10 @@ def test_a_kill_at_a_write_loses_nothing(unbroken: Unbroken, tmp_path: Path) -> 
         assert process.exitcode == -signal.SIGKILL
         _nothing_looks_finished_that_is_not(folder, unbroken)
         _end(folder, unbroken)
-        assert _repeated(folder) <= INTERVAL
+        assert _repeated(folder) <= small_run.INTERVAL
         shutil.rmtree(folder)
-    print(f"| small run, killed at each of its writes | {len(chosen)} | same bits; at most {INTERVAL} steps repeated |")
+    repeated = f"at most {small_run.INTERVAL} steps repeated"
+    print(f"| small run, killed at each of its writes | {len(chosen)} | same bits; {repeated} |")
 
 
 def _repeated(folder: Path) -> int:
@@ -196,7 +131,7 @@ def test_kills_at_random_moments_lose_nothing(unbroken: Unbroken, tmp_path: Path
             kills += 1
             _nothing_looks_finished_that_is_not(folder, unbroken)
         _end(folder, unbroken)
-        assert _repeated(folder) <= INTERVAL * (kills - before)
+        assert _repeated(folder) <= small_run.INTERVAL * (kills - before)
         shutil.rmtree(folder)
         runs += 1
     print(f"| small run, killed at random moments | {kills} | same bits in {runs} runs |")
@@ -266,7 +201,7 @@ def test_a_download_that_is_killed_leaves_nothing_under_the_files_name(slow_serv
 
 def _report(folder: Path) -> subprocess.Popen[bytes]:
     profile = folder / "profil ü.yaml"
-    profile.write_text(json.dumps(TINY | {"n_jobs": 2}))
+    profile.write_text(json.dumps(small_run.TINY | {"n_jobs": 2}))
     return subprocess.Popen(
         [sys.executable, "-m", "reprolib", "report", str(profile)],
         env=os.environ | {"REPROLIB_BUILD": str(folder / "build"), "REPROLIB_PROGRESS": "off"},

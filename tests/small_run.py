@@ -1,0 +1,96 @@
+"""A small run of the real thing, for tests that attack it: train a CGN, generate, train a classifier, render.
+
+``python small_run.py FOLDER`` makes one; ``TINY`` are parameters of the same size for the whole ``reprolib report``.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import claims
+import torch
+
+from reprolib import params, report, training
+from reprolib.mnist.study import Study, TrainingSet
+from reprolib.store import Store
+
+VARIANT = "colored_MNIST"
+INTERVAL = 5
+TINY = {
+    "profile": "smoke",
+    "variants": [VARIANT],
+    "n_jobs": 1,
+    "digits": {"limit": 500},
+    "cgn": {"sources": ["trained"], "seeds": 2, "steps": 20, "checkpoint_every": INTERVAL, "quality_masks": 10},
+    "gan": {"kinds": []},
+    "counterfactuals": {"size": 200},
+    "classifier": {"epochs": 1},
+    "ablation": {"sizes": [100], "ratios": [1], "epochs": 1},
+    "gradcam": {"images": 20},
+}
+
+
+def run(folder: Path, die_at_write: int | None = None, largest_file: int | None = None, **changes: Any) -> None:
+    """The small run; every training step is noted in ``steps``, what it says in ``stderr``.
+
+    die_at_write: kill this process there. largest_file: bytes; what a full disk does to every file above. changes:
+    other parameters than TINY.
+    """
+    os.environ["REPROLIB_PROGRESS"] = "off"
+    sys.stderr = (folder / "stderr").open("a")
+    _note_steps(folder / "steps")
+    _die_at_write(die_at_write, folder / "writes")
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    study = Study(params.load(TINY | changes), Store(folder / "store"))
+    made = study.classifier(VARIANT, TrainingSet(True, "counterfactual", "trained", 200), 0, 1)
+    claims.finish(folder, study.params, level=made.numbers["history"][-1]["train"])
+    report.render(folder)
+
+
+def _note_steps(file: Path) -> None:
+    run = training.run
+
+    def noted(title: str, steps: int, step: Callable[[int], dict[str, torch.Tensor]], *rest: Any, **named: Any) -> None:
+        def one(i: int) -> dict[str, torch.Tensor]:
+            with file.open("a") as stream:
+                stream.write(f"{title}: {i}\n")
+            return step(i)
+
+        run(title, steps, one, *rest, **named)
+
+    training.run = noted  # type: ignore[assignment]
+
+
+def _die_at_write(number: int | None, counted: Path) -> None:
+    """Die at the n-th time that something was written but not flushed, or flushed but not renamed; count the times."""
+    times = count(1)
+    fsync, replace = os.fsync, Path.replace
+
+    def pass_or_die() -> None:
+        now = next(times)
+        counted.write_text(str(now))
+        if now == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def flush(descriptor: int) -> None:
+        pass_or_die()
+        fsync(descriptor)
+
+    def rename(source: Path, target: Path) -> Path:
+        pass_or_die()
+        return replace(source, target)
+
+    os.fsync = flush
+    Path.replace = rename  # type: ignore[method-assign, assignment]
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))

@@ -1,0 +1,129 @@
+"""A full disk, folders that cannot be written, a clock that runs backwards, odd paths, other threads: no damage."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_run
+import torch
+
+from reprolib import fingerprint, params, provenance
+from reprolib.mnist.study import Study
+from reprolib.progress import Progress
+from reprolib.store import Result, Store
+
+forkserver = multiprocessing.get_context("forkserver")
+forkserver.set_forkserver_preload(["small_run"])
+ROOT = Path(__file__).parent.parent
+
+
+def _run(folder: Path, **options: Any) -> tuple[int | None, str]:
+    """Exit code and last line of a small run in a process of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    process = forkserver.Process(target=small_run.run, args=(folder,), kwargs=options)
+    process.start()
+    process.join()
+    return process.exitcode, ((folder / "stderr").read_text().splitlines() or [""])[-1]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("whole")
+    assert _run(folder)[0] == 0
+    return fingerprint.of_folder(folder)
+
+
+@pytest.mark.parametrize("largest", [20_000, 2_000_000, 9_000_000])
+def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(
+    largest: int, whole: dict[str, str], tmp_path: Path
+) -> None:
+    """Files above a size cannot be written: a figure, a set of weights, or a checkpoint."""
+    code, said = _run(tmp_path, largest_file=largest)
+    assert code == 1
+    assert said.startswith("reprolib.errors.StoreError: ") and "cannot be written (File too large); free some" in said
+    assert not list(tmp_path.rglob("*.part"))
+    assert not (tmp_path / "report.md").exists()
+    assert _run(tmp_path)[0] == 0
+    assert fingerprint.of_folder(tmp_path) == whole
+
+
+@pytest.mark.parametrize("name", ["mit Leerzeichen", "ünïcödé 数字", "a'b\"c", "%20 [1]"])
+def test_odd_paths_change_nothing(name: str, whole: dict[str, str], tmp_path: Path) -> None:
+    assert _run(tmp_path / name)[0] == 0
+    assert fingerprint.of_folder(tmp_path / name) == whole
+
+
+def test_a_fresh_interpreter_gives_the_same_bits(whole: dict[str, str], tmp_path: Path) -> None:
+    """Another process, another working folder, another hash seed, another time zone and language."""
+    other = {"PYTHONHASHSEED": "123", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests" / "small_run.py"), str(tmp_path)]
+    subprocess.run(command, check=True, cwd=tmp_path, env=os.environ | other, timeout=300)
+    assert fingerprint.of_folder(tmp_path) == whole
+
+
+@pytest.mark.parametrize("command", ["report", "render"])
+def test_a_folder_that_cannot_be_written_is_one_sentence(command: str, tmp_path: Path) -> None:
+    """A file stands where a folder is needed: this stops the superuser too."""
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "build"
+    done = subprocess.run(
+        [sys.executable, "-m", "reprolib", command, "smoke" if command == "report" else str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"REPROLIB_BUILD": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and str(folder) in done.stderr
+
+
+@pytest.fixture
+def backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the wall clock is a day earlier than the last one."""
+    looks = count()
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Clock:
+            return cls(2030, 1, 1, tzinfo=tz) - datetime.timedelta(days=next(looks))
+
+    monkeypatch.setattr(provenance.datetime, "datetime", Clock)
+    monkeypatch.setattr(time, "time", lambda: 2e9 - 86_400 * next(looks))
+
+
+@pytest.mark.usefixtures("backwards")
+def test_a_clock_that_runs_backwards_changes_no_result(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = Store(tmp_path)
+    shown = Progress("toy", 3, every=0.0)
+    for seed in range(3):
+        assert store.get("toy", {"seed": seed}, lambda _, seed=seed: Result({"value": seed})).numbers == {"value": seed}
+        time.sleep(0.01)
+        shown.update(seed + 1)
+    assert [store.get("toy", {"seed": seed}, lambda _: Result({})).numbers["value"] for seed in range(3)] == [0, 1, 2]
+    assert "-" not in capfd.readouterr().err, "no negative rate or time"
+    finished = [store.read(file).made["finished"] for file in sorted(tmp_path.glob("toy/*.json"))]  # type: ignore[union-attr]
+    assert len(set(finished)) == 3
+    assert all(row["hours"] >= 0 for row in store.cost())
+
+
+def test_two_threads_give_nearly_the_weights_of_one(tmp_path: Path) -> None:
+    """Sums in another order: equal within a tolerance that is printed, after as many steps as the small run has."""
+    weights = {}
+    for threads in (1, 2):
+        study = Study(params.load(small_run.TINY | {"threads": threads}), Store(tmp_path))
+        weights[threads] = study.trained_cgn(small_run.VARIANT, 0).tensors
+    torch.set_num_threads(1)
+    largest = max(float((weights[1][name] - weights[2][name]).abs().max()) for name in weights[1])
+    print(f"largest difference of a weight after {small_run.TINY['cgn']['steps']} steps: {largest:.1e}")  # type: ignore[index]
+    assert len(list(tmp_path.glob("cgn/*.json"))) == 2, "threads are part of a result's name"
+    assert largest < 0.02
