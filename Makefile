@@ -48,7 +48,6 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 
 weights: $(READY)  ## train the CGNs that reprolib/weights ships; hours
 	$(RUN) -m reprolib ship params/weights.yaml
-	$(RUN) -m reprolib ship params/weights-colored.yaml
 	$(RUN) -m reprolib ship params/weights-procedural.yaml
 
 clean:  ## remove the runs, not the environment

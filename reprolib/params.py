@@ -25,6 +25,7 @@ PROFILES = ("smoke", "cpu", "gpu")
 
 CgnSource = Literal["trained", "shipped", "authors"]
 GanKind = Literal["cgn_noncf", "dcgan"]
+MOST_STEPS = 10_000_000
 
 
 class Group(BaseModel):
@@ -48,7 +49,9 @@ class CgnParams(Group):
         ["trained", "authors"], min_length=1, description="trained here, shipped with reprolib, or the authors'"
     )
     seeds: int = Field(10, ge=1, le=1000, description="CGNs trained per variant")
-    steps: int | None = Field(None, ge=1, le=10_000_000, description="batches; null means the paper's 15 epochs")
+    steps: dict[str, int] | int | None = Field(
+        None, description="batches, for all variants or by variant; null means the paper's 15 epochs"
+    )
     batch: int = Field(16, ge=2, le=4096)
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style loss")
     edge_weight: float = Field(0.0, ge=0.0, le=100.0, description="edge loss of Bagad et al.; 0 as published")
@@ -57,6 +60,21 @@ class CgnParams(Group):
     demo_steps: int = Field(0, ge=0, description="train this many steps from scratch to show the loop")
     quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
 
+    @field_validator("steps", mode="plain")
+    @classmethod
+    def _positive(cls, value: Any) -> Any:
+        by_variant = value if isinstance(value, dict) else dict.fromkeys(VARIANTS, value)
+        for name, count in by_variant.items():
+            if name not in VARIANTS:
+                raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
+            if value is not None and (type(count) is not int or not 1 <= count <= MOST_STEPS):
+                raise ValueError(f"must be an integer between 1 and {MOST_STEPS:,}, or one for each variant")
+        return value
+
+    def steps_of(self, variant: str) -> int | None:
+        """Training steps on a variant; None for the paper's 15 epochs."""
+        return self.steps[variant] if isinstance(self.steps, dict) else self.steps
+
 
 class GanParams(Group):
     """The "GAN" rows: other samples without counterfactuals."""
@@ -64,7 +82,7 @@ class GanParams(Group):
     kinds: list[GanKind] = Field(
         ["cgn_noncf", "dcgan"], description="CGN samples with one label throughout (seed), or a DCGAN (Bagad et al.)"
     )
-    steps: int | None = Field(None, ge=1, le=10_000_000, description="batches of the DCGAN; null means 15 epochs")
+    steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="batches of the DCGAN; null means 15 epochs")
 
 
 class CounterfactualParams(Group):
@@ -270,6 +288,11 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
     yield (
         "authors" in cgn.sources and bool(unknown),
         f"the authors released no CGN for {', '.join(unknown)}; take 'authors' out of 'cgn.sources'",
+    )
+    without = [name for name in params.variants if isinstance(cgn.steps, dict) and name not in cgn.steps]
+    yield (
+        trains and bool(without),
+        f"'cgn.steps' names no steps for {', '.join(without)}; add them, or give one number for all variants",
     )
     yield (
         trains and params.seeds > cgn.seeds,

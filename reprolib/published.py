@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from reprolib.mnist.settings import VARIANTS
+
 FILE = Path(__file__).parent / "published" / "mnist.csv"
 SETTINGS = FILE.with_name("settings.csv")
 STUDIES = {"sauer2021": "Sauer & Geiger", "seed": "seed study", "bagad2022": "Bagad et al."}
@@ -28,8 +30,14 @@ def settings(params: dict[str, Any]) -> pd.DataFrame:
     for name in table.pop("parameter"):
         group, _, key = name.rpartition(".")
         value = (params[group] if group else params)[key]
-        values.append("15 epochs" if value is None else f"{value:,}" if isinstance(value, int) else str(value))
+        values.append(_shown(value))
     return table.assign(here=values)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{VARIANTS[name].title} {_shown(count)}" for name, count in value.items())
+    return "15 epochs" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 @lru_cache(maxsize=1)

@@ -39,6 +39,7 @@ def _fields() -> list[tuple[str, str, Any, Any]]:
 
 
 FIELDS = _fields()
+STEPS = dict[str, int] | int | None
 NUMBERS = [field for field in FIELDS if field[2] in (int, float, int | None)]
 words = st.text(st.characters(categories=["L"]), min_size=1, max_size=12)
 
@@ -65,7 +66,7 @@ def unknown_key(draw: st.DrawFn) -> Case:
 def wrong_type(draw: st.DrawFn) -> Case:
     group, key, annotation, _ = draw(st.sampled_from(FIELDS))
     scalar = st.one_of(words.map(lambda word: f"x{word}"), st.booleans())
-    if annotation in (int, float, int | None):
+    if annotation in (int, float, int | None, STEPS):
         value = draw(st.one_of(scalar, st.lists(st.integers()), st.dictionaries(words, st.integers())))
     elif typing.get_origin(annotation) is list:
         value = draw(st.one_of(scalar, st.integers(), st.floats(allow_nan=False)))

@@ -114,7 +114,7 @@ class Study:
 
     def cgn_recipe(self, variant: str, seed: int, steps: int | None = None) -> dict[str, Any]:
         """What names a CGN that is trained here; steps: default ``cgn.steps`` of the parameters."""
-        settings = self._generative(steps or self.params.cgn.steps, variant)
+        settings = self._generative(steps or self.params.cgn.steps_of(variant), variant)
         recipe = {
             "variant": variant,
             "seed": seed,
@@ -133,7 +133,7 @@ class Study:
 
         steps: default ``cgn.steps`` of the parameters.
         """
-        settings = self._generative(steps or self.params.cgn.steps, variant)
+        settings = self._generative(steps or self.params.cgn.steps_of(variant), variant)
 
         def make(checkpoint: Checkpoint) -> Result:
             training, _ = self.digits(variant)
