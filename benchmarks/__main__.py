@@ -15,13 +15,14 @@ from typing import Any
 
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain, timing
 from benchmarks.timing import Row
-from reprolib import gradcam, losses, provenance, rng
+from reprolib import assets, gradcam, losses, provenance, rng
 from reprolib.mnist import classifier, counterfactuals, digits, textures, train, variants
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.classifier import Classifier
@@ -43,18 +44,33 @@ def _digits(count: int) -> digits.Digits:
     return source[torch.arange(count) % len(source)]
 
 
+def _picture_files(kind: textures.Textures) -> list[list[Path]]:
+    """(objects, backgrounds): the authors' ten pictures each, or the generated ones as files."""
+    if kind == "dtd":
+        names = sorted(asset.name for asset in assets.group("textures"))
+        return [[assets.path(name) for name in names if f"/{part}/" in name] for part in ("object", "background")]
+    folder, files = Path(tempfile.mkdtemp()), []
+    for part, pictures in enumerate(textures.load(kind)):
+        files.append([folder / f"{part} {i}.png" for i in range(len(pictures))])
+        for file, picture in zip(files[-1], pictures, strict=True):
+            inner = picture[:, textures.BORDER : -textures.BORDER, textures.BORDER : -textures.BORDER]
+            Image.fromarray(inner.permute(1, 2, 0).numpy()).save(file)
+    return files
+
+
 def wildlife(repetitions: int) -> Row:
     """50,000 images at once against 2,000 one by one."""
     many, few = _digits(50_000), 2_000
-    objects, grounds = textures.load("procedural")
+    kind: textures.Textures = "procedural" if assets.missing("textures") else "dtd"
     numbers = rng.uniform(("variant", "wildlife_MNIST", "train", 0, 0), torch.arange(few), 6)[:, 2:]
+    objects, grounds = _picture_files(kind)
     data: Any = plain.WildlifeDataset(many[torch.arange(few)], objects, grounds, numbers)
 
     def one_by_one() -> Tensor:
         return torch.cat([images for images, _ in DataLoader(data, batch_size=64)])
 
     def at_once() -> Tensor:
-        return variants.paint("wildlife_MNIST", many, "train", attributes="label", textures="procedural").images
+        return variants.paint("wildlife_MNIST", many, "train", attributes="label", textures=kind).images
 
     worst = _differs(at_once()[:few], one_by_one())
     assert worst < 1e-6

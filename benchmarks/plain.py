@@ -8,6 +8,7 @@ GradCAM one image at a time. Nothing here is slow on purpose, and all of it give
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pytorch_grad_cam import GradCAM
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision.transforms import functional as transforms
 
 from reprolib import features, losses, rng
 from reprolib.mnist import cgn as models
@@ -28,14 +30,11 @@ from reprolib.mnist.settings import VARIANTS
 
 
 class WildlifeDataset(Dataset[tuple[Tensor, int]]):
-    """One image at a time: resize, threshold, crop both textures, compose, normalise (spec 2.4)."""
+    """One image at a time: open both pictures, resize, pad, crop, threshold, compose, normalise (spec 2.4)."""
 
-    def __init__(self, digits: Digits, objects: Tensor, grounds: Tensor, numbers: Tensor) -> None:
-        """numbers: (N, 4) uniform, the crops of every image, so that both ways paint the same."""
-        self.digits, self.numbers = digits, numbers
-        self.objects, self.grounds = (
-            [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in s] for s in (objects, grounds)
-        )
+    def __init__(self, digits: Digits, objects: list[Path], grounds: list[Path], numbers: Tensor) -> None:
+        """objects, grounds: ten picture files each. numbers: (N, 4) uniform, the crops, so that both ways agree."""
+        self.digits, self.objects, self.grounds, self.numbers = digits, objects, grounds, numbers
 
     def __len__(self) -> int:
         return len(self.digits)
@@ -50,9 +49,12 @@ class WildlifeDataset(Dataset[tuple[Tensor, int]]):
         return (mask * foreground + (1 - mask) * background - 0.5) / 0.5, label
 
 
-def _crop(picture: Image.Image, row: int, column: int) -> Tensor:
-    window = np.asarray(picture.crop((column, row, column + 32, row + 32)))
-    return torch.from_numpy(window.copy()).permute(2, 0, 1).float() / 255
+def _crop(file: Path, row: int, column: int) -> Tensor:
+    with Image.open(file) as picture:
+        resized = transforms.resize(picture.convert("RGB"), [150, 150], transforms.InterpolationMode.NEAREST)
+    padded = transforms.pad(resized, [3], padding_mode="reflect")
+    cropped: Tensor = transforms.to_tensor(transforms.crop(padded, row, column, 32, 32))
+    return cropped
 
 
 # ---------------------------------------------------------------- the CGN
