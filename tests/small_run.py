@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -35,6 +36,10 @@ TINY = {
     "ablation": {"sizes": [100], "ratios": [1], "epochs": 1},
     "gradcam": {"images": 20},
 }
+
+forkserver = multiprocessing.get_context("forkserver")
+"""Processes that need not import torch; it preloads only what is installed, because it does not know this folder."""
+forkserver.set_forkserver_preload(["reprolib.report", "reprolib.mnist.study"])
 
 
 def run(folder: Path, die_at_write: int | None = None, largest_file: int | None = None, **changes: Any) -> None:

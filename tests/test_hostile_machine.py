@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -21,15 +20,13 @@ from reprolib.mnist.study import Study
 from reprolib.progress import Progress
 from reprolib.store import Result, Store
 
-forkserver = multiprocessing.get_context("forkserver")
-forkserver.set_forkserver_preload(["small_run"])
 ROOT = Path(__file__).parent.parent
 
 
 def _run(folder: Path, **options: Any) -> tuple[int | None, str]:
     """Exit code and last line of a small run in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = forkserver.Process(target=small_run.run, args=(folder,), kwargs=options)
+    process = small_run.forkserver.Process(target=small_run.run, args=(folder,), kwargs=options)
     process.start()
     process.join()
     return process.exitcode, ((folder / "stderr").read_text().splitlines() or [""])[-1]
@@ -56,10 +53,10 @@ def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(
     assert fingerprint.of_folder(tmp_path) == whole
 
 
-@pytest.mark.parametrize("name", ["mit Leerzeichen", "ünïcödé 数字", "a'b\"c", "%20 [1]"])
-def test_odd_paths_change_nothing(name: str, whole: dict[str, str], tmp_path: Path) -> None:
-    assert _run(tmp_path / name)[0] == 0
-    assert fingerprint.of_folder(tmp_path / name) == whole
+def test_an_odd_path_changes_nothing(whole: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "mit Leerzeichen" / "ünïcödé 数字" / "a'b\"c %20 [1]"
+    assert _run(folder)[0] == 0
+    assert fingerprint.of_folder(folder) == whole
 
 
 def test_a_fresh_interpreter_gives_the_same_bits(whole: dict[str, str], tmp_path: Path) -> None:

@@ -35,13 +35,11 @@ from reprolib.store import Store
 
 SOAK = int(os.environ.get("REPROLIB_KILLS", "0"))
 """Kills per attack in the long form."""
-forkserver = multiprocessing.get_context("forkserver")
-forkserver.set_forkserver_preload(["small_run"])
 
 
 def _start(folder: Path, die_at_write: int | None = None) -> multiprocessing.context.ForkServerProcess:
     folder.mkdir(parents=True, exist_ok=True)
-    process = forkserver.Process(target=small_run.run, args=(folder, die_at_write))
+    process = small_run.forkserver.Process(target=small_run.run, args=(folder, die_at_write))
     process.start()
     return process
 
@@ -179,7 +177,7 @@ def test_a_download_that_is_killed_leaves_nothing_under_the_files_name(slow_serv
     draw, kills = random.Random(2), 0
     file = tmp_path / "toy" / "data"
     while kills < (SOAK or 5):
-        process = forkserver.Process(target=_download, args=(tmp_path, slow_server))
+        process = small_run.forkserver.Process(target=_download, args=(tmp_path, slow_server))
         process.start()
         process.join(draw.uniform(0.1, 0.8))
         if process.exitcode is None:
@@ -189,7 +187,7 @@ def test_a_download_that_is_killed_leaves_nothing_under_the_files_name(slow_serv
         if file.exists():
             assert file.read_bytes() == _Slow.body
             shutil.rmtree(tmp_path / "toy")
-    process = forkserver.Process(target=_download, args=(tmp_path, slow_server))
+    process = small_run.forkserver.Process(target=_download, args=(tmp_path, slow_server))
     process.start()
     process.join()
     assert process.exitcode == 0 and file.read_bytes() == _Slow.body
