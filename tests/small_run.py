@@ -42,11 +42,10 @@ forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(["reprolib.report", "reprolib.mnist.study"])
 
 
-def run(folder: Path, die_at_write: int | None = None, largest_file: int | None = None, **changes: Any) -> None:
+def run(folder: Path, die_at_write: int | None = None, largest_file: int | None = None) -> None:
     """The small run; every training step is noted in ``steps``, what it says in ``stderr``.
 
-    die_at_write: kill this process there. largest_file: bytes; what a full disk does to every file above. changes:
-    other parameters than TINY.
+    die_at_write: kill this process there. largest_file: bytes; what a full disk does to every file above.
     """
     os.environ["REPROLIB_PROGRESS"] = "off"
     sys.stderr = (folder / "stderr").open("a")
@@ -54,7 +53,7 @@ def run(folder: Path, die_at_write: int | None = None, largest_file: int | None 
     _die_at_write(die_at_write, folder / "writes")
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-    study = Study(params.load(TINY | changes), Store(folder / "store"))
+    study = Study(params.load(TINY), Store(folder / "store"))
     made = study.classifier(VARIANT, TrainingSet(True, "counterfactual", "trained", 200), 0, 1)
     claims.finish(folder, study.params, level=made.numbers["history"][-1]["train"])
     report.render(folder)

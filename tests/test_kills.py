@@ -8,6 +8,7 @@ table; `make test` kills a few times.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import http.server
@@ -248,11 +249,12 @@ def test_kills_of_runner_kernel_and_workers_lose_nothing(tmp_path: Path) -> None
                 kind = draw.choice(["runner", "kernel", "worker"])
                 if not (victims := _victims(runner).get(kind)):
                     kind, victims = "runner", _victims(runner)["runner"]
-                draw.choice(victims).kill()
-                kills[kind] += 1
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                    draw.choice(victims).kill()
+                    kills[kind] += 1
             if runner.wait() == 0:
                 break
-            assert not list((folder / "build").glob("*/report.*"))
+            assert not list((folder / "build").glob("*/report.md"))
         assert _parts(folder) == expected
         shutil.rmtree(folder)
         runs += 1
