@@ -12,8 +12,8 @@ from typing import Any
 from reprolib.errors import ReproError
 from reprolib.store import canonical, digest
 
-MEASURED = ("results/compute.csv",)
-"""Files that tell how long something took."""
+MEASURED = ("results/compute.csv", "results/bench/")
+"""Files and folders that tell how long something took."""
 MEASURED_SECTION = ("## What was run where", "## Parameters")
 """The part of report.md that tells when and where: from the first heading to the second."""
 
@@ -27,7 +27,7 @@ def of_folder(folder: Path) -> dict[str, str]:
         raise ReproError(f"{folder} holds no finished report; make one with `python -m reprolib report PROFILE`")
     parts = [folder / "report.md", *(file for part in ("results", "figures") for file in (folder / part).rglob("*"))]
     names = {file.relative_to(folder).as_posix(): file for file in parts if file.is_file()}
-    kept = {name: file for name, file in names.items() if name not in MEASURED and file.name != "SHA256SUMS"}
+    kept = {name: file for name, file in names.items() if not name.startswith(MEASURED) and file.name != "SHA256SUMS"}
     return {name: digest(_canonical(name, file)) for name, file in sorted(kept.items())} | of_store(folder / "store")
 
 
@@ -57,5 +57,5 @@ def _without_origin(entry: dict[str, Any]) -> dict[str, Any]:
     """A manifest or a stored result without what made it; the hash of its tensors stays, so weights are covered."""
     left = {name: value for name, value in entry.items() if name not in ("made", "provenance", "sha256")}
     if "files" in left:
-        left["files"] = {name: sha256 for name, sha256 in left["files"].items() if name not in MEASURED}
+        left["files"] = {name: sha256 for name, sha256 in left["files"].items() if not name.startswith(MEASURED)}
     return left

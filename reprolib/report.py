@@ -147,8 +147,11 @@ def promote(params: Params) -> Path:
     source = build_folder() / run_name(params)
     render(source)  # refuses an unfinished run before anything here is replaced
     for name in ("results", "figures"):
-        shutil.rmtree(ROOT / name, ignore_errors=True)
-        shutil.copytree(source / name, ROOT / name)
+        for old in (ROOT / name).glob("*"):
+            if old.name == "bench":  # of the machine, not of a run
+                continue
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        shutil.copytree(source / name, ROOT / name, dirs_exist_ok=True)
     return render(ROOT)
 
 
