@@ -65,8 +65,7 @@ def shuffle_texture(patch: Tensor) -> Tensor:
     size = patch.shape[-1]
     rows, columns = torch.randint(0, size + 1, (2, len(patch)))
     windows = patch.repeat(1, 1, 2, 2).unfold(2, size, 1).unfold(3, size, 1)
-    windows = windows.contiguous()
-    return torch.stack([windows[i, :, rows[i], columns[i]] for i in range(len(patch))])
+    return windows[torch.arange(len(patch)), :, rows, columns]
 
 
 class Enlarged(nn.Module):
