@@ -85,6 +85,10 @@ def plain_cgn(model: models.CGN) -> models.CGN:
         for i, layer in enumerate(mechanism):
             if isinstance(layer, models.UpsampledConv2d):
                 mechanism[i] = Enlarged(layer)
+            elif isinstance(layer, models.ChannelsLast):
+                mechanism[i] = nn.Identity()
+            elif isinstance(layer, nn.LeakyReLU):
+                mechanism[i] = nn.LeakyReLU(layer.negative_slope)
     return model
 
 

@@ -1,30 +1,63 @@
 """GradCAM heatmaps and what can be measured on them (spec/mnist.md, sections 10 and 11).
 
-Heatmaps come from the grad-cam package. The target is the *output of the ReLU* behind the last convolution: with
-the convolution itself as target and an in-place ReLU behind it, CPU and GPU give different maps, because on the CPU
-the stored activation is overwritten.
+The maps are those of the grad-cam package, many at a time: gradients go no further back than the target layer, and
+maps are scaled and enlarged as one tensor. The package itself gives the baseline of random weights.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from pytorch_grad_cam import GradCAM, RandomCAM
+from pytorch_grad_cam import RandomCAM
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reprolib import rng
 
-BATCH = 500
+BATCH = 250
 
 
-def heatmaps(model: nn.Module, target: nn.Module, images: Tensor, method: type = GradCAM) -> Tensor:
+def heatmaps(model: nn.Module, target: nn.Module, images: Tensor) -> Tensor:
     """One heatmap per image for the predicted class: float32 (N, H, W) in [0, 1], each scaled to its own maximum.
 
     A map without any positive evidence is 0 everywhere; see ``empty``. target: a submodule of model, such as
-    ``classifier.model[9]``. The mode of the model is put back and no hook stays behind.
+    ``classifier.model[9]``; the output of a ReLU, if maps are to be those of the published code on a GPU. The mode
+    of the model is put back and no hook stays behind.
     """
-    mode = model.training
-    cam = method(model=model, target_layers=[target])
+    mode, seen = model.training, []
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        seen.append(output.detach().requires_grad_())
+        return seen[-1].clone()  # a layer behind that works in place must not overwrite what is kept
+
+    def maps(batch: Tensor) -> Tensor:
+        seen.clear()
+        with torch.enable_grad():
+            score = model(batch).amax(1).sum()
+        activation = seen[-1]
+        (gradient,) = torch.autograd.grad(score, activation)
+        cam = (gradient.mean((2, 3), keepdim=True) * activation.detach()).sum(1, keepdim=True).relu()
+        return _scaled(F.interpolate(_scaled(cam), batch.shape[2:], mode="bilinear")).squeeze(1)
+
+    handle = target.register_forward_hook(keep)
+    try:
+        model.eval()
+        return torch.cat([maps(batch) for batch in images.split(BATCH)])
+    finally:
+        handle.remove()
+        model.train(mode)
+
+
+def _scaled(maps: Tensor) -> Tensor:
+    low = maps - maps.amin((2, 3), keepdim=True)
+    return low / (low.amax((2, 3), keepdim=True) + 1e-7)
+
+
+def random_heatmaps(model: nn.Module, target: nn.Module, images: Tensor) -> Tensor:
+    """The null baseline of the grad-cam package: channels weighted by random numbers instead of gradients."""
+    state, mode = np.random.get_state(), model.training
+    np.random.seed(rng.seed_of("random cam") % 2**32)
+    cam = RandomCAM(model=model, target_layers=[target])
     try:
         # A plain loop and no `with`: the package swallows an IndexError that is raised inside its context.
         parts = [cam(input_tensor=batch.clone().requires_grad_(), targets=None) for batch in images.split(BATCH)]
@@ -32,17 +65,8 @@ def heatmaps(model: nn.Module, target: nn.Module, images: Tensor, method: type =
         cam.activations_and_grads.release()
         model.zero_grad(set_to_none=True)
         model.train(mode)
-    return torch.from_numpy(np.concatenate(parts))
-
-
-def random_heatmaps(model: nn.Module, target: nn.Module, images: Tensor) -> Tensor:
-    """The null baseline of the grad-cam package: channels weighted by random numbers instead of gradients."""
-    state = np.random.get_state()
-    np.random.seed(rng.seed_of("random cam") % 2**32)
-    try:
-        return heatmaps(model, target, images, RandomCAM)
-    finally:
         np.random.set_state(state)
+    return torch.from_numpy(np.concatenate(parts))
 
 
 def empty(maps: Tensor) -> Tensor:

@@ -140,6 +140,13 @@ def _slow(cgn: CGN, rows: int, ratio: int, cf_mode: bool = True) -> tuple[Tensor
     return torch.cat(images), labels.flatten()
 
 
+@pytest.fixture
+def three_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``_slow`` does: three batches whose random numbers are drawn together."""
+    monkeypatch.setattr(cf, "AT_ONCE", 3)
+
+
+@pytest.mark.usefixtures("three_at_once")
 def test_counterfactuals_equal_the_mechanisms_run_batch_by_batch(cgn: CGN) -> None:
     made = cf.counterfactuals(cgn, 600, 2, KEY)
     images, labels = _slow(cgn, rows=3, ratio=2)
@@ -147,6 +154,7 @@ def test_counterfactuals_equal_the_mechanisms_run_batch_by_batch(cgn: CGN) -> No
     assert torch.equal(made.labels, labels.repeat(2))
 
 
+@pytest.mark.usefixtures("three_at_once")
 def test_non_counterfactuals_equal_the_mechanisms_with_one_label_and_shared_texture_noise(cgn: CGN) -> None:
     made = cf.non_counterfactuals(cgn, 300, KEY)
     images, labels = _slow(cgn, rows=3, ratio=1, cf_mode=False)

@@ -20,8 +20,8 @@ from reprolib.mnist.dcgan import DCGAN
 
 BATCH = 100
 """Images whose labels are shuffled among each other, as published."""
-AT_ONCE = 10
-"""Batches in one pass through the network."""
+AT_ONCE = 2
+"""Batches in one pass through the network; more no longer fit into a processor's cache."""
 
 
 @dataclass(frozen=True)
