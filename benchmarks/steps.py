@@ -28,7 +28,7 @@ KEY: rng.Key = ("bench",)
 
 
 def _differs(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).abs().max())
+    return float((ours - theirs).detach().abs().max())
 
 
 def _digits(count: int) -> digits.Digits:
@@ -74,14 +74,19 @@ def _no_checkpoint() -> Checkpoint:
     return Checkpoint(Path(tempfile.mkdtemp()) / "none")
 
 
-def _train_cgn(data: digits.Digits, steps: int) -> dict[str, Tensor]:
+def _train_cgn(data: digits.Digits, steps: int, seed: int = 0) -> dict[str, Tensor]:
     settings = train.GenerativeSettings(steps=steps, features="efficientnet_lite0", checkpoint_every=10**9)
-    return train.train_cgn(VARIANT, data, 0, settings, "procedural", _no_checkpoint())[steps]
+    return train.train_cgn(VARIANT, data, seed, settings, "procedural", _no_checkpoint())[steps]
+
+
+def small_cgn(seed: int, steps: int = 50) -> None:
+    """Train a CGN for some steps: the unit of work for comparing ways to run many seeds."""
+    _train_cgn(_digits(16 * steps), steps, seed)
 
 
 def _one_epoch(painted: variants.Painted) -> Classifier:
-    where = {"checkpoint": _no_checkpoint(), "title": "bench"}
-    return classifier.train(painted.images, painted.labels, {}, epochs=1, batch=64, key=KEY, **where)[0]  # type: ignore[arg-type]
+    task = classifier.Task(painted.images, painted.labels, {}, KEY)
+    return classifier.train(task, epochs=1, batch=64, checkpoint=_no_checkpoint(), title="bench")[0]
 
 
 def training_step(repetitions: int, steps: int = 20) -> Row:

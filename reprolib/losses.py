@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprolib.tensors import exact
+
 STYLE_FACTOR = 5000.0
 """A tap of weight w enters the style loss with STYLE_FACTOR * w**2."""
 
@@ -26,7 +28,7 @@ def binary_entropy(mask: Tensor) -> Tensor:
 def gram(features: Tensor) -> Tensor:
     """Gram matrix per image: (B, C, H, W) -> (B, C, C), divided by C*H*W."""
     batch, channels, height, width = features.shape
-    flat = features.reshape(batch, channels, height * width)
+    flat = exact(features.reshape(batch, channels, height * width))
     return flat @ flat.transpose(1, 2) / (channels * height * width)
 
 

@@ -56,6 +56,8 @@ class CgnParams(Group):
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style loss")
     edge_weight: float = Field(0.0, ge=0.0, le=100.0, description="edge loss of Bagad et al.; 0 as published")
     edge_form: Literal["paper", "code"] = Field("paper", description="border of 3 pixels, or what their code computes")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the networks in training; losses stay")
+    compiled: bool = Field(False, description="torch.compile and CUDA graphs: for a GPU; slightly other numbers")
     checkpoint_every: int = Field(1000, ge=1, description="steps between two checkpoints")
     demo_steps: int = Field(0, ge=0, description="train this many steps from scratch to show the loop")
     quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
@@ -102,6 +104,9 @@ class ClassifierParams(Group):
     batch: int = Field(64, ge=2, le=65_536)
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of convolutions in training; bfloat16 is faster where the processor has it"
+    )
+    together: bool = Field(
+        False, description="train all seeds as one network of as many groups: for a GPU; slightly other numbers"
     )
     selection: Literal["last", "best_test"] = Field(
         "last", description="report the last epoch, or, as the seed did, the best on the test set"

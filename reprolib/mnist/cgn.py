@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprolib.mnist.settings import VariantSettings
+from reprolib.tensors import exact
 
 LATENT, CLASSES, WIDTH = 32, 10, 32
 
@@ -134,7 +135,7 @@ class CGN(nn.Module):
 
     def mask(self, latent: Tensor) -> Tensor:
         """Shape mechanism: (B, 42) -> (B, 1, 32, 32) in [1e-4, 0.9999]; clamped pixels carry no gradient."""
-        return self.f_shape(latent).clamp(0.0001, 0.9999)
+        return exact(self.f_shape(latent)).clamp(0.0001, 0.9999)
 
     def foreground(self, latent: Tensor) -> Tensor:
         """Texture mechanism of the digit: (B, 42) -> (B, 3, 32, 32) in (-1, 1)."""

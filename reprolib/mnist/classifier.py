@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -67,6 +69,52 @@ class Classifier(nn.Module):
         return F.conv2d(normal, kernel, padding=2) + offset
 
 
+class Stacked(nn.Module):
+    """K classifiers that never see each other as one network: convolutions of K groups, norms and heads side by side.
+
+    One launch of a GPU's kernel then serves all of them. An optimiser that works element by element, such as
+    Adadelta, trains them as it would train each alone, up to the order of sums.
+    """
+
+    def __init__(self, classifiers: Sequence[Classifier]) -> None:
+        super().__init__()
+        self.count = len(classifiers)
+        self.model = nn.Sequential(*(self._grouped(layer) for layer in classifiers[0].model))
+        self.head = nn.Linear(64, 10 * self.count)
+        states = [some.state_dict() for some in classifiers]
+        for name, value in self.state_dict().items():
+            theirs = [state[name.replace("head", "cls.0")] for state in states]
+            value.copy_(torch.cat(theirs) if value.ndim else theirs[0])
+
+    def _grouped(self, layer: nn.Module) -> nn.Module:
+        k = self.count
+        if isinstance(layer, nn.BatchNorm2d):
+            return nn.BatchNorm2d(k * layer.num_features)
+        if isinstance(layer, nn.Conv2d):
+            sizes = k * layer.in_channels, k * layer.out_channels, layer.kernel_size[0], layer.stride[0]
+            return nn.Conv2d(*sizes, padding=layer.padding, groups=k)  # type: ignore[arg-type]
+        return layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(K, B, C, 32, 32) in [-1, 1] -> log-probabilities (K, B, 10)."""
+        side_by_side = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        features = self.model(side_by_side).unflatten(1, (self.count, -1))
+        with torch.autocast(images.device.type, enabled=False):
+            weight = self.head.weight.unflatten(0, (self.count, -1))
+            logits = torch.einsum("bki,koi->kbo", features.to(weight.dtype), weight)
+            return F.log_softmax(logits + self.head.bias.view(self.count, 1, -1), dim=-1)
+
+    def split(self) -> list[Classifier]:
+        """The classifiers, each with its own weights, in training mode."""
+        channels = len(self.model[0].weight) // self.count  # type: ignore[arg-type]
+        made = [Classifier(channels) for _ in range(self.count)]
+        for name, value in self.state_dict().items():
+            parts = value.chunk(self.count) if value.ndim else [value] * self.count
+            for model, part in zip(made, parts, strict=True):
+                model.state_dict()[name.replace("head", "cls.0")].copy_(part)
+        return [model.to(self.head.weight.device) for model in made]
+
+
 @torch.inference_mode()
 def predict(model: Classifier, images: Tensor) -> Tensor:
     """Predicted classes, int64 (N,), in eval mode; the mode of the model is put back."""
@@ -86,61 +134,94 @@ def _layout(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def train(
-    images: Tensor,
-    labels: Tensor,
-    tests: dict[str, tuple[Tensor, Tensor]],
+@dataclass(frozen=True)
+class Task:
+    """What one classifier is trained and tested on."""
+
+    images: Tensor
+    """(N, C, 32, 32) in [-1, 1]; stays in memory."""
+    labels: Tensor
+    """int64 (N,)."""
+    tests: dict[str, tuple[Tensor, Tensor]]
+    """name -> (images, labels)."""
+    key: rng.Key
+    """Names its randomness: initialisation and the order of the images."""
+
+
+History = list[dict[str, float]]
+
+
+def train(task: Task, **how: Any) -> tuple[Classifier, History]:
+    """:func:`train_together` for one classifier."""
+    return train_together([task], **how)[0]
+
+
+def train_together(
+    tasks: Sequence[Task],
     *,
     epochs: int,
     batch: int,
-    key: rng.Key,
     checkpoint: Checkpoint,
     title: str,
     device: str = "cpu",
     precision: Precision = "float32",
-) -> tuple[Classifier, list[dict[str, float]]]:
-    """Train a classifier and score it on every test set after every epoch.
+) -> list[tuple[Classifier, History]]:
+    """Train a classifier per task, in one network if there are several, and score it on its tests after every epoch.
 
-    images (N, C, 32, 32) and labels (N,) stay in memory; an epoch is one random permutation and indexing. NLL loss,
-    Adadelta with learning rate 1 x 0.7**epoch. tests: name -> (images, labels). Returns the model of the last epoch
-    and one row per epoch: ``train`` (share of correct predictions *while* the epoch ran, as published) and one
-    accuracy per test set, all in percent.
+    An epoch is one random permutation and indexing. NLL loss, Adadelta with learning rate 1 x 0.7**epoch. Returns the
+    models of the last epoch and one row per epoch: ``train`` (share of correct predictions *while* the epoch ran, as
+    published) and one accuracy per test set, all in percent. All tasks must have equally many images.
     """
-    with rng.seeded("classifier initialisation", *key):
-        model = Classifier(images.shape[1]).to(device).to(memory_format=torch.channels_last)
-    optimiser = Adadelta(model.parameters(), lr=1.0)
-    memory = training.Memory(correct=torch.zeros((), dtype=torch.long), history=[])
-    per_epoch = -(-len(labels) // batch)
-    order: dict[int, Tensor] = {}
+    models = []
+    for task in tasks:
+        with rng.seeded("classifier initialisation", *task.key):
+            models.append(Classifier(task.images.shape[1]))
+    network = (models[0] if len(tasks) == 1 else Stacked(models)).to(device).to(memory_format=torch.channels_last)
+    optimiser, count = Adadelta(network.parameters(), lr=1.0), len(tasks[0].labels)
+    memory = training.Memory(correct=torch.zeros(len(tasks), dtype=torch.long), history=[[] for _ in tasks])
+    per_epoch = -(-count // batch)
+    orders: dict[int, list[Tensor]] = {}
+
+    def batches(epoch: int, position: int) -> tuple[Tensor, Tensor]:
+        if epoch not in orders:
+            orders.clear()
+            orders[epoch] = [rng.permutation(count, "classifier order", *task.key, epoch) for task in tasks]
+        chosen = [order[position * batch : (position + 1) * batch] for order in orders[epoch]]
+        images = torch.stack([task.images[index] for task, index in zip(tasks, chosen, strict=True)])
+        labels = torch.stack([task.labels[index] for task, index in zip(tasks, chosen, strict=True)])
+        return images.to(device), labels.to(device)
+
+    def forward(images: Tensor) -> Tensor:
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bfloat16"):
+            return network(images) if len(tasks) > 1 else network(_layout(images[0]))[None]
 
     def step(i: int) -> dict[str, Tensor]:
         epoch, position = divmod(i, per_epoch)
-        if epoch not in order:
-            order.clear()
-            order[epoch] = rng.permutation(len(labels), "classifier order", *key, epoch)
         if position == 0:
-            memory.values["correct"] = torch.zeros((), dtype=torch.long)
+            memory.values["correct"] = torch.zeros(len(tasks), dtype=torch.long)
             for group in optimiser.param_groups:
                 group["lr"] = 0.7**epoch
-        index = order[epoch][position * batch : (position + 1) * batch]
-        target = labels[index].to(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bfloat16"):
-            output = model(_layout(images[index].to(device)))
-        loss = F.nll_loss(output, target)
+        images, labels = batches(epoch, position)
+        output = forward(images)
+        loss = F.nll_loss(output.flatten(0, 1), labels.flatten()) * len(tasks)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        memory.values["correct"] = memory.values["correct"] + (output.detach().argmax(1) == target).sum().cpu()
+        memory.values["correct"] = memory.values["correct"] + (output.detach().argmax(2) == labels).sum(1).cpu()
         if position == per_epoch - 1:
-            row = {"train": 100.0 * int(memory.values["correct"]) / len(labels)}
-            memory.values["history"].append(row | _scores(model, tests))
-        return {"loss": loss}
+            shares = [100.0 * correct / count for correct in memory.values["correct"].tolist()]
+            for task, model, share, rows in zip(tasks, _parts(network), shares, memory.values["history"], strict=True):
+                rows.append({"train": share} | _scores(model, task.tests))
+        return {"loss": loss / len(tasks)}
 
-    model.train()
-    states: dict[str, training.Stateful] = {"model": model, "optimiser": optimiser, "memory": memory}
+    network.train()
+    states: dict[str, training.Stateful] = {"model": network, "optimiser": optimiser, "memory": memory}
     training.run(title, epochs * per_epoch, step, states, checkpoint, every=max(per_epoch, 2000))
-    history: list[dict[str, Any]] = memory.values["history"]
-    return model.cpu().eval(), history
+    return [(model.cpu().eval(), rows) for model, rows in zip(_parts(network), memory.values["history"], strict=True)]
+
+
+def _parts(network: nn.Module) -> list[Classifier]:
+    return network.split() if isinstance(network, Stacked) else [network]  # type: ignore[list-item]
 
 
 def _scores(model: Classifier, tests: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:

@@ -44,13 +44,11 @@ def true_masks(digits: Digits) -> Tensor:
 
 def train_reader(training: Digits, held_out: Digits, checkpoint: Checkpoint) -> Result:
     """A plain MNIST classifier of masks at 32x32. Numbers: its accuracy on held-out true masks per epoch."""
+    tests = {"test": (true_masks(held_out), held_out.labels)}
     model, history = classifiers.train(
-        true_masks(training),
-        training.labels,
-        {"test": (true_masks(held_out), held_out.labels)},
+        classifiers.Task(true_masks(training), training.labels, tests, ("digit reader",)),
         epochs=_epochs(len(training)),
         batch=READER_BATCH,
-        key=("digit reader",),
         checkpoint=checkpoint,
         title="digit reader",
     )
@@ -67,13 +65,11 @@ def train_factor_reader(
         variants.paint(variant, some, split, attributes="random", textures=textures)
         for some, split in ((training, "reader train"), (held_out, "reader test"))
     )
+    tests = {"test": (unseen.images, _target(unseen, factor))}
     model, history = classifiers.train(
-        seen.images,
-        _target(seen, factor),
-        {"test": (unseen.images, _target(unseen, factor))},
+        classifiers.Task(seen.images, _target(seen, factor), tests, ("factor reader", variant, factor)),
         epochs=_epochs(len(training)),
         batch=READER_BATCH,
-        key=("factor reader", variant, factor),
         checkpoint=checkpoint,
         title=f"reader of {factor}, {variant}",
     )

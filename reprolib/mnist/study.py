@@ -110,6 +110,8 @@ class Study:
             edge_form=chosen.edge_form,
             checkpoint_every=chosen.checkpoint_every,
             device=self.params.device,
+            precision=chosen.precision,
+            compiled=chosen.compiled,
         )
 
     def cgn_recipe(self, variant: str, seed: int, steps: int | None = None) -> dict[str, Any]:
@@ -126,7 +128,7 @@ class Study:
             "edge_weight": settings.edge_weight,
         }
         edge = {"edge_form": settings.edge_form} if settings.edge_weight > 0 else {}  # without weight it has no form
-        return recipe | edge | self._machine()
+        return recipe | edge | settings.arithmetic() | self._machine()
 
     def trained_cgn(self, variant: str, seed: int, steps: int | None = None) -> Result:
         """Train a CGN here. Tensors: the generator at each snapshot, named ``<step>/<state name>``.
@@ -187,7 +189,7 @@ class Study:
     def _dcgan_recipe(self, variant: str, seed: int) -> dict[str, Any]:
         settings = self._generative(self.params.gan.steps, variant)
         recipe = {"variant": variant, "seed": seed, "digits": self._data(variant)}
-        return recipe | {"steps": settings.steps, "batch": settings.batch} | self._machine()
+        return recipe | {"steps": settings.steps, "batch": settings.batch} | settings.arithmetic() | self._machine()
 
     # ---------------------------------------------------------------- quality
 
@@ -270,37 +272,75 @@ class Study:
         return counterfactuals.counterfactuals(model, training_set.size, training_set.ratio, key, how)
 
     def classifier(
-        self, variant: str, training_set: TrainingSet, seed: int, epochs: int, with_tensors: bool = False
+        self,
+        variant: str,
+        training_set: TrainingSet,
+        seed: int,
+        epochs: int,
+        with_tensors: bool = False,
+        alone: bool = False,
     ) -> Result:
         """Train and score a classifier.
+
+        alone: also when the parameters ask for all seeds in one network; the largest training sets would not fit.
 
         Numbers: ``history``, one row per epoch with ``train``, ``test`` and ``in_domain`` accuracy; ``final``, more
         scores of the last epoch; ``images``, the size of the training set. Tensors: the state of the last epoch.
         """
-        recipe = self._classifier_recipe(variant, training_set, seed, epochs)
+        recipe = self._classifier_recipe(variant, training_set, seed, epochs, alone)
 
         def make(checkpoint: Checkpoint) -> Result:
-            images, labels = self._training_data(variant, training_set, seed)
-            tests = {name: self.painted(variant, name, seed) for name in ("test", "in_domain")}
-            model, history = classifiers.train(
-                images,
-                labels,
-                {name: (test.images, test.labels) for name, test in tests.items()},
-                epochs=epochs,
-                batch=self.params.classifier.batch,
-                key=(variant, seed),
-                checkpoint=checkpoint,
-                title=f"classifier on {training_set.name} of {VARIANTS[variant].title}, seed {seed}",
-                device=self.params.device,
-                precision=self.params.classifier.precision,
-            )
-            numbers = {"history": history, "images": len(labels), "final": self._final(variant, model, tests, seed)}
-            return Result(numbers, {name: value.contiguous() for name, value in model.state_dict().items()})
+            if "together" in recipe:
+                everyone, prefix = self._classifiers_together(variant, training_set, epochs), f"{seed}/"
+                tensors = {n.removeprefix(prefix): t for n, t in everyone.tensors.items() if n.startswith(prefix)}
+                return Result(everyone.numbers[str(seed)], tensors)
+            return self._train_classifiers(variant, training_set, [seed], epochs, checkpoint)[0]
 
         return self.store.get("classifier", recipe, make, with_tensors=with_tensors)
 
-    def _classifier_recipe(self, variant: str, training_set: TrainingSet, seed: int, epochs: int) -> dict[str, Any]:
-        return {
+    def _classifiers_together(self, variant: str, training_set: TrainingSet, epochs: int) -> Result:
+        """The classifiers of all seeds from one network: numbers by seed, tensors ``<seed>/<state name>``."""
+        seeds = list(range(self.params.seeds))
+        recipes = [self._classifier_recipe(variant, training_set, seed, epochs) for seed in seeds]
+
+        def make(checkpoint: Checkpoint) -> Result:
+            made = self._train_classifiers(variant, training_set, seeds, epochs, checkpoint)
+            tensors = {f"{s}/{n}": t for s, result in enumerate(made) for n, t in result.tensors.items()}
+            return Result({str(s): result.numbers for s, result in enumerate(made)}, tensors)
+
+        recipe = {"variant": variant, "training_set": training_set.name, "all": recipes}
+        return self.store.get("classifiers_together", recipe, make, with_tensors=True)
+
+    def _train_classifiers(
+        self, variant: str, training_set: TrainingSet, seeds: list[int], epochs: int, checkpoint: Checkpoint
+    ) -> list[Result]:
+        tasks, tests = [], []
+        for seed in seeds:
+            images, labels = self._training_data(variant, training_set, seed)
+            tests.append({name: self.painted(variant, name, seed) for name in ("test", "in_domain")})
+            scored = {name: (test.images, test.labels) for name, test in tests[-1].items()}
+            tasks.append(classifiers.Task(images, labels, scored, (variant, seed)))
+        made = classifiers.train_together(
+            tasks,
+            epochs=epochs,
+            batch=self.params.classifier.batch,
+            checkpoint=checkpoint,
+            title=f"classifier on {training_set.name} of {VARIANTS[variant].title}, seed {', '.join(map(str, seeds))}",
+            device=self.params.device,
+            precision=self.params.classifier.precision,
+        )
+        results = []
+        for seed, task, test, (model, history) in zip(seeds, tasks, tests, made, strict=True):
+            final = self._final(variant, model, test, seed)
+            state = {name: value.contiguous() for name, value in model.state_dict().items()}
+            results.append(Result({"history": history, "images": len(task.labels), "final": final}, state))
+        return results
+
+    def _classifier_recipe(
+        self, variant: str, training_set: TrainingSet, seed: int, epochs: int, alone: bool = False
+    ) -> dict[str, Any]:
+        together = {"together": self.params.seeds} if self.params.classifier.together and not alone else {}
+        recipe = {
             "variant": variant,
             "training_set": training_set.name,
             "seed": seed,
@@ -309,7 +349,8 @@ class Study:
             "epochs": epochs,
             "batch": self.params.classifier.batch,
             "precision": self.params.classifier.precision,
-        } | self._machine()
+        }
+        return recipe | together | self._machine()
 
     def _training_data(self, variant: str, training_set: TrainingSet, seed: int) -> tuple[Tensor, Tensor]:
         """Plain concatenation of original and generated images."""

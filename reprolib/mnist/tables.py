@@ -184,7 +184,7 @@ def ablation_runs(study: Study) -> pd.DataFrame:
         for seed in range(chosen.seeds)
         if ratio <= VARIANTS[variant].max_ratio and size >= 100 * ratio
     ]
-    found = _run(study, "ablation", [(study.classifier, *case, chosen.epochs) for case in cases])
+    found = _run(study, "ablation", [(study.classifier, *case, chosen.epochs, False, True) for case in cases])
     rows = []
     for (variant, ts, seed), result in zip(cases, found, strict=True):
         row = classifiers.select(result.numbers["history"], params.classifier.selection)

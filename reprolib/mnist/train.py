@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,19 @@ class GenerativeSettings:
     edge_form: losses.EdgeForm = "paper"
     checkpoint_every: int = 1000
     device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the networks compute in while training; weights and losses are float32."""
+    compiled: bool = False
+    """Whether torch compiles the networks, on a GPU into CUDA graphs."""
+
+    def arithmetic(self) -> dict[str, Any]:
+        """What of this changes the numbers of a run slightly, for the name of a result; empty as published."""
+        chosen = {"precision": self.precision, "compiled": self.compiled}
+        return {name: value for name, value in chosen.items() if value not in ("float32", False)}
+
+    def autocast(self) -> torch.autocast:
+        """The context in which a network's forward pass belongs."""
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
 def published_steps(digits: int, batch: int = 16) -> int:
@@ -102,13 +115,14 @@ def train_cgn(
     pair = _Pair("cgn", generator, discriminator, settings)
 
     def step(images: Tensor, labels: Tensor, drawn: Tensor) -> Losses:
-        parts = generator(drawn)
+        with settings.autocast():
+            parts = cgn_model.Mechanisms(*(part.float() for part in generator(drawn)))
         generated = cgn_model.compose(*parts)
         terms = _generator_losses(parts.mask, generated, images, net, fixed.mask_weight, settings)
         terms["adversarial"] = losses.lsgan(pair.frozen_score(generated, drawn), 1.0)
         _descend(pair.optimisers[0], torch.stack(list(terms.values())).sum())
-        real_loss = losses.lsgan(discriminator(images, labels), 1.0)
-        fake_loss = losses.lsgan(discriminator(generated.detach(), drawn), 0.0)
+        real_loss = losses.lsgan(pair.score(images, labels), 1.0)
+        fake_loss = losses.lsgan(pair.score(generated.detach(), drawn), 0.0)
         terms["discriminator"] = (real_loss + fake_loss) / 2
         _descend(pair.optimisers[1], terms["discriminator"])
         return terms
@@ -125,11 +139,13 @@ def _generator_losses(
     settings: GenerativeSettings,
 ) -> Losses:
     """The weighted loss terms of the CGN besides the adversarial one; the target side needs no gradient."""
-    with torch.no_grad():
-        target = net(real)
+    with settings.autocast():
+        with torch.no_grad():
+            target = net(real)
+        taps = net(generated)
     terms = {
         "mask": mask_weight * losses.binary_entropy(mask),
-        "style": losses.style(net(generated), target, net.weights),
+        "style": losses.style(taps, target, net.weights),
     }
     if settings.edge_weight > 0:
         terms["edge"] = settings.edge_weight * losses.edge(mask, settings.edge_form)
@@ -145,11 +161,12 @@ def train_dcgan(
     pair = _Pair("dcgan", generator, discriminator, settings)
 
     def step(images: Tensor, labels: Tensor, drawn: Tensor) -> Losses:
-        generated = generator(drawn)
+        with settings.autocast():
+            generated = generator(drawn).float()
         adversarial = _cross_entropy(pair.frozen_score(generated, drawn), 1.0)
         _descend(pair.optimisers[0], adversarial)
-        real_loss = _cross_entropy(discriminator(images, labels), 1.0)
-        fake_loss = _cross_entropy(discriminator(generated.detach(), drawn), 0.0)
+        real_loss = _cross_entropy(pair.score(images, labels), 1.0)
+        fake_loss = _cross_entropy(pair.score(generated.detach(), drawn), 0.0)
         _descend(pair.optimisers[1], (real_loss + fake_loss) / 2)
         return {"adversarial": adversarial, "discriminator": (real_loss + fake_loss) / 2}
 
@@ -161,7 +178,13 @@ def train_dcgan(
 class _Pair:
     """Generator, discriminator and their optimisers: what the two models share in training."""
 
-    def __init__(self, kind: str, generator: nn.Module, discriminator: nn.Module, settings: GenerativeSettings):
+    def __init__(
+        self,
+        kind: str,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        settings: GenerativeSettings,
+    ) -> None:
         self.kind, self.settings = kind, settings
         self.generator = generator.to(settings.device).train()
         self.discriminator = discriminator.to(settings.device).train()
@@ -169,10 +192,19 @@ class _Pair:
             Adam(model.parameters(), LEARNING_RATE, BETAS, fused=True) for model in (generator, discriminator)
         ]
 
+        if settings.compiled:
+            for network in (self.generator, self.discriminator):
+                network.compile(mode="reduce-overhead")
+
+    def score(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The discriminator's scores, float32 (B,)."""
+        with self.settings.autocast():
+            return self.discriminator(images, labels).float()
+
     def frozen_score(self, images: Tensor, labels: Tensor) -> Tensor:
         """Score images without gradients for the discriminator's weights; the generator step needs none."""
         self.discriminator.requires_grad_(False)
-        score: Tensor = self.discriminator(images, labels)
+        score = self.score(images, labels)
         self.discriminator.requires_grad_(True)
         return score
 

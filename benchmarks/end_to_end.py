@@ -1,0 +1,107 @@
+"""Whole runs: the smoke report, the study per seed, and many seeds at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import torch
+
+from benchmarks.steps import small_cgn
+from benchmarks.timing import once
+from reprolib import jobs
+from reprolib.errors import ReproError
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = 0.5
+"""Seconds between two looks at the memory of a run."""
+
+
+def runs() -> pd.DataFrame:
+    """The smoke report from nothing, measured now, and one seed of the study behind the committed report."""
+    seconds, peak = _smoke()
+    hours, memory, seeds = _committed()
+    rows = [
+        ("smoke report from nothing, wall clock", f"{seconds / 60:.1f} min", f"{peak / 2**30:.1f} GiB, all processes"),
+        (
+            f"MNIST study of report.md, one of {seeds} seeds, time of all jobs",
+            f"{3600 * hours / seeds:,.0f} s",
+            f"{memory / 2**10:.1f} GiB, largest job",
+        ),
+    ]
+    return pd.DataFrame(rows, columns=["run", "time", "peak memory"])
+
+
+def _smoke() -> tuple[float, int]:
+    """Seconds and the largest sum of resident memory over all processes, shared pages counted once."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "reprolib", "report", "smoke"]
+        start, peak = time.monotonic(), 0
+        with subprocess.Popen(command, env=os.environ | {"REPROLIB_BUILD": folder}, cwd=ROOT) as process:
+            while process.poll() is None:
+                peak = max(peak, _memory(process.pid))
+                time.sleep(SAMPLE)
+        if process.returncode:
+            raise ReproError("the smoke report failed; run `python -m reprolib report smoke` to see why")
+        return time.monotonic() - start, peak
+
+
+def _memory(pid: int) -> int:
+    """Proportional memory of a process and all that it started; 0 when it is gone."""
+    total = 0
+    try:
+        for process in [(parent := psutil.Process(pid)), *parent.children(recursive=True)]:
+            total += process.memory_full_info().pss
+    except psutil.Error:  # a process that ended between two looks
+        return total
+    return total
+
+
+def _committed() -> tuple[float, float, int]:
+    """(hours of all jobs, MB of the largest, seeds) of the run behind report.md."""
+    made = pd.read_csv(ROOT / "results" / "compute.csv")
+    seeds = json.loads((ROOT / "results" / "claim2.json").read_text(encoding="utf-8"))["params"]["seeds"]
+    return float(made["hours"].sum()), float(made["peak_memory_mb"].max()), int(seeds)
+
+
+def seeds(repetitions: int) -> pd.DataFrame:
+    """CGN training of several seeds: one process with all threads against one process per core with one thread."""
+    threads, rows = torch.get_num_threads(), []
+    _side_by_side(threads)  # starts the workers
+    for count in (1, 2, 4):
+        one = min(once(partial(_one_by_one, count)) for _ in range(repetitions))
+        many = min(once(partial(_side_by_side, count)) for _ in range(repetitions))
+        rows.append(
+            {
+                "seeds": count,
+                f"one by one, {threads} threads each": f"{one:.1f} s",
+                f"{threads} side by side, one thread each": f"{many:.1f} s",
+                "side by side, per seed": f"{many / count:.1f} s",
+                "times faster": f"{one / many:.2f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _one_by_one(count: int) -> None:
+    for seed in range(count):
+        small_cgn(seed)
+
+
+def _side_by_side(count: int) -> None:
+    jobs.run("bench", [(_one_thread, (seed,)) for seed in range(count)], n_jobs=-1)
+
+
+def _one_thread(seed: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    small_cgn(seed)
+    torch.set_num_threads(before)  # a single job runs in this process
