@@ -108,7 +108,7 @@ def published(origin: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.Monk
         for asset in assets.ASSETS.values()
         if (folder / asset.name).is_file()
     ]
-    monkeypatch.setattr(assets, "_TABLE", table)
+    monkeypatch.setattr(assets, "TABLE", table)
     monkeypatch.setattr(assets, "ASSETS", {asset.name: asset for asset in table})
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("REPROLIB_ASSETS", raising=False)
