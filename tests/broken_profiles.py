@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprolib import __main__ as cli
-from reprolib.params import Group, Params
+from reprolib.schema import Group, Params
 
 Case = tuple[str, str, str]
 """(kind of mistake, YAML text, what the sentence must name)"""

@@ -8,8 +8,8 @@ import pandas as pd
 from nbformat.v4 import new_code_cell, new_notebook, writes
 
 from reprolib import report
-from reprolib.params import Params
 from reprolib.results import Results
+from reprolib.schema import Params
 from reprolib.store import write_atomically
 
 CRITERIA = {

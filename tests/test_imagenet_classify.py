@@ -139,9 +139,10 @@ def test_accuracy_and_predictions_of_a_test_set() -> None:
     torch.manual_seed(0)
     images = torch.randn(7, 3, 4, 4)
     model = Tiny().eval()
-    whole = classify.logits(model, images)
-    assert set(whole) == set(ensemble.PREDICTIONS)
-    torch.testing.assert_close(classify.logits(model, images, batch=3), whole)
+    data: Any = TensorDataset(images, torch.arange(7))
+    whole, labels = classify.scores(model, data)
+    assert set(whole) == set(ensemble.PREDICTIONS) and labels.tolist() == list(range(7))
+    torch.testing.assert_close(classify.scores(model, data, batch=3)[0], whole)
     scores = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     assert (
         classify.top_k(scores, torch.tensor([1, 2]), 1) == 50 and classify.top_k(scores, torch.tensor([1, 0]), 2) == 50

@@ -89,7 +89,10 @@ def test_an_ablation_switches_off_one_group(group: Any, left: list[str], parts: 
 
 
 def _train(folder: Path, settings: CgnSettings = CHEAP) -> dict[str, Tensor]:
-    return train.train_cgn(_cgn(), 7, settings, Checkpoint(folder / "run"), "Toy").state_dict()
+    model = _cgn()
+    train.train_cgn(model, 7, settings, Checkpoint(folder / "run"), "Toy")
+    assert not model.training
+    return model.state_dict()
 
 
 def test_only_mechanisms_move_and_by_at_most_rate_times_updates(tmp_path: Path) -> None:
@@ -147,5 +150,7 @@ def test_the_global_generator_does_not_matter(tmp_path: Path, nets: StyleNets) -
     whole = dataclasses.replace(SETTINGS, updates=1, accumulation=1)
     first = _train(tmp_path / "first", whole)
     torch.manual_seed(99)
-    second = train.train_cgn(_cgn(), 7, whole, Checkpoint(tmp_path / "second"), "Toy").state_dict()
+    model = _cgn()
+    train.train_cgn(model, 7, whole, Checkpoint(tmp_path / "second"), "Toy")
+    second = model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -10,8 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from reprolib.params import Params
 from reprolib.report import KEPT, NOTEBOOKS, RUNS, canonical_notebook
+from reprolib.schema import Params
 from reprolib.store import Store
 
 ROOT = Path(__file__).parent.parent

@@ -17,10 +17,17 @@ from hypothesis import strategies as st
 from reprolib import params
 from reprolib.errors import AssetError, ParameterError
 from reprolib.mnist.settings import VARIANTS
-from reprolib.params import PROFILES, Group, Params, load
+from reprolib.params import PROFILES, load
+from reprolib.schema import Group, Params
 
 GROUPS = {key: field.annotation for key, field in Params.model_fields.items() if isinstance(field.annotation, type)}
 GROUPS = {key: model for key, model in GROUPS.items() if issubclass(model, Group)}
+
+
+IMAGENET = [
+    "biggan", "u2net", "resnet50", "inception_v3", "authors_imagenet_cgn", "imagenet_mini", "backgrounds_challenge",
+    "cue_conflict", "imagenet_a", "imagenet_sketch",
+]  # fmt: skip
 
 
 def sentence(given: Any) -> str:
@@ -46,6 +53,18 @@ def test_the_gpu_profile_is_the_papers_scale() -> None:
     assert load("gpu") == Params()
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("scenes: {sources: [authors]}", "made no CGN of Scenes"),
+        ("imagenet: {run: true, sources: [shipped]}", "ships no ImageNet weights"),
+        ("scenes: {sources: [trained], seeds: 3, cgns: 2}", "raise 'scenes.cgns' to 3"),
+    ],
+)
+def test_worlds_are_asked_only_for_what_they_have(text: str, word: str) -> None:
+    assert word in sentence(smoke(text))
+
+
 def test_smoke_needs_nothing_from_the_network() -> None:
     assert params.needed_assets(load("smoke")) == []
 
@@ -53,12 +72,17 @@ def test_smoke_needs_nothing_from_the_network() -> None:
 @pytest.mark.parametrize(
     ("profile", "change", "needed"),
     [
-        ("gpu", {}, ["mnist", "textures", "authors_cgn", "vgg16"]),
-        ("gpu", {"variants": ["colored_MNIST"]}, ["mnist", "authors_cgn", "vgg16"]),
+        ("gpu", {}, ["mnist", "textures", "authors_cgn", "vgg16", *IMAGENET]),
+        ("gpu", {"variants": ["colored_MNIST"]}, ["mnist", "authors_cgn", "vgg16", *IMAGENET]),
         (
             "gpu",
-            {"digits": {"textures": "procedural"}, "variants": ["colored_MNIST"]},
+            {"digits": {"textures": "procedural"}, "variants": ["colored_MNIST"], "imagenet": {"run": False}},
             ["mnist", "authors_cgn", "vgg16"],
+        ),
+        (
+            "smoke",
+            {"imagenet": {"run": True, "sources": ["trained"], "data": "imagenet-1k"}},
+            ["vgg16", *(["imagenet" if g == "imagenet_mini" else g for g in IMAGENET if g != "authors_imagenet_cgn"])],
         ),
         ("smoke", {"cgn": {"features": "vgg16"}}, ["vgg16"]),  # the demonstration trains a little
         ("smoke", {"cgn": {"features": "vgg16", "demo_steps": 0}}, []),

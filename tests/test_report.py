@@ -13,8 +13,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from reprolib import params, report
 from reprolib.errors import ReproError
-from reprolib.params import Params
 from reprolib.results import Results
+from reprolib.schema import Params
 
 BOUND = {
     "claim1": ("good_digits", "shape_control", "texture_control"),

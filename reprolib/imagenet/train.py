@@ -7,6 +7,7 @@ checkpoint, so that a resumed run ends with the bits of an unbroken one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -123,10 +124,18 @@ def _style(net: features.FeatureNet, image: Tensor, target: Tensor) -> Tensor:
     return losses.style(net(image), wanted, net.weights)
 
 
-def train_cgn(cgn: CGN, seed: int, settings: CgnSettings, checkpoint: Checkpoint, title: str) -> CGN:
-    """Train the three mechanisms of a CGN in place; return it in eval mode on the CPU.
+def train_cgn(
+    cgn: CGN,
+    seed: int,
+    settings: CgnSettings,
+    checkpoint: Checkpoint,
+    title: str,
+    watch: Callable[[CGN], Tensor] | None = None,
+) -> dict[int, Tensor]:
+    """Train the three mechanisms of a CGN in place; it ends in eval mode on the CPU.
 
-    Raises DivergedError when a loss stops being finite.
+    watch: called before training and after each of ``watched_updates``; returns what it gave, by update. Raises
+    DivergedError when a loss stops being finite.
     """
     cgn = cgn.to(settings.device).train()
     nets = StyleNets(settings, cgn.architecture.size)
@@ -136,7 +145,16 @@ def train_cgn(cgn: CGN, seed: int, settings: CgnSettings, checkpoint: Checkpoint
         for name, model in mechanisms.items()
     }
 
+    seen, watch_at = training.Memory(), watched_updates(settings.updates) if watch else []
+
+    def look(update: int) -> None:
+        if watch and update in watch_at:
+            seen.values[str(update)] = watch(cgn.eval())
+            cgn.train()
+
     def step(i: int) -> dict[str, Tensor]:
+        if i == 0:
+            look(0)
         with rng.seeded("cgn step", seed, i):
             terms = cgn_losses(_draw(cgn, seed, i, settings), nets, settings)
         torch.stack(list(terms.values())).sum().backward()
@@ -144,15 +162,39 @@ def train_cgn(cgn: CGN, seed: int, settings: CgnSettings, checkpoint: Checkpoint
             for optimiser in optimisers.values():
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
+            look((i + 1) // settings.accumulation)
         return terms
 
-    states: dict[str, training.Stateful] = {**mechanisms}
+    states: dict[str, training.Stateful] = {**mechanisms, "watched": seen}
     for name in mechanisms:
         states[f"{name} optimiser"] = optimisers[name]
         states[f"{name} gradients"] = Gradients(mechanisms[name])
     steps = settings.updates * settings.accumulation
     training.run(title, steps, step, states, checkpoint, settings.checkpoint_every)
-    return cgn.cpu().eval()
+    cgn.cpu().eval()
+    return {int(update): value for update, value in seen.values.items()}
+
+
+SHEET = ("mask", "premask", "foreground", "background", "image", "truth")
+"""Columns of a sample sheet."""
+
+
+def watched_updates(updates: int) -> list[int]:
+    """Where training is looked at: at its start and at six times up to its end, each about twice the one before."""
+    return sorted({0, *(max(1, round(updates / 2**power)) for power in range(6))})
+
+
+@torch.no_grad()
+def sheet(cgn: CGN, classes: Sequence[int]) -> Tensor:
+    """What the mechanisms make of one fixed u for some classes: uint8 (classes, 6, 3, H, W), columns SHEET."""
+    device = next(cgn.parameters()).device
+    u = cgn.noise(1, ("sheet",)).expand(len(classes), -1).to(device)
+    y = cgn.one_hot(torch.tensor(classes)).to(device)
+    parts: Parts = cgn(u, y, y, y)
+    image = compose(parts.mask, parts.foreground, parts.background)
+    mask = (2 * parts.mask - 1).expand_as(image)
+    columns = torch.stack([mask, parts.premask, parts.foreground, parts.background, image, parts.truth], dim=1)
+    return ((columns.clamp(-1, 1) + 1) * 127.5).round().byte().cpu()
 
 
 def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Parts:

@@ -31,7 +31,7 @@ from reprolib.mnist.weights import (
     shipped_sha256,
     shipped_weights,
 )
-from reprolib.params import CgnSource, Params
+from reprolib.schema import CgnSource, Params
 from reprolib.store import Checkpoint, Result, Store
 
 

@@ -13,7 +13,7 @@ from reprolib.mnist import quality
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
 from reprolib.mnist.train import LEARNING_RATE
-from reprolib.params import CgnSource
+from reprolib.schema import CgnSource
 from reprolib.statistics import interval
 
 SOURCES = {

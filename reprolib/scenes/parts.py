@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -46,23 +47,44 @@ class Part:
 
 def generator() -> BigGAN:
     """The shipped BigGAN of Scenes, in eval mode."""
-    return pretrain.load_generator(GENERATOR, _shipped("generator"))
+    return pretrain.load_generator(GENERATOR, tensors_of("generator"))
 
 
 def saliency() -> U2Net:
     """The shipped saliency net, frozen, in eval mode."""
-    return pretrain.load_saliency(SALIENCY, _shipped("saliency"))
+    return pretrain.load_saliency(SALIENCY, tensors_of("saliency"))
 
 
 def reader(name: str) -> nn.Module:
     """A shipped reader, frozen, in eval mode: ``scene`` (factors agree), or one of FACTORS (independent factors)."""
     model = pretrain.reader()
-    tensors.load_strictly(model, _shipped(f"{name}_reader"), f"the reader of {name}")
+    tensors.load_strictly(model, tensors_of(f"{name}_reader"), f"the reader of {name}")
     return model.eval().requires_grad_(False)
 
 
-def _shipped(name: str) -> dict[str, Tensor]:
-    return shipped_weights(WEIGHTS / f"scenes_{name}.safetensors")
+def file(name: str) -> Path:
+    """The shipped file of a part."""
+    return WEIGHTS / f"scenes_{name}.safetensors"
+
+
+def tensors_of(name: str) -> dict[str, Tensor]:
+    """The tensors of a shipped part. Raises AssetError if its file is missing or damaged."""
+    return shipped_weights(file(name))
+
+
+def ship(name: str, state: dict[str, Tensor], quality: dict[str, Any]) -> None:
+    """Write the file of a part, and what is known of it to ``scenes.json``."""
+    content = safetensors.torch.save({key: value.contiguous() for key, value in state.items()})
+    write_atomically(file(name), content)
+    write_sums(WEIGHTS)
+    note(name, quality)
+
+
+def note(name: str, quality: dict[str, Any]) -> None:
+    """Keep what was measured on a part, shipped or not."""
+    known = json.loads(QUALITY.read_text()) if QUALITY.exists() else {}
+    known[name] = quality
+    write_atomically(QUALITY, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
 
 
 # ---------------------------------------------------------------- quality
@@ -144,11 +166,9 @@ def make(name: str, store: Store) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(part.settings).items() if name != "checkpoint_every"}
     recipe = {"part": name, "settings": settings, "threads": torch.get_num_threads()}
     result = store.get("part", recipe, train, with_tensors=True)
+    quality = {"measured": result.numbers, "recipe": recipe, "made": result.made}
     if part.shipped:
-        content = safetensors.torch.save({name: value.contiguous() for name, value in result.tensors.items()})
-        write_atomically(WEIGHTS / f"scenes_{name}.safetensors", content)
-        write_sums(WEIGHTS)
-    known = json.loads(QUALITY.read_text()) if QUALITY.exists() else {}
-    known[name] = {"measured": result.numbers, "recipe": recipe, "made": result.made}
-    write_atomically(QUALITY, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
+        ship(name, result.tensors, quality)
+    else:
+        note(name, quality)
     return result.numbers

@@ -1,0 +1,225 @@
+"""The experiments of the natural-image half, written once for every world: each method is one stored result.
+
+Parameters come from the group of the world (``scenes`` or ``imagenet``); what a method returns is in the store, and
+``tables.py`` makes DataFrames of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from reprolib import features, rng
+from reprolib.imagenet import backgrounds_challenge, classify, cue_conflict, datasets, heads, rating
+from reprolib.imagenet import counterfactuals as sets
+from reprolib.imagenet import train as training
+from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.classify import Batches, ClassifierSettings
+from reprolib.imagenet.ensemble import Ensemble
+from reprolib.imagenet.world import Images, World
+from reprolib.schema import ImagenetParams, LossGroup, NaturalSource, Params, TextureTarget
+from reprolib.store import Checkpoint, Result, Store, canonical, digest
+
+TrainedOn = Literal["real", "cgn", "truth"]
+"""Real images alone, with counterfactuals of a CGN, or with true ones from the renderer."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Which CGN: by whom, and for one that is trained here with what."""
+
+    source: NaturalSource = "trained"
+    seed: int = 0
+    target: TextureTarget = "patches"
+    without: LossGroup | None = None
+
+
+class NaturalStudy:
+    """The experiments on one world for one set of parameters."""
+
+    def __init__(self, params: Params, world: World, store: Store) -> None:
+        self.params, self.world, self.store = params, world, store
+        self.chosen: ImagenetParams = getattr(params, world.name)
+        torch.set_num_threads(params.threads)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a worker process, which has its own idea of threads until it is told."""
+        self.__dict__.update(state)
+        torch.set_num_threads(self.params.threads)
+
+    def _machine(self) -> dict[str, Any]:
+        return {"device": self.params.device, "threads": self.params.threads}
+
+    # ---------------------------------------------------------------- the CGN
+
+    def settings(self, which: Trained) -> training.CgnSettings:
+        """How a CGN is trained here."""
+        chosen = self.chosen
+        weights = training.LossWeights()
+        return training.CgnSettings(
+            updates=chosen.updates,
+            micro_batch=chosen.micro_batch,
+            accumulation=chosen.accumulation,
+            weights=weights.without(which.without) if which.without else weights,
+            texture_target=which.target,
+            patches=self.world.patches,
+            mask_low=chosen.mask_low,
+            learning_rate=chosen.learning_rate,
+            features=chosen.features,
+            device=self.params.device,
+        )
+
+    def cgn_recipe(self, which: Trained) -> dict[str, Any]:
+        """What names a CGN, trained here or given."""
+        if which.source != "trained":
+            return {"world": self.world.identity(), "source": which.source}
+        settings = self.settings(which)
+        recipe = {
+            name: value for name, value in settings.__dict__.items() if name not in ("device", "checkpoint_every")
+        }
+        recipe["weights"], recipe["patches"] = settings.weights.__dict__, settings.patches.__dict__
+        recipe["features"] = {settings.features: features.SCALES[settings.features]}
+        return {"world": self.world.identity(), "seed": which.seed} | recipe | self._machine()
+
+    def trained_cgn(self, which: Trained) -> Result:
+        """Train a CGN. Tensors: its mechanisms, and ``sheet/<update>``: sample sheets over training, uint8
+        (classes, 6, 3, H, W), of :data:`training.SHEET`."""
+
+        def make(checkpoint: Checkpoint) -> Result:
+            model = self.world.new_cgn()
+            title = f"CGN on {self.world.title}, {which.target}, without {which.without}, seed {which.seed}"
+            watch = partial(training.sheet, classes=self.world.shown)
+            kept = training.train_cgn(model, which.seed, self.settings(which), checkpoint, title, watch)
+            sheets = {f"sheet/{update}": value for update, value in kept.items()}
+            return Result({"updates": list(kept)}, model.mechanisms() | sheets)
+
+        return self.store.get("natural_cgn", self.cgn_recipe(which), make, with_tensors=True)
+
+    def cgn(self, which: Trained) -> CGN:
+        """A CGN in eval mode on the CPU."""
+        if which.source != "trained":
+            return self.world.given_cgn(which.source)
+        model = self.world.new_cgn()
+        found = self.trained_cgn(which).tensors
+        model.load_mechanisms({name: value for name, value in found.items() if not name.startswith("sheet/")})
+        return model.eval()
+
+    def rate(self, which: Trained) -> dict[str, Any]:
+        """Inception Score of x_gen and x_gt, mean mask, and against the truth where it is known; see ``rating``."""
+        recipe = {"cgn": self.cgn_recipe(which), "images": self.chosen.rated} | self._machine()
+
+        def make(_: Checkpoint) -> Result:
+            model = self.cgn(which).to(self.params.device)
+            numbers = rating.score(model, self.world.rater(), self.chosen.rated)
+            return Result(numbers | self.world.against_truth(model, self.chosen.rated))
+
+        return self.store.get("natural_quality", recipe, make).numbers
+
+    # ---------------------------------------------------------------- classifiers
+
+    def counterfactual_folder(self, which: Trained) -> Path:
+        """The written counterfactuals of a CGN, ``train`` and ``val``; what is there is not made again."""
+        recipe = self.cgn_recipe(which) | {"counterfactuals": self.chosen.counterfactuals}
+        root = self.store.root / "counterfactual_sets" / digest(canonical(recipe | self._machine()))[:16]
+        sizes = {"train": self.chosen.counterfactuals, "val": self.chosen.validation}
+        if not all((root / split / "labels.csv").exists() for split in sizes):
+            model = self.cgn(which).to(self.params.device)
+            for number, (split, size) in enumerate(sizes.items()):
+                drawn = sets.Recipe(seed=1000 * which.seed + number)
+                sets.write_set(model, drawn, root / split, split, size, batch=50)
+        return root
+
+    def classifier_settings(self, rate: float, ratio: float) -> ClassifierSettings:
+        """The settings of one cell of the search; a ratio of 0 trains on real images alone."""
+        chosen = self.chosen
+        return ClassifierSettings(
+            epochs=chosen.epochs,
+            batch=chosen.batch,
+            cf_ratio=ratio,
+            learning_rate=rate,
+            workers=chosen.workers,
+            device=self.params.device,
+        )
+
+    def classifier(
+        self, trained_on: TrainedOn, which: Trained, seed: int, rate: float | None = None, ratio: float | None = None
+    ) -> Result:
+        """Train and score an ensemble.
+
+        rate, ratio: default those of the parameters. Numbers: ``history``, one row before training and one per epoch
+        (see ``evaluate``); ``best``, the index of the row with the best top-1 on real images; ``unusual``, top-1 on
+        the out-of-distribution sets at the end. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``.
+        """
+        rate, ratio = rate or self.chosen.classifier_rate, self.chosen.cf_ratio if ratio is None else ratio
+        settings = self.classifier_settings(rate, 0.0 if trained_on == "real" else ratio)
+        kept = {name: value for name, value in settings.__dict__.items() if name not in ("device", "workers")}
+        recipe: dict[str, Any] = {"world": self.world.identity(), "training_set": trained_on, "seed": seed} | kept
+        if trained_on == "cgn":
+            recipe |= {"cgn": self.cgn_recipe(which), "size": self.chosen.counterfactuals}
+        elif trained_on == "truth":
+            recipe |= {"size": self.chosen.counterfactuals}
+
+        def make(checkpoint: Checkpoint) -> Result:
+            with rng.seeded("ensemble initialisation", self.world.name, seed):
+                model = self.world.ensemble()
+            real = self.world.real("train")
+            count = len(real)  # type: ignore[arg-type]
+            order = partial(rng.permutation, count, "real order", seed)
+            batches = Batches(real, order, settings.batch, seed, settings.workers)
+            made = self._counterfactual_batches(trained_on, which, seed, settings, batches.per_epoch)
+            title = f"ensemble on {trained_on} of {self.world.title}, seed {seed}"
+            model, history = classify.train(model, batches, made, self.evaluate, settings, checkpoint, title)
+            best = max(range(len(history)), key=lambda row: history[row]["top1"])
+            unusual = {name: self._top1(model, *found) for name, found in self.world.unusual().items()}
+            tensors = heads.examine(model, self.world.real("val"), settings.device)
+            return Result({"history": history, "best": best, "unusual": unusual}, tensors)
+
+        return self.store.get("ensemble", recipe | self._machine(), make)
+
+    def _counterfactual_batches(
+        self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings, per_epoch: int
+    ) -> Batches | None:
+        if trained_on == "real":
+            return None
+        if trained_on == "truth":
+            data = self.world.true_counterfactuals(self.chosen.counterfactuals, seed)
+        else:
+            data = self.world.counterfactuals(self.counterfactual_folder(which), "train")
+        batch = int(settings.cf_ratio * settings.batch)
+        order = partial(datasets.counterfactual_order, len(data), batch * per_epoch, seed)  # type: ignore[arg-type]
+        return Batches(data, order, batch, seed + 1, settings.workers)
+
+    def evaluate(self, ensemble: Ensemble) -> dict[str, float]:
+        """One row of numbers in percent.
+
+        ``top1`` and ``top5`` on real validation images, mean of the heads; ``<set>/<prediction>`` for the three sets
+        of the backgrounds challenge and ``gap/<prediction>``; ``shape_bias/<prediction>`` and ``decided/...``.
+        """
+        scores, labels = self._scores(ensemble, self.world.real("val"))
+        row = {f"top{k}": classify.top_k(scores["avg"], labels, min(k, self.world.classes)) for k in (1, 5)}
+        mapping = self.world.superclasses()
+        found = {
+            name: backgrounds_challenge.accuracies([self._scores(ensemble, self.world.challenge(name))], mapping)
+            for name in backgrounds_challenge.VARIANTS
+        }
+        row |= {f"{name}/{head}": value for name, each in found.items() for head, value in each.items()}
+        row |= {f"gap/{head}": value for head, value in backgrounds_challenge.gaps(found).items()}
+        conflict, groups = self.world.conflict()
+        scores, labels = self._scores(ensemble, conflict)
+        for head, logits in scores.items():
+            bias = cue_conflict.shape_bias(cue_conflict.decisions(logits, groups), labels[:, 0], labels[:, 1])
+            row |= {f"{name}/{head}": value for name, value in bias.items()}
+        return row
+
+    def _scores(self, ensemble: Ensemble, data: Images) -> tuple[dict[str, Tensor], Tensor]:
+        return classify.scores(ensemble, data, self.chosen.workers)
+
+    def _top1(self, ensemble: Ensemble, data: Images, classes: Tensor) -> float:
+        """Accuracy in percent among the classes that a set has."""
+        scores, labels = self._scores(ensemble, data)
+        return classify.top_k(scores["avg"][:, classes], labels, 1)

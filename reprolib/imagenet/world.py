@@ -1,0 +1,162 @@
+"""What the natural-image experiments need to know about their world, and ImageNet as such a world.
+
+``study.py`` is written once, for a World. ImageNet is one; Scenes (``scenes/world.py``) is the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from reprolib import assets
+from reprolib.errors import AssetError
+from reprolib.imagenet import backgrounds_challenge, biggan, cgn, cue_conflict, datasets, ensemble, inception, u2net
+from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.ensemble import Ensemble
+from reprolib.imagenet.train import Patches
+from reprolib.schema import ImagenetParams, NaturalSource
+
+Images = Dataset[tuple[Tensor, Tensor]]
+
+
+class World(Protocol):
+    """Models, data and protocols of one world of images."""
+
+    name: str
+    title: str
+    classes: int
+    class_names: Sequence[str]
+    patches: Patches
+    shown: tuple[int, ...]
+    """Classes of the sample sheets."""
+
+    def identity(self) -> dict[str, Any]:
+        """What names the models and data of this world in the recipe of a result."""
+
+    def new_cgn(self) -> CGN:
+        """A CGN whose mechanisms all start from the pretrained generator."""
+
+    def given_cgn(self, source: NaturalSource) -> CGN:
+        """The shipped or the authors' CGN, in eval mode."""
+
+    def rater(self) -> inception.Network:
+        """The classifier behind the Inception Score."""
+
+    def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
+        """What only a world with known masks, textures and backgrounds can tell of a CGN; else nothing."""
+
+    def ensemble(self) -> Ensemble:
+        """A new ensemble on a pretrained backbone."""
+
+    def real(self, split: str) -> Images:
+        """Real images with their class; split: ``train`` or ``val``."""
+
+    def counterfactuals(self, folder: Path, split: str) -> Images:
+        """A written set of counterfactuals as the ensemble wants it; split: ``train`` or ``val``."""
+
+    def true_counterfactuals(self, count: int, seed: int) -> Images:
+        """What a perfect CGN would give, with the classes of the three factors. Raises NotImplementedError where
+        nobody knows it."""
+
+    def challenge(self, name: str) -> Images:
+        """A test set of the backgrounds challenge with its superclass; name: of backgrounds_challenge.VARIANTS."""
+
+    def superclasses(self) -> Tensor:
+        """int64 (classes,): superclass of every class."""
+
+    def conflict(self) -> tuple[Images, list[list[int]]]:
+        """Cue conflict: images with (category of shape, category of texture), and the classes of every category."""
+
+    def unusual(self) -> dict[str, tuple[Images, Tensor]]:
+        """Out-of-distribution sets of the second reproduction: name -> (images with a label, class of every label)."""
+
+
+class ImageNet:
+    """ImageNet or ImageNet-mini with the published networks, from files that the asset table names."""
+
+    name, title, classes = "imagenet", "ImageNet", 1000
+    patches = Patches()
+    shown: tuple[int, ...] = (15, 251, 330, 382, 385, 483, 559, 751, 938, 947, 999)
+
+    def __init__(self, params: ImagenetParams) -> None:
+        self.data = params.data
+        self.class_names: Sequence[str] = [str(number) for number in range(self.classes)]
+
+    def identity(self) -> dict[str, Any]:
+        files = ("imagenet/biggan-deep-256.bin", "imagenet/u2net.pth", "resnet50-0676ba61.pth")
+        return {"world": self.name, "data": self.data} | {file: assets.sha256_of(assets.path(file)) for file in files}
+
+    def new_cgn(self) -> CGN:
+        model = CGN("biggan-deep-256", self._saliency())
+        model.start_from(biggan.load("biggan-deep-256", assets.path("imagenet/biggan-deep-256.bin")).state_dict())
+        return model
+
+    def given_cgn(self, source: NaturalSource) -> CGN:
+        return cgn.load("biggan-deep-256", self._saliency(), assets.path("imagenet/cgn.pth"))
+
+    def _saliency(self) -> u2net.U2Net:
+        return u2net.load("u2net", assets.path("imagenet/u2net.pth"))
+
+    def rater(self) -> inception.Network:
+        return inception.inception_v3()
+
+    def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
+        return {}
+
+    def ensemble(self) -> Ensemble:
+        return ensemble.resnet50(self.classes)
+
+    def real(self, split: str) -> Images:
+        transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
+        return datasets.class_folders(assets.folder(f"imagenet/{self.data}") / split, self.classes, transform)
+
+    def counterfactuals(self, folder: Path, split: str) -> Images:
+        transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
+        return datasets.counterfactual_split(folder, split, transform)
+
+    def true_counterfactuals(self, count: int, seed: int) -> Images:
+        raise NotImplementedError("nobody knows the true counterfactuals of ImageNet")
+
+    def challenge(self, name: str) -> Images:
+        root = assets.folder("imagenet/backgrounds_challenge") / name / "val"
+        return datasets.class_folders(root, len(backgrounds_challenge.SUPERCLASSES), datasets.in9_transform())
+
+    def superclasses(self) -> Tensor:
+        return backgrounds_challenge.superclasses()
+
+    def conflict(self) -> tuple[Images, list[list[int]]]:
+        return ConflictFolder(assets.folder("imagenet/cue_conflict")), cue_conflict.imagenet_groups()
+
+    def unusual(self) -> dict[str, tuple[Images, Tensor]]:
+        transform = datasets.eval_transform()
+        ids = sorted(folder.name for folder in (assets.folder(f"imagenet/{self.data}") / "val").iterdir())
+        found: dict[str, tuple[Images, Tensor]] = {}
+        for name, count in (("imagenet-a", 200), ("imagenet-sketch", 1000)):
+            root = assets.folder(f"imagenet/{name}")
+            present = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+            if unknown := set(present) - set(ids):
+                raise AssetError(f"{root} has the class folder {min(unknown)}, which {self.data} does not know")
+            classes = torch.tensor([ids.index(folder) for folder in present])
+            found[name] = (datasets.class_folders(root, count, transform), classes)
+        return found
+
+
+class ConflictFolder(Dataset[tuple[Tensor, Tensor]]):
+    """The cue-conflict pictures below a folder: (image, categories of shape and texture)."""
+
+    def __init__(self, root: Path) -> None:
+        self.files = sorted(root.rglob("*.png"))
+        self.labels = torch.tensor([cue_conflict.labels(file) for file in self.files])
+        self.transform = datasets.eval_transform()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        with datasets.opened(self.files[index]) as picture:
+            return self.transform(picture), self.labels[index]

@@ -1,0 +1,95 @@
+"""Scenes as a world of the natural-image experiments: rendered data, shipped parts, known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+from torchvision import transforms
+
+from reprolib.imagenet import datasets as folders
+from reprolib.imagenet import ensemble, inception
+from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.ensemble import Ensemble
+from reprolib.imagenet.train import Patches
+from reprolib.imagenet.world import Images
+from reprolib.mnist.weights import shipped_sha256
+from reprolib.scenes import datasets, parts, rating
+from reprolib.scenes.render import CLASSES
+from reprolib.schema import NaturalSource, ScenesParams
+
+VERSION = 1
+"""Of the renderer: raised when a scene of the same (u, y) looks different."""
+
+
+class Scenes:
+    """Nine classes at 64 pixels; every data set is rendered from (set, number) when it is asked for."""
+
+    name, title, classes = "scenes", "Scenes", len(CLASSES)
+    class_names: Sequence[str] = CLASSES
+    patches = Patches(64, 7, 26)
+    shown: tuple[int, ...] = tuple(range(len(CLASSES)))
+
+    def __init__(self, params: ScenesParams) -> None:
+        self.images, self.validation = params.images or 9000, params.validation
+
+    def identity(self) -> dict[str, Any]:
+        names = ("generator", "saliency", "scene_reader")
+        return {"world": self.name, "renderer": VERSION, "images": self.images, "validation": self.validation} | {
+            name: shipped_sha256(parts.file(name)) for name in names
+        }
+
+    def new_cgn(self) -> CGN:
+        model = CGN(parts.GENERATOR, parts.saliency())
+        model.start_from(parts.generator().state_dict())
+        return model
+
+    def given_cgn(self, source: NaturalSource) -> CGN:
+        model = self.new_cgn()
+        model.load_mechanisms(parts.tensors_of("cgn"))
+        return model.eval()
+
+    def rater(self) -> inception.Network:
+        return parts.reader("scene")
+
+    def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
+        return rating.against_truth(model, count)
+
+    def ensemble(self) -> Ensemble:
+        return ensemble.lite0(self.classes)
+
+    def real(self, split: str) -> Images:
+        count = self.images if split == "train" else self.validation
+        images, labels = datasets.labelled(count, ("real", split))
+        return _images(images, labels[:, 0])
+
+    def true_counterfactuals(self, count: int, seed: int) -> Images:
+        """Rendered scenes with independent factors."""
+        return _images(*datasets.labelled(count, ("true counterfactuals", seed), "random"))
+
+    def counterfactuals(self, folder: Path, split: str) -> Images:
+        to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
+        return folders.counterfactual_split(folder, split, to_range)
+
+    def challenge(self, name: str) -> Images:
+        images, labels = datasets.test_set(name, self.validation, 0)  # type: ignore[arg-type]
+        return _images(images, labels[:, 0])
+
+    def superclasses(self) -> Tensor:
+        return torch.arange(self.classes)
+
+    def conflict(self) -> tuple[Images, list[list[int]]]:
+        images, labels = datasets.test_set("cue_conflict", self.validation, 0)
+        return _images(images, labels[:, :2]), [[number] for number in range(self.classes)]
+
+    def unusual(self) -> dict[str, tuple[Images, Tensor]]:
+        return {}
+
+
+def _images(images: Tensor, labels: Tensor) -> Images:
+    data: Any = TensorDataset(images, labels)
+    return data
