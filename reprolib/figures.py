@@ -40,11 +40,11 @@ COLORS = dict(
 _DRAW: dict[str, Callable[[Any], Figure]] = {}
 
 
-def figure(name: str) -> Callable[[Callable[[Any], Figure]], Callable[[Any], Figure]]:
-    """Decorator: the function draws the figure ``name`` from its data."""
+def figure(*names: str) -> Callable[[Callable[[Any], Figure]], Callable[[Any], Figure]]:
+    """Decorator: the function draws the figures of these names from their data."""
 
     def add(function: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
-        _DRAW[name] = function
+        _DRAW.update(dict.fromkeys(names, function))
         return function
 
     return add
@@ -102,7 +102,7 @@ def sheet(images: np.ndarray, gap: int = 2) -> np.ndarray:
     return canvas
 
 
-def _show(axes: Axes, picture: np.ndarray, title: str = "") -> None:
+def show(axes: Axes, picture: np.ndarray, title: str = "") -> None:
     axes.imshow(picture, interpolation="nearest")
     axes.set_title(title)
     axes.set_xticks([])
@@ -115,7 +115,7 @@ def counterfactuals(data: Arrays) -> Figure:
     """Seed Figs 2 and 4: counterfactuals per variant, ten digits x six samples. Arrays: one sheet a variant."""
     drawn, axes = plt.subplots(1, len(data), figsize=(2.9 * len(data), 4.9), squeeze=False)
     for ax, (title, images) in zip(axes[0], data.items(), strict=True):
-        _show(ax, sheet(images), title)
+        show(ax, sheet(images), title)
         ax.set_yticks(34 * np.arange(10) + 16, [str(digit) for digit in range(10)])
         ax.tick_params(length=0)
     axes[0, 0].set_ylabel("label of the mask")
@@ -128,7 +128,7 @@ def mechanisms(data: Arrays) -> Figure:
     drawn, axes = plt.subplots(len(data), 1, figsize=(7.2, 3.9 * len(data)), squeeze=False)
     rows = ["mask m", "foreground f", "background b", "m·f + (1-m)·b", "counterfactual"]
     for ax, (title, images) in zip(axes[:, 0], data.items(), strict=True):
-        _show(ax, sheet(images), title)
+        show(ax, sheet(images), title)
         ax.set_yticks(34 * np.arange(len(rows)) + 16, rows)
         ax.set_xticks(34 * np.arange(10) + 16, [str(digit) for digit in range(10)])
         ax.tick_params(length=0)
@@ -142,7 +142,7 @@ def training_sheets(data: Arrays) -> Figure:
     drawn, axes = plt.subplots(len(data), 1, figsize=(6.4, 3.6 * len(data)), squeeze=False)
     for ax, (key, images) in zip(axes[:, 0], data.items(), strict=True):
         title, steps = key.split("|")
-        _show(ax, sheet(images), title)
+        show(ax, sheet(images), title)
         ax.set_yticks(34 * np.arange(len(images)) + 16, [f"step {int(step):,}" for step in steps.split(",")])
         ax.tick_params(length=0)
     return drawn
@@ -192,7 +192,7 @@ def training_quality(data: pd.DataFrame) -> Figure:
     return drawn
 
 
-@figure("control")
+@figure("control", "scenes_control")
 def control(data: pd.DataFrame) -> Figure:
     """Which label decides which factor, in percent of counterfactuals; perfect control is 100 on the diagonal."""
     cases = list(dict.fromkeys(zip(data["variant"], data["source"], strict=True)))
@@ -200,8 +200,9 @@ def control(data: pd.DataFrame) -> Figure:
     for ax, (variant, source) in zip(axes[0], cases, strict=True):
         part = data[(data["variant"] == variant) & (data["source"] == source)]
         table = part.pivot(index="factor", columns="label", values="share")
-        names = [name for name in ("shape", "foreground", "background") if name in table.index]
-        table = table.loc[names, ["shape", "foreground", "background"]]
+        factors = ("shape", "foreground", "texture", "background")
+        names, labels = ([name for name in factors if name in axis] for axis in (table.index, table.columns))
+        table = table.loc[names, labels]
         sns.heatmap(table, annot=True, fmt=".0f", vmin=0, vmax=100, cbar=False, cmap="Blues", ax=ax, square=True)
         ax.set(title=f"{variant}\n{source}", xlabel="label given to", ylabel="factor read" if ax is axes[0, 0] else "")
         ax.tick_params(axis="x", rotation=35)
@@ -300,7 +301,7 @@ def gradcam_grid(data: Arrays) -> Figure:
         grid[1:, 1:] = (255 * heat).astype(np.uint8)
         grid[0, 1:] = images[np.arange(10), np.arange(10)]  # in-domain: the digit in its own theme
         grid[1:, 0] = images[np.arange(10), np.arange(10)]
-        _show(ax, sheet(grid), f"trained on {name}")
+        show(ax, sheet(grid), f"trained on {name}")
         ticks = 34 * np.arange(1, 11) + 16
         ax.set_xticks(ticks, [str(theme) for theme in range(10)])
         ax.set_yticks(ticks, [str(digit) for digit in range(10)])

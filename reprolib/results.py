@@ -17,14 +17,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reprolib import figures, provenance, statistics
+from reprolib import figures, figures_natural, provenance, statistics  # noqa: F401 - figures_natural adds to figures
 from reprolib.errors import ReproError
 from reprolib.params import load
 from reprolib.schema import Params
 from reprolib.store import canonical, digest, write_atomically
 
 ROOT = Path(__file__).parent.parent
-FORMAT = 2
+FORMAT = 3
 """Of a manifest; raised when its meaning changes."""
 
 
@@ -56,6 +56,7 @@ class Results:
         self.folder = folder or build_folder() / run_name(params)
         self.files: dict[str, str] = {}
         self.verdicts: dict[str, str] = {}
+        self.beside: dict[str, dict[str, str]] = {}
         self._manifest.unlink(missing_ok=True)  # from here on this claim is unfinished
 
     @property
@@ -85,14 +86,24 @@ class Results:
 
         The first source decides the claim; the others, such as the authors' own CGN, stand beside it.
         """
+        self.verdicts = self._judged(self.claim, evidence)
+        return _told(self.verdicts)
+
+    def judge_world(self, world: str, evidence: pd.DataFrame) -> str:
+        """The same for a world of natural images, by the rule ``<claim>_<world>``; it stands beside the verdict on
+        MNIST and never decides it."""
+        self.beside[world] = self._judged(f"{self.claim}_{world}", evidence)
+        return _told(self.beside[world])
+
+    def _judged(self, rule: str, evidence: pd.DataFrame) -> dict[str, str]:
+        """source -> verdict by a rule; the table of all cases is kept."""
         judged = {
-            source: statistics.judge(self.claim, evidence[evidence["source"] == source])
+            source: statistics.judge(rule, evidence[evidence["source"] == source])
             for source in dict.fromkeys(evidence["source"])
         }
         parts = [table.assign(source=source) for source, (table, _) in judged.items()]
-        self.table(f"{self.claim}_verdict", pd.concat(parts, ignore_index=True))
-        self.verdicts = {source: verdict for source, (_, verdict) in judged.items()}
-        return "; ".join(f"{source}: {verdict}" for source, verdict in self.verdicts.items())
+        self.table(f"{rule}_verdict", pd.concat(parts, ignore_index=True))
+        return {source: verdict for source, (_, verdict) in judged.items()}
 
     def finish(self) -> None:
         """Seal the claim: the manifest with every file's hash, the parameters, and what made them.
@@ -112,9 +123,14 @@ class Results:
             "provenance": provenance.current(),
             "deciding": next(iter(self.verdicts)),
             "verdicts": self.verdicts,
+            "beside": self.beside,
         }
         manifest["sha256"] = digest(canonical(manifest))
         write_atomically(self._manifest, json.dumps(manifest, indent=1, sort_keys=True).encode())
+
+
+def _told(verdicts: dict[str, str]) -> str:
+    return "; ".join(f"{source}: {verdict}" for source, verdict in verdicts.items())
 
 
 def read_manifest(folder: Path, claim: str) -> dict[str, Any]:

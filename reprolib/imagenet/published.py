@@ -1,0 +1,65 @@
+"""The published numbers on ImageNet, as data frames: they stand beside what is measured here, never among it.
+
+``published/imagenet.csv`` holds figures of Sauer & Geiger (2021, as quoted by Bagad et al.), the seed study and Bagad
+et al. (2022), one a row.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pandas as pd
+
+from reprolib import published
+
+FILE = published.FILE.with_name("imagenet.csv")
+_CHALLENGE = {
+    "in9_original_top1": "original",
+    "in9_mixed_same_top1": "mixed_same",
+    "in9_mixed_rand_top1": "mixed_rand",
+    "bg_gap": "gap",
+}
+
+
+@lru_cache(maxsize=1)
+def numbers() -> pd.DataFrame:
+    """Every published number: source, table, dataset, trained_on, metric, value, unit, note."""
+    return pd.read_csv(FILE, keep_default_na=False, dtype={"value": float})
+
+
+def quality() -> pd.DataFrame:
+    """Inception Score and mean mask (seed Table 3, and the loss ablations): study, model, is_gen, mean_mask."""
+    return _wide(("Table 3", "Loss ablation", "Table 2"), {"inception_score": "is_gen", "mask_mean": "mean_mask"})
+
+
+def challenge() -> pd.DataFrame:
+    """The backgrounds challenge (seed Table 5 and its likes): study, model, three accuracies and the gap."""
+    return _wide(("Table 5", "Backgrounds challenge"), _CHALLENGE)
+
+
+def bias() -> pd.DataFrame:
+    """Shape bias and accuracy (seed Table 4 and its likes): study, model, shape_bias, top-1, top-5."""
+    named = {"shape_bias": "shape_bias", "top1_accuracy": "top-1", "top5_accuracy": "top-5"}
+    return _wide(("Table 4", "Shape vs. texture"), named)
+
+
+def search() -> pd.DataFrame:
+    """Seed Table 7: model, settings (learning rate and CF ratio), three accuracies and the gap."""
+    rows = numbers()
+    rows = rows[(rows["source"] == "seed") & (rows["table"] == "Table 7") & rows["metric"].isin(_CHALLENGE)]
+    rows = rows.assign(metric=rows["metric"].map(_CHALLENGE))
+    wide = rows.pivot_table(index=["trained_on", "note"], columns="metric", values="value", sort=False)
+    return _ordered(wide.reset_index().rename(columns={"trained_on": "model", "note": "settings"}), _CHALLENGE)
+
+
+def _wide(tables: tuple[str, ...], metrics: dict[str, str]) -> pd.DataFrame:
+    rows = numbers()
+    rows = rows[rows["table"].isin(tables) & rows["metric"].isin(metrics)]
+    rows = rows.assign(study=rows["source"].map(published.STUDIES), metric=rows["metric"].map(metrics))
+    wide = rows.pivot_table(index=["study", "trained_on"], columns="metric", values="value", sort=False)
+    return _ordered(wide.reset_index().rename(columns={"trained_on": "model"}), metrics)
+
+
+def _ordered(wide: pd.DataFrame, metrics: dict[str, str]) -> pd.DataFrame:
+    first = [column for column in wide if column not in metrics.values()]
+    return wide[[*first, *dict.fromkeys(metrics.values())]].rename_axis(columns=None)

@@ -1,0 +1,93 @@
+"""Pictures of the natural-image half as arrays: what its image figures are drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprolib.figures import pictures
+from reprolib.imagenet import rating
+from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.counterfactuals import Recipe, generate
+from reprolib.imagenet.ensemble import HEADS
+from reprolib.imagenet.study import NaturalStudy, Trained
+from reprolib.imagenet.tables import own_source, training_sets
+
+FIGURE_7 = (
+    (883, 207, 72), (907, 145, 337), (351, 271, 97), (894, 454, 979), (947, 992, 460), (859, 607, 955),
+    (876, 407, 979), (97, 649, 693), (872, 555, 337), (841, 936, 972), (97, 852, 460), (9, 207, 974),
+    (872, 728, 119), (9, 323, 147), (950, 409, 888), (966, 207, 9),
+)  # fmt: skip
+"""Classes of shape, texture and background in the seed's Fig 7, row by row (spec/imagenet.md, section 18.4)."""
+
+
+def _own(study: NaturalStudy) -> CGN:
+    return study.cgn(Trained(own_source(study), 0, study.chosen.targets[0]))
+
+
+@torch.inference_mode()
+def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
+    """Seed Fig 7: ``images`` (16, H, W, 3) and ``labels`` (16,), text of shape, texture and background."""
+    model, world = _own(study), study.world
+    if world.name == "imagenet":
+        u, classes = model.noise(16, ("figure 7",)), torch.tensor(FIGURE_7)
+        shape, texture, ground = (model.one_hot(column) for column in classes.unbind(1))
+        images = model.counterfactual(u, shape, texture, ground)[0]
+    else:
+        images, _, classes = generate(model, Recipe(seed=7), torch.arange(16))
+    names = [" / ".join(world.class_names[number] for number in row) for row in classes.tolist()]
+    return {"images": pictures(images), "labels": np.array(names)}
+
+
+def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
+    """Seed Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0."""
+    found = study.trained_cgn(Trained("trained", 0, study.chosen.targets[0])).tensors
+    sheets = {int(name.removeprefix("sheet/")): value for name, value in found.items() if name.startswith("sheet/")}
+    updates = sorted(sheets)
+    stacked = torch.stack([sheets[update] for update in updates]).permute(0, 1, 2, 4, 5, 3)
+    names = np.array([study.world.class_names[number] for number in study.world.shown])
+    return {"updates": np.array(updates), "classes": names, "sheets": stacked.numpy()}
+
+
+@torch.inference_mode()
+def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict[str, np.ndarray]:
+    """Seed Figs 10 to 12, chosen by a number and not by hand: the worst images of three kinds.
+
+    ``entanglement``: texture maps in which the saliency net finds an object that fills least of the picture, although
+    the texture should be everywhere; ``residue``: backgrounds with the most saliency; ``realism``: composed images
+    whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the composed image.
+    """
+    model = _own(study)
+    classes, u = rating.classes_of(candidates, model.architecture.classes), model.noise(candidates, ("rated",))
+    maps: dict[str, list[Tensor]] = {name: [] for name in ("image", "front", "ground", "spread", "found", "doubt")}
+    rater = study.world.rater()
+    for part in torch.arange(candidates).split(rating.BATCH):
+        y = model.one_hot(classes[part])
+        image, _, front, ground = model.counterfactual(u[part], y, y, y)
+        inside = model.u2net(front).mean(dim=(1, 2, 3))
+        probability = rater(image).softmax(1).gather(1, classes[part][:, None])[:, 0]
+        found = model.u2net(ground).mean(dim=(1, 2, 3))
+        for name, values in zip(maps, (image, front, ground, -inside, found, -probability), strict=True):
+            maps[name].append(values)
+    whole = {name: torch.cat(values) for name, values in maps.items()}
+    kinds = {"entanglement": ("spread", "front"), "residue": ("found", "ground"), "realism": ("doubt", "image")}
+    result = {}
+    for kind, (score, picture) in kinds.items():
+        worst = whole[score].topk(shown).indices
+        pair = [pictures(whole[name][worst]) for name in (picture, "image")]
+        result[kind] = np.stack(pair, axis=1)
+    return result
+
+
+def heads(study: NaturalStudy) -> dict[str, np.ndarray]:
+    """GradCAM of every head on real images: ``images`` (N, H, W, 3), and per training set ``<title>`` (3, N, H, W)."""
+    arrays: dict[str, np.ndarray] = {}
+    for kind, which, title in training_sets(study):
+        found = study.classifier(kind, which, 0).tensors
+        seen = found["seen"]
+        low, high = seen.amin((1, 2, 3), keepdim=True), seen.amax((1, 2, 3), keepdim=True)
+        arrays["images"] = pictures((seen - low) / (high - low) * 2 - 1)
+        heat = torch.stack([found[f"heatmaps/{head}"] for head in HEADS])
+        arrays[title] = (255 * heat).round().byte().numpy()
+    return arrays
