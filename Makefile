@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup report render promote test acceptance soak bench lint lab weights lock clean
+.PHONY: help setup report render promote test acceptance soak bench lint lab weights parts lock clean
 
 help:  ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -52,6 +52,9 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 weights: $(READY)  ## train the CGNs that reprolib/weights ships; hours
 	$(RUN) -m reprolib ship params/weights.yaml
 	$(RUN) -m reprolib ship params/weights-procedural.yaml
+
+parts: $(READY)  ## train the pretrained networks of Scenes that reprolib/weights ships; an hour
+	$(RUN) -m reprolib parts
 
 clean:  ## remove the runs, not the environment
 	rm -rf build report.html

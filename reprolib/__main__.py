@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     adopt.add_argument("profile", **profile)
     ship = commands.add_parser("ship", help="train CGNs and ship the best of them in reprolib/weights")
     ship.add_argument("profile", **profile)
+    parts = commands.add_parser("parts", help="train the pretrained networks of Scenes and ship them; half an hour")
+    parts.add_argument("names", nargs="*", metavar="PART", help="such as generator, saliency, cgn; default all")
     return parser
 
 
@@ -64,6 +66,9 @@ def _run(arguments: argparse.Namespace) -> None:
         parts = fingerprint.of_folder(arguments.folder)
         for name, sha256 in (parts | {"total": fingerprint.total(parts)}).items():
             print(f"{sha256}  {name}")
+        return
+    if arguments.command == "parts":
+        _parts(arguments.names)
         return
     chosen = params.check(arguments.profile)
     if arguments.command == "check":
@@ -87,6 +92,20 @@ def _run(arguments: argparse.Namespace) -> None:
         study = Study(chosen, Store(store_folder(chosen)))
         tables.prepare_cgns(study)
         print("\n".join(ship.ship(study)))
+
+
+def _parts(names: list[str]) -> None:
+    from reprolib import worlds
+    from reprolib.results import build_folder
+    from reprolib.scenes import parts
+    from reprolib.store import Store
+
+    store, known = Store(build_folder() / "scenes" / "store"), [*parts.PARTS, "cgn"]
+    if unknown := set(names) - set(known):
+        raise ReproError(f"there is no part {', '.join(sorted(unknown))}; the parts are {', '.join(known)}")
+    for name in names or known:
+        made = worlds.ship_cgn(store) if name == "cgn" else parts.make(name, store)
+        print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -33,8 +33,10 @@ from reprolib.store import Store, digest, make_folder, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
 RUNS = ROOT / "runs"
-KEPT = ("quality", "training_quality", "classifier", "gradcam")
+KEPT = ("quality", "training_quality", "classifier", "gradcam", "natural_quality", "ensemble")
 """Steps whose numbers a repository keeps."""
+WITH_PICTURES = ("gradcam", "ensemble")
+"""Those of them whose heatmaps are kept too."""
 SEAL = "results/notebooks/SHA256SUMS"
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -158,13 +160,13 @@ def promote(params: Params) -> Path:
 def keep(params: Params) -> int:
     """Copy the numbers of every finished job of a profile to ``runs/<profile>``; return how many there are."""
     store = Store(store_folder(params))
-    return store.copy_numbers(RUNS / params.profile, KEPT, with_tensors=("gradcam",))
+    return store.copy_numbers(RUNS / params.profile, KEPT, with_tensors=WITH_PICTURES)
 
 
 def adopt(params: Params) -> int:
     """Start from the kept numbers of a profile instead of from nothing; return how many there are."""
     store = Store(RUNS / params.profile)
-    return store.copy_numbers(store_folder(params), KEPT, with_tensors=("gradcam",))
+    return store.copy_numbers(store_folder(params), KEPT, with_tensors=WITH_PICTURES)
 
 
 def _context(folder: Path) -> dict[str, Any]:
@@ -172,7 +174,12 @@ def _context(folder: Path) -> dict[str, Any]:
     for claim, notebook in NOTEBOOKS.items():
         manifest = read_manifest(folder, claim)
         rule = statistics.rules(claim)
-        claims[claim] = manifest | {"rule": rule, "notebook": notebook, "table": _verdict_table(folder, claim, rule)}
+        claims[claim] = manifest | {
+            "rule": rule,
+            "notebook": notebook,
+            "table": _verdict_table(folder, claim, rule),
+            "worlds": [_world(folder, claim, world, found) for world, found in manifest.get("beside", {}).items()],
+        }
     first = claims["claim1"]
     for claim, manifest in claims.items():
         if manifest["params"] != first["params"]:
@@ -190,6 +197,14 @@ def _context(folder: Path) -> dict[str, Any]:
         "tables": {name for claim in claims.values() for name in claim["files"] if name.endswith(".csv")},
         "read": lambda name: read_text(folder, name),
     }
+
+
+def _world(folder: Path, claim: str, world: str, verdicts: dict[str, str]) -> dict[str, Any]:
+    """What the report says of a claim on a world of natural images."""
+    rule = statistics.rules(f"{claim}_{world}")
+    title = {"scenes": "Scenes", "imagenet": "ImageNet"}[world]
+    table = _verdict_table(folder, f"{claim}_{world}", rule)
+    return {"name": world, "title": title, "rule": rule, "verdicts": verdicts, "table": table}
 
 
 def _shipped(params: dict[str, Any]) -> list[str]:

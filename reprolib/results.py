@@ -24,7 +24,7 @@ from reprolib.schema import Params
 from reprolib.store import canonical, digest, write_atomically
 
 ROOT = Path(__file__).parent.parent
-FORMAT = 3
+FORMAT = 2
 """Of a manifest; raised when its meaning changes."""
 
 

@@ -1,12 +1,17 @@
-"""The worlds of natural images by name."""
+"""The worlds of natural images by name, and the CGN of Scenes that reprolib ships."""
 
 from __future__ import annotations
 
-from reprolib.imagenet.study import NaturalStudy
+from typing import Any
+
+from reprolib import params as parameters
+from reprolib.imagenet.study import NaturalStudy, Trained
 from reprolib.imagenet.world import ImageNet, World
 from reprolib.mnist.study import Study
+from reprolib.scenes import parts
 from reprolib.scenes.world import Scenes
 from reprolib.schema import Params
+from reprolib.store import Store
 
 
 def world_of(name: str, params: Params) -> World:
@@ -22,3 +27,13 @@ def worlds(params: Params) -> list[World]:
 def studies(study: Study) -> list[NaturalStudy]:
     """The experiments on natural images that belong to a run; they share its store."""
     return [NaturalStudy(study.params, world, study.store) for world in worlds(study.params)]
+
+
+def ship_cgn(store: Store) -> dict[str, Any]:
+    """Train the CGN of Scenes as the cpu profile does, ship it, and return what was measured on it."""
+    chosen = parameters.load("cpu")
+    study, which = NaturalStudy(chosen, Scenes(chosen.scenes), store), Trained()
+    found, measured = study.trained_cgn(which), study.rate(which)
+    state = {name: value for name, value in found.tensors.items() if not name.startswith("sheet/")}
+    parts.ship("cgn", state, {"measured": measured, "recipe": study.cgn_recipe(which), "made": found.made})
+    return measured
