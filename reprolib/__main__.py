@@ -45,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     ship.add_argument("profile", **profile)
     parts = commands.add_parser("parts", help="train the pretrained networks of Scenes and ship them; half an hour")
     parts.add_argument("names", nargs="*", metavar="PART", help="such as generator, saliency, cgn; default all")
+    train = commands.add_parser(
+        "train", help="make the CGNs and classifiers of a world; under torchrun all processes share each training"
+    )
+    train.add_argument("profile", **profile)
+    train.add_argument("world", choices=["scenes", "imagenet"])
     return parser
 
 
@@ -82,6 +87,14 @@ def _run(arguments: argparse.Namespace) -> None:
 
         done = {"promote": report.promote, "keep": report.keep, "adopt": report.adopt}[arguments.command](chosen)
         print(done if isinstance(done, Path) else f"{done} results copied")
+    elif arguments.command == "train":
+        from reprolib import parallel, worlds
+        from reprolib.results import store_folder
+
+        with parallel.processes(chosen.device):
+            made = worlds.train_together(chosen, arguments.world, parallel.SharedStore(store_folder(chosen)))
+            if parallel.rank() == 0:
+                print(f"{made} results in {store_folder(chosen)}")
     elif arguments.command == "ship":
         from reprolib import ship
         from reprolib.mnist import tables

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reprolib import params as parameters
+from reprolib.imagenet import tables
 from reprolib.imagenet.study import NaturalStudy, Trained
 from reprolib.imagenet.world import ImageNet, World
 from reprolib.mnist.study import Study
@@ -37,3 +38,20 @@ def ship_cgn(store: Store) -> dict[str, Any]:
     state = {name: value for name, value in found.tensors.items() if not name.startswith("sheet/")}
     parts.ship("cgn", state, {"measured": measured, "recipe": study.cgn_recipe(which), "made": found.made})
     return measured
+
+
+def train_together(params: Params, name: str, store: Store) -> int:
+    """Make every CGN and classifier of a world, one after the other; under torchrun all processes share each of them.
+
+    Returns how many results there are. The notebooks then find them in the store.
+    """
+    study = NaturalStudy(params, world_of(name, params), store)
+    networks = [which for which in tables.cgns(study) if which.source == "trained"]
+    for which in networks:
+        study.trained_cgn(which)
+    classifiers, searched = tables.classifier_cases(study), tables.search_cases(study)
+    for case in classifiers:
+        study.classifier(*case)
+    for cell in searched:
+        study.classifier(*cell)
+    return len(networks) + len(classifiers) + len(searched)

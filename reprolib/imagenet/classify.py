@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.utils.data import DataLoader, Dataset
 
-from reprolib import rng, training
+from reprolib import parallel, rng, training
 from reprolib.imagenet.ensemble import HEADS, Ensemble, counterfactual_loss, predictions, real_loss
 from reprolib.store import Checkpoint
 
@@ -64,9 +64,16 @@ class Batches:
         return batch
 
     def _from(self, epoch: int, position: int) -> Iterator[Any]:
-        chosen = self.order(epoch)[position * self.batch :].tolist()
+        batches = [chosen.tolist() for chosen in self.order(epoch)[position * self.batch :].split(self.batch)]
+        mine = [parallel.share(batch)[0] for batch in batches]
         augmented = _Keyed(self.data, (self.seed, epoch))
-        return iter(DataLoader(augmented, self.batch, sampler=chosen, num_workers=self.workers))
+        return iter(DataLoader(augmented, batch_sampler=mine, num_workers=self.workers))
+
+    def weight(self, step: int) -> float:
+        """How much this process's part of the batch of a step counts; 1 for a process alone."""
+        epoch, position = divmod(step, self.per_epoch)
+        chosen = self.order(epoch)[position * self.batch : (position + 1) * self.batch]
+        return parallel.share(chosen.tolist())[1]
 
 
 class _Keyed(Dataset[tuple[Tensor, Tensor]]):
@@ -92,7 +99,8 @@ def train(
     """Train in place; return the ensemble of the last epoch in eval mode on the CPU, and what was measured.
 
     ``evaluate`` is called before training (row 0, the untouched network) and after every epoch, and gives one row of
-    numbers; the caller picks the row it reports, as published by the best top-1 on real images.
+    numbers; the caller picks the row it reports, as published by the best top-1 on real images. Under torchrun every
+    process takes a part of each batch.
     """
     ensemble = ensemble.to(settings.device)
     optimiser = SGD(
@@ -112,13 +120,15 @@ def train(
             group["lr"] = settings.learning_rate * 0.1 ** (epoch // settings.decay_every)
         optimiser.zero_grad(set_to_none=True)
         images, labels = (part.to(settings.device) for part in real(i))
-        terms = {"real": real_loss(ensemble(images), labels)}
+        terms = {"real": parallel.mean_of(real_loss(ensemble(images), labels), real.weight(i))}
         terms["real"].backward()
         if counterfactual is not None:
             images, labels = (part.to(settings.device) for part in counterfactual(i))
             by_head = dict(zip(HEADS, labels.unbind(1), strict=True))
-            terms["counterfactual"] = counterfactual_loss(ensemble(images), by_head)
+            loss = counterfactual_loss(ensemble(images), by_head)
+            terms["counterfactual"] = parallel.mean_of(loss, counterfactual.weight(i))
             terms["counterfactual"].backward()
+        parallel.add_gradients(ensemble.parameters())
         optimiser.step()
         if position == real.per_epoch - 1:
             measure()

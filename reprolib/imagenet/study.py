@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reprolib import features, rng
+from reprolib import features, parallel, rng
 from reprolib.imagenet import backgrounds_challenge, classify, cue_conflict, datasets, heads, rating
 from reprolib.imagenet import counterfactuals as sets
 from reprolib.imagenet import train as training
@@ -127,11 +127,12 @@ class NaturalStudy:
         recipe = self.cgn_recipe(which) | {"counterfactuals": self.chosen.counterfactuals}
         root = self.store.root / "counterfactual_sets" / digest(canonical(recipe | self._machine()))[:16]
         sizes = {"train": self.chosen.counterfactuals, "val": self.chosen.validation}
-        if not all((root / split / "labels.csv").exists() for split in sizes):
+        if parallel.rank() == 0 and not all((root / split / "labels.csv").exists() for split in sizes):
             model = self.cgn(which).to(self.params.device)
             for number, (split, size) in enumerate(sizes.items()):
                 drawn = sets.Recipe(seed=1000 * which.seed + number)
                 sets.write_set(model, drawn, root / split, split, size, batch=50)
+        parallel.wait()
         return root
 
     def classifier_settings(self, rate: float, ratio: float) -> ClassifierSettings:

@@ -109,15 +109,20 @@ def training_sets(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, str]]:
     return found
 
 
-def classifiers(study: NaturalStudy) -> pd.DataFrame:
-    """One row per classifier, at the epoch with the best top-1 on real images: trained_on, seed, epoch, and everything
-    that ``NaturalStudy.evaluate`` measures; ``unusual/<set>`` at the last epoch."""
-    prepare(study)
-    cases = [
+def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]]:
+    """(what it is trained on, whose CGN, seed) of every classifier; each seed has a CGN of its own if there is one."""
+    return [
         (kind, Trained(which.source, seed % study.chosen.cgns if which.source == "trained" else 0, which.target), seed)
         for kind, which, _ in training_sets(study)
         for seed in range(study.chosen.seeds)
     ]
+
+
+def classifiers(study: NaturalStudy) -> pd.DataFrame:
+    """One row per classifier, at the epoch with the best top-1 on real images: trained_on, seed, epoch, and everything
+    that ``NaturalStudy.evaluate`` measures; ``unusual/<set>`` at the last epoch."""
+    prepare(study)
+    cases = classifier_cases(study)
     titles = [title for _, _, title in training_sets(study) for _ in range(study.chosen.seeds)]
     for kind, which, _ in dict.fromkeys(cases):  # one after the other: classifiers share a set
         if kind == "cgn":
@@ -136,15 +141,20 @@ def _best(numbers: dict[str, Any]) -> dict[str, float]:
     return best
 
 
-def search(study: NaturalStudy) -> pd.DataFrame:
-    """Seed Table 7: one row per learning rate and CF ratio: trained_on, rate, ratio, epoch, accuracies and gap."""
-    chosen, source = study.chosen, own_source(study)
-    which = Trained(source, 0, chosen.targets[0])
-    cases: list[tuple[TrainedOn, Trained, int, float, float]] = [
+def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, float, float]]:
+    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7."""
+    chosen = study.chosen
+    which = Trained(own_source(study), 0, chosen.targets[0])
+    return [
         ("cgn" if ratio else "real", which, 0, rate, ratio)
         for rate in chosen.search_rates
         for ratio in chosen.search_ratios
     ]
+
+
+def search(study: NaturalStudy) -> pd.DataFrame:
+    """Seed Table 7: one row per learning rate and CF ratio: trained_on, rate, ratio, epoch, accuracies and gap."""
+    source, cases = own_source(study), search_cases(study)
     found = _run(study, "search", [(study.classifier, *case) for case in cases])
     rows = []
     for (kind, _, _, rate, ratio), result in zip(cases, found, strict=True):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from reprolib import features, losses, rng, training
+from reprolib import features, losses, parallel, rng, training
 from reprolib.imagenet.cgn import CGN, Parts, compose
 from reprolib.store import Checkpoint
 
@@ -134,6 +134,9 @@ def train_cgn(
 ) -> dict[int, Tensor]:
     """Train the three mechanisms of a CGN in place; it ends in eval mode on the CPU.
 
+    Under torchrun the micro-batches of an update are dealt out to the processes. Spectral norms then turn by those of
+    process 0 alone, so numbers differ slightly from those of one process.
+
     watch: called before training and after each of ``watched_updates``; returns what it gave, by update. Raises
     DivergedError when a loss stops being finite.
     """
@@ -155,10 +158,15 @@ def train_cgn(
     def step(i: int) -> dict[str, Tensor]:
         if i == 0:
             look(0)
-        with rng.seeded("cgn step", seed, i):
-            terms = cgn_losses(_draw(cgn, seed, i, settings), nets, settings)
-        torch.stack(list(terms.values())).sum().backward()
+        terms: dict[str, Tensor] = {}
+        if i % parallel.size() == parallel.rank():
+            with rng.seeded("cgn step", seed, i):
+                terms = cgn_losses(_draw(cgn, seed, i, settings), nets, settings)
+            torch.stack(list(terms.values())).sum().backward()
         if (i + 1) % settings.accumulation == 0:
+            for mechanism in mechanisms.values():
+                parallel.add_gradients(mechanism.parameters())
+                parallel.same_buffers(mechanism)
             for optimiser in optimisers.values():
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
@@ -170,7 +178,10 @@ def train_cgn(
         states[f"{name} optimiser"] = optimisers[name]
         states[f"{name} gradients"] = Gradients(mechanisms[name])
     steps = settings.updates * settings.accumulation
-    training.run(title, steps, step, states, checkpoint, settings.checkpoint_every)
+    every = settings.checkpoint_every
+    if parallel.size() > 1:  # gradients that wait for an update lie in several processes
+        every = -(-every // settings.accumulation) * settings.accumulation
+    training.run(title, steps, step, states, checkpoint, every)
     cgn.cpu().eval()
     return {int(update): value for update, value in seen.values.items()}
 

@@ -1,0 +1,228 @@
+"""The two worlds of natural images: ImageNet on small folders of the real layout, Scenes with its shipped parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from reprolib import params, worlds
+from reprolib.errors import AssetError
+from reprolib.imagenet import cue_conflict, tables
+from reprolib.imagenet.ensemble import Ensemble
+from reprolib.imagenet.study import NaturalStudy
+from reprolib.imagenet.world import ImageNet
+from reprolib.store import Store
+
+IDS = [f"n{number:08d}" for number in range(1000)]
+SUPERCLASSES = ("00_dog", "01_bird", "02_wheeled vehicle", "03_reptile", "04_carnivore", "05_insect",
+                "06_musical instrument", "07_primate", "08_fish")  # fmt: skip
+
+
+def _picture(file: Path, grey: int = 128, size: int = 24) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (size, size), (grey, 0, 255 - grey)).save(file)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data sets of ImageNet in their real layout, one picture a class."""
+    root = tmp_path_factory.mktemp("assets") / "imagenet"
+    for split in ("train", "val"):
+        for number, name in enumerate(IDS):
+            _picture(root / "imagenet-mini" / split / name / "a.JPEG", number % 256)
+    for variant in ("original", "mixed_same", "mixed_rand"):
+        for name in SUPERCLASSES:
+            _picture(root / "backgrounds_challenge" / variant / "val" / name / "a.JPEG", size=224)
+    for shape in ("airplane", "truck"):
+        _picture(root / "cue_conflict" / shape / f"{shape}1-cat2.png")
+    for name in IDS[::5]:
+        _picture(root / "imagenet-a" / name / "a.jpg")
+    for name in IDS:
+        _picture(root / "imagenet-sketch" / name / "a.JPEG")
+    return root.parent
+
+
+@pytest.fixture
+def imagenet(folders: Path, monkeypatch: pytest.MonkeyPatch) -> ImageNet:
+    monkeypatch.setenv("REPROLIB_ASSETS", str(folders))
+    monkeypatch.setenv("REPROLIB_CACHE", str(folders / "none"))
+    return ImageNet(params.load("gpu").imagenet)
+
+
+def test_imagenet_reads_folders_in_the_real_layout(imagenet: ImageNet) -> None:
+    image, label = imagenet.real("val")[7]
+    assert image.shape == (3, 224, 224) and int(label) == 7
+    assert [int(imagenet.challenge(name)[8][1]) for name in ("original", "mixed_rand")] == [8, 8]
+    conflict, groups = imagenet.conflict()
+    names = [[cue_conflict.CATEGORIES[int(category)] for category in conflict[number][1]] for number in (0, 1)]
+    assert names == [["airplane", "cat"], ["truck", "cat"]] and len(groups) == 16
+    unusual = imagenet.unusual()
+    assert {name: len(classes) for name, (_, classes) in unusual.items()} == {
+        "imagenet-a": 200,
+        "imagenet-sketch": 1000,
+    }
+    assert unusual["imagenet-a"][1][:3].tolist() == [0, 5, 10]
+
+
+def test_a_folder_with_too_few_classes_is_refused(imagenet: ImageNet, folders: Path) -> None:
+    extra = folders / "imagenet" / "backgrounds_challenge" / "original" / "val" / "09_extra"
+    _picture(extra / "a.JPEG")
+    with pytest.raises(AssetError, match="has 10 class folders instead of 9"):
+        imagenet.challenge("original")
+    (extra / "a.JPEG").unlink()
+    with pytest.raises(AssetError, match="no class folders with images"):
+        imagenet.challenge("original")
+    extra.rmdir()
+
+
+def test_a_broken_picture_is_named(imagenet: ImageNet, folders: Path) -> None:
+    file = folders / "imagenet" / "imagenet-mini" / "val" / IDS[3] / "a.JPEG"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:40])
+    with pytest.raises(AssetError, match=r"n00000003/a.JPEG is missing or broken"):
+        imagenet.real("val")[3]
+    file.write_bytes(whole)
+
+
+def test_missing_weights_are_named(imagenet: ImageNet) -> None:
+    for ask, word in (
+        (imagenet.new_cgn, "u2net.pth"),
+        (lambda: imagenet.given_cgn("authors"), "u2net.pth"),
+        (imagenet.rater, "inception_v3"),
+        (imagenet.ensemble, "resnet50"),
+        (imagenet.identity, "biggan-deep-256"),
+    ):
+        with pytest.raises(AssetError, match=word):
+            ask()
+
+
+class Small(Ensemble):
+    """An ensemble of 1,000 classes whose backbone is one layer."""
+
+    def __init__(self) -> None:
+        backbone = nn.Sequential(nn.Conv2d(3, 4, 32, stride=32), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(backbone, 4, 1000, frozen_norms=False, target="0")
+
+
+def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
+    imagenet: ImageNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    chosen = params.load({"profile": "gpu", "device": "cpu", "imagenet": {"workers": 0, "epochs": 1, "batch": 500}})
+    study = NaturalStudy(chosen, imagenet, Store(tmp_path))
+    monkeypatch.setattr(imagenet, "ensemble", Small)
+    monkeypatch.setattr(imagenet, "identity", lambda: {"world": "imagenet"})
+    numbers = study.classifier("real", tables.Trained(), 0).numbers
+    assert len(numbers["history"]) == 2 and set(numbers["unusual"]) == {"imagenet-a", "imagenet-sketch"}
+    row = numbers["history"][0]
+    assert {"top1", "top5", "original/avg", "gap/shape_texture", "shape_bias/bg", "decided/avg"} <= set(row)
+    assert all(0 <= value <= 100 for name, value in row.items() if not name.startswith("gap"))
+
+
+# -------------------------------------------------------------------- Scenes
+
+TINY = {
+    "profile": "smoke",
+    "scenes": {
+        "sources": ["trained"], "cgns": 2, "seeds": 2, "updates": 2, "micro_batch": 2, "accumulation": 1, "rated": 18,
+        "targets": ["patches", "fill"], "ablations": ["bg"], "images": 50, "counterfactuals": 40, "validation": 18,
+        "batch": 16, "search_rates": [0.001], "search_ratios": [0.0, 1.0],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> NaturalStudy:
+    chosen = params.load(TINY)
+    return NaturalStudy(chosen, worlds.world_of("scenes", chosen), Store(tmp_path_factory.mktemp("store")))
+
+
+def test_a_run_has_the_worlds_it_asks_for() -> None:
+    assert [world.name for world in worlds.worlds(params.load("smoke"))] == ["scenes"]
+    both = {"profile": "smoke", "imagenet": {"run": True, "sources": ["trained"]}}
+    assert [world.name for world in worlds.worlds(params.load(both))] == ["scenes", "imagenet"]
+
+
+def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
+    rows = tables.quality(study)
+    assert rows["losses"].tolist() == ["all"] * 3 + ["without background loss"]
+    assert rows["target"].tolist() == ["patches", "patches", "fill", "patches"] and rows["seed"].tolist() == [
+        0,
+        1,
+        0,
+        0,
+    ]
+    assert rows["is_gen"].between(1, 9).all() and rows["is_gt"].between(1, 9).all()
+    for name in ("mean_mask", "mask_iou", "residue", "entanglement"):
+        assert rows[name].between(0, 1).all()
+    evidence = tables.quality_evidence(study, rows)
+    assert evidence.groupby("criterion").size().to_dict() == dict.fromkeys(
+        ["inception_score", "mask_iou", "mean_mask", "other", "own"], 2
+    )
+    shares = tables.control(study)
+    assert len(shares) == 9 and shares["share"].between(0, 100).all()
+
+
+def test_a_trained_cgn_keeps_its_sheets_and_its_weights(study: NaturalStudy) -> None:
+    which = tables.Trained()
+    found = study.trained_cgn(which)
+    assert found.numbers["updates"] == [0, 1, 2]
+    assert found.tensors["sheet/2"].shape == (9, 6, 3, 64, 64) and found.tensors["sheet/2"].dtype == torch.uint8
+    state = study.cgn(which).state_dict()
+    fresh = study.world.new_cgn().state_dict()
+    assert torch.equal(state["biggan_GT.embeddings.weight"], fresh["biggan_GT.embeddings.weight"])
+    assert not torch.equal(state["f_text.embeddings.weight"], fresh["f_text.embeddings.weight"])
+
+
+def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> None:
+    rows = tables.classifiers(study)
+    titles = ["real images", "real images + CGN trained here", "real images + true counterfactuals"]
+    assert rows["trained_on"].tolist() == [title for title in titles for _ in range(2)]
+    for table in (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.accuracy(rows)):
+        assert table["trained on"].tolist() == titles
+    evidence = tables.robustness_evidence(study, rows)
+    expected = rows.set_index(["trained_on", "seed"])["gap/shape_texture"]
+    found = evidence[(evidence["criterion"] == "gap") & (evidence["source"] == "true counterfactuals")]["value"]
+    assert found.tolist() == pytest.approx([expected[titles[0], seed] - expected[titles[2], seed] for seed in (0, 1)])
+    assert set(tables.accuracy_evidence(study, rows)["criterion"]) == {"top1", "original"}
+
+
+def test_counterfactual_sets_are_written_once_and_by_cgn(study: NaturalStudy) -> None:
+    folders = [study.counterfactual_folder(tables.Trained(seed=seed)) for seed in (0, 1)]
+    assert folders[0] != folders[1] and folders[0] == study.counterfactual_folder(tables.Trained())
+    assert len(list((folders[0] / "train" / "ims").glob("*.jpg"))) == 40
+    image, labels = study.world.counterfactuals(folders[0], "val")[0]
+    assert image.shape == (3, 64, 64) and image.min() >= -1 and labels.shape == (3,)
+
+
+def test_the_search_has_a_row_for_every_cell(study: NaturalStudy) -> None:
+    rows = tables.search(study)
+    assert rows["ratio"].tolist() == [0.0, 1.0] and set(rows["rate"]) == {0.001}
+
+
+def test_pictures_of_the_study(study: NaturalStudy) -> None:
+    from reprolib.imagenet import sheets
+
+    grid = sheets.counterfactual_grid(study)
+    assert grid["images"].shape == (16, 64, 64, 3) and grid["labels"][0].count(" / ") == 2
+    assert sheets.training_sheets(study)["sheets"].shape == (3, 9, 6, 64, 64, 3)
+    assert {
+        kind: worst.shape for kind, worst in sheets.failures(study, candidates=12, shown=2).items()
+    } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
+    heads = sheets.heads(study)
+    assert len(heads) == 4 and heads["real images"].shape == (3, 9, 64, 64)
+
+
+def test_results_are_found_again(study: NaturalStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Tensor:
+        raise AssertionError("this was computed already")
+
+    first = tables.quality(study)
+    monkeypatch.setattr("reprolib.imagenet.rating.score", fail)
+    again = NaturalStudy(study.params, study.world, Store(study.store.root))
+    assert tables.quality(again).equals(first)

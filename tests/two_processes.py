@@ -1,0 +1,57 @@
+"""Run by torchrun in a test: train a small ensemble and a small CGN on one or two processes, into a folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from reprolib import parallel, rng
+from reprolib.imagenet import classify, train
+from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.classify import Batches, ClassifierSettings
+from reprolib.imagenet.ensemble import Ensemble
+from reprolib.imagenet.train import CgnSettings, LossWeights, Patches
+from reprolib.imagenet.u2net import PLANS, U2Net
+from reprolib.store import Checkpoint, Result
+
+COUNT = 11  # 4 + 4 + 3: the last batch cannot be parted evenly
+
+
+def _order(epoch: int) -> Tensor:
+    return rng.permutation(COUNT, "order", epoch)
+
+
+def ensemble(checkpoint: Checkpoint) -> Result:
+    torch.manual_seed(0)
+    model = Ensemble(nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU()), 8, 3, frozen_norms=False)
+    images, labels = torch.randn(COUNT, 3, 4, 4), torch.randint(3, (COUNT, 3))
+    settings = ClassifierSettings(epochs=2, batch=4, learning_rate=0.1)
+    real, made = (
+        Batches(TensorDataset(images, each), _order, 4, seed=1)  # type: ignore[arg-type]
+        for each in (labels[:, 0], labels)
+    )
+    model, history = classify.train(model, real, made, lambda _: {"top1": 0.0}, settings, checkpoint, "Toy")
+    return Result({"epochs": len(history)}, dict(model.state_dict()))
+
+
+def cgn(checkpoint: Checkpoint) -> Result:
+    torch.manual_seed(0)
+    model = CGN("scenes-64-tiny", U2Net(PLANS["u2net-thin"]))
+    weights = LossWeights(perceptual=(0.0,) * 4, texture=(0.0,) * 4)
+    settings = CgnSettings(2, 2, 4, weights, patches=Patches(32, 5, 16), features="efficientnet_lite0")
+    train.train_cgn(model, 7, settings, checkpoint, "Toy")
+    return Result({}, {name: value for name, value in model.mechanisms().items() if name.endswith("weight_orig")})
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with parallel.processes("cpu"):
+        store = parallel.SharedStore(Path(sys.argv[1]))
+        for name, make in (("ensemble", ensemble), ("cgn", cgn)):
+            for _ in range(2):  # the second time every process finds it
+                made = store.get(name, {"name": name}, make, with_tensors=True)
+        (Path(sys.argv[1]) / f"process {parallel.rank()} of {parallel.size()}").touch()
