@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup report render promote test acceptance soak bench lint lab weights parts lock clean
+.PHONY: help setup report render promote test acceptance soak large bench lint lab weights parts lock clean
 
 help:  ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,9 @@ acceptance: $(READY)  ## train on the authors' counterfactuals and compare with 
 
 soak: $(READY)  ## kill runs at every write and at 50 random moments, and compare bits; long
 	REPROLIB_KILLS=50 $(RUN) -m pytest -rP tests/test_kills.py
+
+large: $(READY)  ## the paper's networks with random weights at 256 pixels; 8 GB, minutes
+	$(RUN) -m pytest -m large -rP tests/test_full_size.py
 
 bench: $(READY)  ## time every step against the straightforward way; results/bench and README; half an hour, idle machine
 	$(RUN) -m benchmarks

@@ -74,6 +74,8 @@ def read(file: Path) -> Data:
 
 def draw(name: str, file: Path) -> Figure:
     """Draw the figure ``name`` from its data file. Raises KeyError for a name that no function draws."""
+    from reprolib import figures_natural  # noqa: F401 - adds its figures to these
+
     with matplotlib.rc_context(STYLE):
         return _DRAW[name](read(file))
 

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reprolib import figures, figures_natural, provenance, statistics  # noqa: F401 - figures_natural adds to figures
+from reprolib import figures, provenance, statistics
 from reprolib.errors import ReproError
 from reprolib.params import load
 from reprolib.schema import Params

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reprolib import figures
+from reprolib import figures, figures_natural  # noqa: F401 - adds to figures
 
 RANDOM = np.random.default_rng(0)
 VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
@@ -76,17 +76,45 @@ DATA: dict[str, figures.Data] = {
     "gradcam_grid": {"images": _pictures(100), "CGN": RANDOM.integers(0, 256, (100, 32, 32), dtype=np.uint8)},
     "gradcam_measures": _measures(),
 }
+for world in ("scenes", "imagenet"):
+    small = RANDOM.integers(0, 256, (3, 4, 6, 16, 16, 3), dtype=np.uint8)
+    DATA |= {
+        f"{world}_counterfactuals": {
+            "images": small.reshape(-1, 16, 16, 3)[:16],
+            "labels": np.array(["a / b / c"] * 16),
+        },
+        f"{world}_training": {"sheets": small, "updates": np.arange(3), "classes": np.array(list("abcd"))},
+        f"{world}_failures": dict.fromkeys(("entanglement", "residue", "realism"), small[:, :2, 0]),
+        f"{world}_ablation": pd.DataFrame(
+            {"cgn": "here", "target": ["patches", "fill"], "losses": ["all", "without texture loss"], "seed": 0}
+            | {"is_share": [50.0, 90.0], "mean_mask": [0.3, 0.9]}
+        ),
+        f"{world}_gap": pd.DataFrame(
+            {"trained_on": "real", "seed": [0, 1], "set": "original", "head": "avg", "accuracy": [90.0, 92.0]}
+        ),
+        f"{world}_bias": pd.DataFrame(
+            {"trained_on": "real", "seed": [0, 1], "head": "shape", "shape_bias": [9.0, 50.0]}
+        ),
+        f"{world}_heads": {"images": small[0, :, 0], "real": small[:, :, 0, ..., 0]},
+    }
+DATA["scenes_control"] = _control()
 
 
 def _changed(data: figures.Data) -> figures.Data:
     """The same data with another value in one place."""
     if isinstance(data, pd.DataFrame):
-        column = next(c for c in ("test", "in_domain", "share", "digit_5", "runs", "good_digits", "mass_inside")
+        column = next(c for c in ("test", "in_domain", "share", "digit_5", "runs", "good_digits", "mass_inside",
+                                  "is_share", "accuracy", "shape_bias")
                       if c in data)  # fmt: skip
         copy = data.copy()
         copy.loc[0, column] = data.loc[0, column] / 2 + 1
         return copy
-    return {name: np.concatenate([array[:1], 255 - array[1:2], array[2:]]) for name, array in data.items()}
+    return {name: _inverted(array) if array.dtype == np.uint8 else array for name, array in data.items()}
+
+
+def _inverted(array: np.ndarray) -> np.ndarray:
+    """Another picture in the middle."""
+    return np.concatenate([array[:1], 255 - array[1:2], array[2:]])
 
 
 def _draw(name: str, data: figures.Data, folder: Path) -> bytes:

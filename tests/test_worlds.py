@@ -215,7 +215,7 @@ def test_pictures_of_the_study(study: NaturalStudy) -> None:
         kind: worst.shape for kind, worst in sheets.failures(study, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
     heads = sheets.heads(study)
-    assert len(heads) == 4 and heads["real images"].shape == (3, 9, 64, 64)
+    assert len(heads) == 4 and heads["real images"].shape == (3, 8, 64, 64)
 
 
 def test_results_are_found_again(study: NaturalStudy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from reprolib import gradcam
 from reprolib.imagenet.ensemble import HEADS, Ensemble
 
-EXAMPLES = 9
+EXAMPLES = 8
 
 
 class _Head(nn.Module):
@@ -23,10 +23,12 @@ class _Head(nn.Module):
 
 
 def examine(ensemble: Ensemble, data: Dataset[tuple[Tensor, Tensor]], device: str) -> dict[str, Tensor]:
-    """Heatmaps of every head for the first images of a set: ``seen`` (EXAMPLES, 3, H, W) as the network gets them, and
-    ``heatmaps/<head>`` (EXAMPLES, H, W) in [0, 1]."""
-    seen = torch.stack([data[number][0] for number in range(EXAMPLES)])
+    """Heatmaps of every head for the first images of a set, all uint8: ``seen`` (EXAMPLES, 3, H, W), each image
+    stretched to the full range, and ``heatmaps/<head>`` (EXAMPLES, H, W)."""
+    images = torch.stack([data[number][0] for number in range(EXAMPLES)])
     model, target = ensemble.to(device), ensemble.backbone.get_submodule(ensemble.target)
-    maps = {f"heatmaps/{name}": gradcam.heatmaps(_Head(model, name), target, seen.to(device)).cpu() for name in HEADS}
+    maps = {f"heatmaps/{name}": gradcam.heatmaps(_Head(model, name), target, images.to(device)).cpu() for name in HEADS}
     model.cpu()
-    return {"seen": seen} | maps
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    maps["seen"] = (images - low) / (high - low)
+    return {name: (255 * each).round().byte() for name, each in maps.items()}

@@ -85,9 +85,6 @@ def heads(study: NaturalStudy) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for kind, which, title in training_sets(study):
         found = study.classifier(kind, which, 0).tensors
-        seen = found["seen"]
-        low, high = seen.amin((1, 2, 3), keepdim=True), seen.amax((1, 2, 3), keepdim=True)
-        arrays["images"] = pictures((seen - low) / (high - low) * 2 - 1)
-        heat = torch.stack([found[f"heatmaps/{head}"] for head in HEADS])
-        arrays[title] = (255 * heat).round().byte().numpy()
+        arrays["images"] = found["seen"].permute(0, 2, 3, 1).numpy()
+        arrays[title] = torch.stack([found[f"heatmaps/{head}"] for head in HEADS]).numpy()
     return arrays

@@ -1,0 +1,68 @@
+"""The paper's scale with random weights of the real shapes: real loaders, 256 pixels. About 8 GB, some minutes.
+
+Run with ``make large``; ``make test`` leaves it out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import inception_v3, resnet50, vgg16
+
+from reprolib import assets, params
+from reprolib.imagenet import biggan, rating, u2net
+from reprolib.imagenet.counterfactuals import Recipe, write_set
+from reprolib.imagenet.datasets import CounterfactualFolder, train_transform
+from reprolib.imagenet.ensemble import HEADS, counterfactual_loss, real_loss
+from reprolib.imagenet.study import NaturalStudy
+from reprolib.imagenet.tables import Trained
+from reprolib.imagenet.world import ImageNet
+from reprolib.store import Store
+
+pytestmark = pytest.mark.large
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> ImageNet:
+    """ImageNet's networks with random weights, as files that the real loaders read."""
+    root = tmp_path_factory.mktemp("assets")
+    torch.manual_seed(0)
+    networks: dict[str, nn.Module] = {
+        "imagenet/biggan-deep-256.bin": biggan.build("biggan-deep-256"),
+        "imagenet/u2net.pth": u2net.U2Net(u2net.PLANS["u2net"]),
+        "vgg16-397923af.pth": vgg16(init_weights=False),
+        "resnet50-0676ba61.pth": resnet50(),
+        "inception_v3_google-0cc3c7bd.pth": inception_v3(init_weights=False),
+    }
+    patch = pytest.MonkeyPatch()
+    patch.setenv("REPROLIB_ASSETS", str(root))
+    for name, network in networks.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(network.state_dict(), file)
+        patch.setitem(assets.ASSETS, name, dataclasses.replace(assets.ASSETS[name], sha256=""))
+    return ImageNet(params.load("gpu").imagenet)
+
+
+def test_two_iterations_a_few_counterfactuals_and_an_ensemble_step(world: ImageNet, tmp_path: Path) -> None:
+    small = {"updates": 2, "micro_batch": 1, "accumulation": 1, "rated": 10, "sources": ["trained"]}
+    chosen = params.load({"profile": "gpu", "device": "cpu", "imagenet": small})
+    study = NaturalStudy(chosen, world, Store(tmp_path / "store"))
+    model = study.cgn(Trained())
+    assert sum(p.numel() for p in model.parameters()) > 250_000_000
+    moved = model.f_text.embeddings.weight - model.biggan_GT.embeddings.weight
+    assert 0 < moved.abs().max() <= 2.001 * 3e-5
+    write_set(model, Recipe(seed=1), tmp_path / "train", "train", 2)
+    image, labels = CounterfactualFolder(tmp_path / "train", train_transform())[1]
+    assert image.shape == (3, 224, 224) and labels.max() < 1000
+    numbers = rating.score(model, world.rater(), 2)
+    assert 1 <= numbers["is_gen"] <= 2.001 and 0 < numbers["mean_mask"] < 1
+    ensemble = world.ensemble().train()
+    logits = ensemble(torch.stack([image, image]))
+    loss = real_loss(logits, labels[:2]) + counterfactual_loss(logits, dict.fromkeys(HEADS, labels[:2]))
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in ensemble.parameters())
