@@ -292,3 +292,23 @@ def test_promoting_replaces_a_run_and_leaves_measured_speed(tmp_path: Path, monk
     assert speed.read_text() == "step\n" and not stale.exists()
     made = sorted(path.name for path in (tmp_path / "build" / "smoke" / "results").glob("*"))
     assert sorted(path.name for path in (top / "results").glob("*")) == sorted([*made, "bench"])
+
+
+def test_natural_images_have_their_own_verdicts_beside_the_published_numbers(tmp_path: Path) -> None:
+    chosen = params.load("smoke")
+    finish(tmp_path, chosen)
+    for claim, criteria in {"claim1": ("mask_iou", "own"), "claim2": ("gap",), "claim3": ("top1",)}.items():
+        run = Results(claim, chosen, tmp_path)
+        rows = [("CGN trained here", name, "Scenes", 0.0 + i) for name in criteria for i in (0, 1)]
+        evidence = pd.DataFrame(rows, columns=["source", "criterion", "case", "value"])
+        run.table("imagenet_published_quality", pd.DataFrame({"model": ["BigGAN"], "is_gen": [195.9]}))
+        mnist = [("CGN trained here", name, "Colored MNIST", 90.0 + i) for name in BOUND[claim] for i in (0, 1)]
+        run.judge(pd.DataFrame(mnist, columns=["source", "criterion", "case", "value"]))
+        told = run.judge_world("scenes", evidence)
+        run.finish()
+        assert told.startswith("CGN trained here: ")
+    report.render(tmp_path)
+    text = _read(tmp_path)
+    assert text.count("**Verdict on Scenes: CGN trained here:") == 3 and "| Scenes | ≥ 80 |" in text
+    assert "ImageNet itself was not run here" in text and "| BigGAN | 195.9 |" in text
+    assert text.index("**Verdict:") < text.index("**Verdict on Scenes")  # beside, never among
