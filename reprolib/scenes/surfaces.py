@@ -1,7 +1,7 @@
 """The nine textures and the nine backgrounds of Scenes.
 
 A surface is a function (x, y, phase) -> weights: x and y are coordinates in the frame of the object (textures) or of
-the picture (backgrounds), about [-1, 1]; phase, two numbers in [0, 1) per image, shifts the pattern. The result is a
+the picture (backgrounds), about [-1, 1]; phase, two numbers around 0 per image, shifts the pattern. The result is a
 blend weight in [0, 1] between two colours, and optionally a second weight for a third one.
 """
 
@@ -30,7 +30,7 @@ def _hash(column: Tensor, row: Tensor, number: float) -> Tensor:
 
 def _dots(x: Tensor, y: Tensor, phase: Tensor, cells: float, radius: float, jitter: float) -> Tensor:
     """Round dots, one per cell of a grid that is shifted by phase; 1 inside."""
-    u, v = x * cells + 4 * phase[..., 0:1, None], y * cells + 4 * phase[..., 1:2, None]
+    u, v = x * cells + phase[..., 0:1, None], y * cells + phase[..., 1:2, None]
     column, row = torch.floor(u), torch.floor(v)
     dx = u - column - 0.5 - jitter * (_hash(column, row, 1.0) - 0.5)
     dy = v - row - 0.5 - jitter * (_hash(column, row, 2.0) - 0.5)
@@ -38,7 +38,7 @@ def _dots(x: Tensor, y: Tensor, phase: Tensor, cells: float, radius: float, jitt
 
 
 def scales(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    u, v = x * 3 + phase[..., 0:1, None], y * 4 + phase[..., 1:2, None]
+    u, v = x * 2 + phase[..., 0:1, None], y * 2.6 + phase[..., 1:2, None]
     row = torch.floor(v)
     across = torch.frac(u + 0.5 * (row % 2) + 8) - 0.5
     rim = torch.hypot(across * 1.3, v - row - 0.1)
@@ -46,26 +46,26 @@ def scales(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
 
 
 def spots(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    return _dots(x, y, phase, 2.6, 0.3, 0.25)
+    return _dots(x, y, phase, 2.0, 0.3, 0.2)
 
 
 def bumps(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    return _dots(x, y, phase, 6.0, 0.3, 0.5)
+    return _dots(x, y, phase, 3.2, 0.3, 0.3)
 
 
 def veins(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    branch = torch.frac((y + 0.9 * x.abs()) * 3 + phase[..., 0:1, None] + 8)
+    branch = torch.frac((y + 0.9 * x.abs()) * 2.2 + phase[..., 0:1, None] + 8)
     side = 1 - torch.exp(-(((branch - 0.5) / 0.1) ** 2))
     middle = 1 - torch.exp(-((x / 0.06) ** 2))
     return torch.minimum(side, middle)
 
 
 def rings(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    return _soft(_wave(torch.hypot(x.abs() - 0.35, y) * 4 + phase[..., 0:1, None]) - 0.5, 7)
+    return _soft(_wave(torch.hypot(x.abs() - 0.35, y) * 2.6 + phase[..., 0:1, None]) - 0.5, 7)
 
 
 def bricks(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    u, v = x * 2.4 + phase[..., 0:1, None], y * 5 + phase[..., 1:2, None]
+    u, v = x * 1.6 + phase[..., 0:1, None], y * 3.2 + phase[..., 1:2, None]
     row = torch.floor(v)
     across, up = torch.frac(u + 0.5 * (row % 2) + 8), v - row
     joint = torch.minimum(torch.minimum(across, 1 - across) * 2.1, torch.minimum(up, 1 - up))
@@ -73,43 +73,42 @@ def bricks(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
 
 
 def stripes(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    return _soft(_wave(x * 4.5 + phase[..., 0:1, None]) - 0.5, 8)
+    return _soft(_wave(x * 2.6 + phase[..., 0:1, None]) - 0.5, 8)
 
 
 def zigzag(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    fold = (torch.frac(x * 2.5 + phase[..., 0:1, None] + 8) - 0.5).abs()
-    return _soft(_wave(y * 3 + fold * 1.6 + phase[..., 1:2, None]) - 0.5, 9)
+    fold = (torch.frac(x * 1.5 + phase[..., 0:1, None] + 8) - 0.5).abs()
+    return _soft(_wave(y * 2 + fold * 1.6 + phase[..., 1:2, None]) - 0.5, 9)
 
 
 def craters(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    large = _dots(x, y, phase, 2.2, 0.34, 0.5)
-    return 1 - torch.maximum(large, _dots(x, y, phase, 5.0, 0.22, 0.6))
+    large = _dots(x, y, phase, 1.6, 0.34, 0.4)
+    return 1 - torch.maximum(large, _dots(x, y, phase, 3.0, 0.2, 0.6))
 
 
 def water(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    ripple = y * 4 + 0.18 * torch.sin(2 * pi * (x * 1.2 + phase[..., 0:1, None])) + phase[..., 1:2, None]
+    ripple = y * 2.5 + 0.18 * torch.sin(2 * pi * (x * 1.2 + phase[..., 0:1, None])) + phase[..., 1:2, None]
     return 0.25 * (1 - y) + 0.55 * _wave(ripple) ** 2
 
 
 def forest(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    u = x * 3.2 + phase[..., 0:1, None] + 0.06 * torch.sin(5 * y)
+    u = x * 2.2 + phase[..., 0:1, None] + 0.06 * torch.sin(5 * y)
     trunk = torch.frac(u + 8) - 0.5
     return 1 - torch.exp(-((trunk / (0.13 + 0.07 * _hash(torch.floor(u), torch.zeros_like(u), 3.0))) ** 4))
 
 
 def sand(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
     bend = 0.25 * torch.sin(2 * pi * (0.6 * x + phase[..., 0:1, None]))
-    return 0.2 + 0.7 * _wave(3.5 * (y + 0.5 * x + bend * 0.4) + phase[..., 1:2, None])
+    return 0.2 + 0.7 * _wave(2.2 * (y + 0.5 * x + bend * 0.4) + phase[..., 1:2, None])
 
 
 def soil(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    clods = _dots(x, y, phase, 3.5, 0.42, 0.8)
-    return torch.maximum(0.6 * clods, _dots(x, y, phase, 8.0, 0.25, 0.9))
+    return _dots(x, y, phase, 2.4, 0.38, 0.6)
 
 
 def meadow(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    blades = 0.35 * _wave(9 * x + 2 * torch.sin(3 * y) + phase[..., 1:2, None])
-    return torch.maximum(blades, _dots(x, y, phase, 3.0, 0.2, 0.8))
+    blades = 0.35 * _wave(3 * x + 2 * torch.sin(3 * y) + phase[..., 1:2, None])
+    return torch.maximum(blades, _dots(x, y, phase, 2.0, 0.22, 0.6))
 
 
 def hills(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
@@ -128,12 +127,12 @@ def dunes(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
 
 
 def tiles(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    u, v = x * 1.6 + phase[..., 0:1, None], y * 1.6 + phase[..., 1:2, None]
+    u, v = x * 1.2 + phase[..., 0:1, None], y * 1.2 + phase[..., 1:2, None]
     return _soft(torch.sin(2 * pi * u) * torch.sin(2 * pi * v), 9)
 
 
 def night(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    return torch.maximum(0.25 * (1 + y) / 2, _dots(x, y, phase, 4.5, 0.13, 0.8))
+    return torch.maximum(0.25 * (1 + y) / 2, _dots(x, y, phase, 2.4, 0.16, 0.7))
 
 
 Colour = tuple[float, float, float]

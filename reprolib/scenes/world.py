@@ -22,7 +22,7 @@ from reprolib.scenes import datasets, parts, rating
 from reprolib.scenes.render import CLASSES
 from reprolib.schema import NaturalSource, ScenesParams
 
-VERSION = 1
+VERSION = 2
 """Of the renderer: raised when a scene of the same (u, y) looks different."""
 
 
