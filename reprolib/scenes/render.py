@@ -46,8 +46,9 @@ def render(u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, size: 
     ox, oy, scale = _object_frame(x, y, number)
     distance = _by_class(shapes.SHAPES, shape, ox, oy) * scale[:, None, None]
     mask = (0.5 - distance * size / 2).clamp(0, 1)[:, None]
-    surface = _paint(surfaces.TEXTURES, surfaces.TEXTURE_COLOURS, texture, ox, oy, _phase(number[:, 4:6]), number[:, 8])
-    ground = _paint(surfaces.BACKGROUNDS, surfaces.BACKGROUND_COLOURS, background, x, y, _phase(number[:, 6:8]), number[:, 9])
+    near, far = _phase(number[:, 4:6]), _phase(number[:, 6:8])
+    surface = _paint(surfaces.TEXTURES, surfaces.TEXTURE_COLOURS, texture, ox, oy, near, number[:, 8])
+    ground = _paint(surfaces.BACKGROUNDS, surfaces.BACKGROUND_COLOURS, background, x, y, far, number[:, 9])
     lit = (surface * _light(ox, oy, number)).clamp(0, 1) * 2 - 1
     ground = ground * 2 - 1
     return Scene(mask * lit + (1 - mask) * ground, mask, lit, ground)
