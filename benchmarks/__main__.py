@@ -67,6 +67,9 @@ def write(tables: dict[str, pd.DataFrame], threads: int) -> None:
 def shown(readme: str) -> str:
     """The README with the tables of ``results/bench`` between its marks."""
     before, _, rest = readme.partition(MARKS[0])
+    after = MARKS[1] + rest.partition(MARKS[1])[2]
+    if not (FOLDER / "made.json").exists():
+        return before + MARKS[0] + "\nNothing was measured yet.\n" + after
     made = json.loads((FOLDER / "made.json").read_text(encoding="utf-8"))
     parts = [
         f"{caption}\n\n{markdown_table(pd.read_csv(FOLDER / f'{name}.csv', dtype=str, keep_default_na=False))}"
@@ -74,7 +77,7 @@ def shown(readme: str) -> str:
     ]
     versions = f"torch {made['versions']['torch']}, commit {made['commit']}"
     where = f"Measured on {made['processor']}, {made['threads']} threads, {versions}."
-    return before + MARKS[0] + "\n" + "\n\n".join([where, *parts]) + "\n" + MARKS[1] + rest.partition(MARKS[1])[2]
+    return before + MARKS[0] + "\n" + "\n\n".join([where, *parts]) + "\n" + after
 
 
 if __name__ == "__main__":

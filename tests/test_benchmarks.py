@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
@@ -32,4 +33,17 @@ def test_both_ways_give_the_same_numbers(step: Callable[[int], Row]) -> None:
 def test_the_readme_shows_what_was_measured() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     assert bench.shown(readme) == readme
-    assert all(caption in readme for caption in bench.CAPTIONS.values())
+
+
+def test_the_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n\n{bench.MARKS[0]}\nold\n{bench.MARKS[1]}\n\nrest\n")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "FOLDER", tmp_path / "results" / "bench")
+    assert "Nothing was measured yet." in bench.shown(readme.read_text())
+    tables = {name: pd.DataFrame({"what": [name], "value": ["1.5"]}) for name in bench.CAPTIONS}
+    bench.write(tables, threads=2)
+    text = readme.read_text()
+    assert text.startswith("# Title") and text.endswith("rest\n") and "old" not in text
+    assert all(caption in text and f"| {name} | 1.5 |" in text for name, caption in bench.CAPTIONS.items())
+    assert bench.shown(text) == text
