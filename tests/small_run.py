@@ -35,7 +35,11 @@ TINY = {
     "classifier": {"epochs": 1},
     "ablation": {"sizes": [100], "ratios": [1], "epochs": 1},
     "gradcam": {"images": 20},
-}
+    "scenes": {
+        "sources": ["trained"], "cgns": 1, "seeds": 1, "updates": 2, "micro_batch": 2, "accumulation": 1, "rated": 10,
+        "targets": ["patches"], "images": 50, "counterfactuals": 20, "validation": 10, "epochs": 1,
+    },
+}  # fmt: skip
 
 forkserver = multiprocessing.get_context("forkserver")
 """Processes that need not import torch; it preloads only what is installed, because it does not know this folder."""

@@ -170,7 +170,7 @@ def _download(cache: Path, url: str) -> None:
     os.environ.pop("REPROLIB_ASSETS", None)
     sys.stderr = (cache / "stderr").open("a")
     asset = assets.Asset("toy/data", hashlib.sha256(_Slow.body).hexdigest(), len(_Slow.body), "toy", (url,), "free")
-    assets._TABLE, assets.ASSETS, assets.GROUPS = [asset], {"toy/data": asset}, ("toy",)  # type: ignore[misc]
+    assets.TABLE, assets.ASSETS, assets.GROUPS = [asset], {"toy/data": asset}, ("toy",)  # type: ignore[misc]
     assets.fetch("toy")
 
 

@@ -205,6 +205,13 @@ def test_the_search_has_a_row_for_every_cell(study: NaturalStudy) -> None:
     assert rows["ratio"].tolist() == [0.0, 1.0] and set(rows["rate"]) == {0.001}
 
 
+def test_one_command_makes_all_that_the_tables_read(study: NaturalStudy) -> None:
+    assert worlds.train_together(study.params, "scenes", study.store) == 4 + 6 + 2
+    before = sorted(study.store.root.rglob("*.json"))
+    tables.classifiers(study), tables.search(study)
+    assert sorted(study.store.root.rglob("*.json")) == before
+
+
 def test_pictures_of_the_study(study: NaturalStudy) -> None:
     from reprolib.imagenet import sheets
 
