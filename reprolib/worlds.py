@@ -31,11 +31,13 @@ def studies(study: Study) -> list[NaturalStudy]:
 
 
 def ship_cgn(store: Store) -> dict[str, Any]:
-    """Train the CGN of Scenes as the cpu profile does, ship it, and return what was measured on it."""
+    """Train the CGN of Scenes as the cpu profile does, ship it in half precision, and return what was measured on it
+    before that; a run that uses the shipped one measures it again."""
     chosen = parameters.load("cpu")
     study, which = NaturalStudy(chosen, Scenes(chosen.scenes), store), Trained()
     found, measured = study.trained_cgn(which), study.rate(which)
-    state = {name: value for name, value in found.tensors.items() if not name.startswith("sheet/")}
+    mechanisms = {name: value for name, value in found.tensors.items() if not name.startswith("sheet/")}
+    state = {name: value.half() if value.is_floating_point() else value for name, value in mechanisms.items()}
     parts.ship("cgn", state, {"measured": measured, "recipe": study.cgn_recipe(which), "made": found.made})
     return measured
 
