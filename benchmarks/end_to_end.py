@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from benchmarks.steps import small_cgn
 from benchmarks.timing import once
 from reprolib import jobs
 from reprolib.errors import ReproError
+from reprolib.results import build_folder
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = 0.5
@@ -41,17 +42,21 @@ def runs() -> pd.DataFrame:
 
 
 def _smoke() -> tuple[float, int]:
-    """Seconds and the largest sum of resident memory over all processes, shared pages counted once."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "reprolib", "report", "smoke"]
-        start, peak = time.monotonic(), 0
-        with subprocess.Popen(command, env=os.environ | {"REPROLIB_BUILD": folder}, cwd=ROOT) as process:
-            while process.poll() is None:
-                peak = max(peak, _memory(process.pid))
-                time.sleep(SAMPLE)
-        if process.returncode:
-            raise ReproError("the smoke report failed; run `python -m reprolib report smoke` to see why")
-        return time.monotonic() - start, peak
+    """Seconds and the largest sum of memory over all processes, shared pages counted once.
+
+    The run stays in ``build/bench``: `reprolib fingerprint build/bench/smoke` compares it with another.
+    """
+    folder = build_folder() / "bench"
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [sys.executable, "-m", "reprolib", "report", "smoke"]
+    start, peak = time.monotonic(), 0
+    with subprocess.Popen(command, env=os.environ | {"REPROLIB_BUILD": str(folder)}, cwd=ROOT) as process:
+        while process.poll() is None:
+            peak = max(peak, _memory(process.pid))
+            time.sleep(SAMPLE)
+    if process.returncode:
+        raise ReproError("the smoke report failed; run `python -m reprolib report smoke` to see why")
+    return time.monotonic() - start, peak
 
 
 def _memory(pid: int) -> int:
