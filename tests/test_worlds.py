@@ -96,6 +96,9 @@ def test_missing_weights_are_named(imagenet: ImageNet) -> None:
         (imagenet.rater, "inception_v3"),
         (imagenet.ensemble, "resnet50"),
         (imagenet.identity, "biggan-deep-256"),
+        (lambda: imagenet.given_identity("authors"), "cgn.pth"),
+        (imagenet.rater_identity, "inception_v3"),
+        (imagenet.data_identity, "resnet50"),
     ):
         with pytest.raises(AssetError, match=word):
             ask()
@@ -116,7 +119,7 @@ def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
     chosen = params.load({"profile": "gpu", "device": "cpu", "imagenet": {"workers": 0, "epochs": 1, "batch": 500}})
     study = NaturalStudy(chosen, imagenet, Store(tmp_path))
     monkeypatch.setattr(imagenet, "ensemble", Small)
-    monkeypatch.setattr(imagenet, "identity", lambda: {"world": "imagenet"})
+    monkeypatch.setattr(imagenet, "data_identity", lambda: {"world": "imagenet"})
     numbers = study.classifier("real", tables.Trained(), 0).numbers
     assert len(numbers["history"]) == 2 and set(numbers["unusual"]) == {"imagenet-a", "imagenet-sketch"}
     row = numbers["history"][0]
@@ -190,6 +193,27 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     found = evidence[(evidence["criterion"] == "gap") & (evidence["source"] == "true counterfactuals")]["value"]
     assert found.tolist() == pytest.approx([expected[titles[0], seed] - expected[titles[2], seed] for seed in (0, 1)])
     assert set(tables.accuracy_evidence(study, rows)["criterion"]) == {"top1", "original"}
+
+
+@pytest.mark.parametrize(
+    ("change", "which", "same"),
+    [({"images": 60}, "cgn", True), ({"images": 60}, "classifier", False), ({"updates": 3}, "cgn", False),
+     ({"rated": 20}, "cgn", True), ({"mask_low": 0.03}, "cgn", False), ({"epochs": 3}, "classifier", False)],
+)  # fmt: skip
+def test_a_result_is_named_by_what_it_depends_on(
+    change: dict[str, Any], which: str, same: bool, tmp_path: Path
+) -> None:
+    names = set()
+
+    class Named(Store):
+        def get(self, step: str, recipe: dict[str, Any], *_: object, **__: object) -> None:  # type: ignore[override]
+            names.add(self.file(step, recipe).name)
+
+    for more in ({}, change):
+        chosen = params.load(TINY | {"scenes": TINY["scenes"] | more})  # type: ignore[operator]
+        study = NaturalStudy(chosen, worlds.world_of("scenes", chosen), Named(tmp_path))
+        study.trained_cgn(tables.Trained()) if which == "cgn" else study.classifier("real", tables.Trained(), 0)
+    assert (len(names) == 1) == same
 
 
 def test_counterfactual_sets_are_written_once_and_by_cgn(study: NaturalStudy) -> None:

@@ -77,7 +77,7 @@ class NaturalStudy:
     def cgn_recipe(self, which: Trained) -> dict[str, Any]:
         """What names a CGN, trained here or given."""
         if which.source != "trained":
-            return {"world": self.world.identity(), "source": which.source}
+            return {"world": self.world.identity(), "given": self.world.given_identity(which.source)}
         settings = self.settings(which)
         recipe = {
             name: value for name, value in settings.__dict__.items() if name not in ("device", "checkpoint_every")
@@ -111,7 +111,8 @@ class NaturalStudy:
 
     def rate(self, which: Trained) -> dict[str, Any]:
         """Inception Score of x_gen and x_gt, mean mask, and against the truth where it is known; see ``rating``."""
-        recipe = {"cgn": self.cgn_recipe(which), "images": self.chosen.rated} | self._machine()
+        rater = {"rater": self.world.rater_identity(), "images": self.chosen.rated}
+        recipe = {"cgn": self.cgn_recipe(which)} | rater | self._machine()
 
         def make(_: Checkpoint) -> Result:
             model = self.cgn(which).to(self.params.device)
@@ -159,7 +160,7 @@ class NaturalStudy:
         rate, ratio = rate or self.chosen.classifier_rate, self.chosen.cf_ratio if ratio is None else ratio
         settings = self.classifier_settings(rate, 0.0 if trained_on == "real" else ratio)
         kept = {name: value for name, value in settings.__dict__.items() if name not in ("device", "workers")}
-        recipe: dict[str, Any] = {"world": self.world.identity(), "training_set": trained_on, "seed": seed} | kept
+        recipe: dict[str, Any] = {"data": self.world.data_identity(), "training_set": trained_on, "seed": seed} | kept
         if trained_on == "cgn":
             recipe |= {"cgn": self.cgn_recipe(which), "size": self.chosen.counterfactuals}
         elif trained_on == "truth":

@@ -36,7 +36,16 @@ class World(Protocol):
     """Classes of the sample sheets."""
 
     def identity(self) -> dict[str, Any]:
-        """What names the models and data of this world in the recipe of a result."""
+        """What names the networks that a CGN of this world is made of, in the recipe of a result."""
+
+    def given_identity(self, source: NaturalSource) -> str:
+        """The hash of the shipped or the authors' CGN."""
+
+    def rater_identity(self) -> str:
+        """The hash of the classifier behind the Inception Score."""
+
+    def data_identity(self) -> dict[str, Any]:
+        """What names the data and the backbone of a classifier."""
 
     def new_cgn(self) -> CGN:
         """A CGN whose mechanisms all start from the pretrained generator."""
@@ -88,8 +97,21 @@ class ImageNet:
         self.class_names: Sequence[str] = [str(number) for number in range(self.classes)]
 
     def identity(self) -> dict[str, Any]:
-        files = ("imagenet/biggan-deep-256.bin", "imagenet/u2net.pth", "resnet50-0676ba61.pth")
-        return {"world": self.name, "data": self.data} | {file: assets.sha256_of(assets.path(file)) for file in files}
+        files = ("imagenet/biggan-deep-256.bin", "imagenet/u2net.pth")
+        return {"world": self.name} | {file: self._sha256(file) for file in files}
+
+    def given_identity(self, source: NaturalSource) -> str:
+        return self._sha256("imagenet/cgn.pth")
+
+    def rater_identity(self) -> str:
+        return self._sha256("inception_v3_google-0cc3c7bd.pth")
+
+    def data_identity(self) -> dict[str, Any]:
+        return {"world": self.name, "data": self.data, "backbone": self._sha256("resnet50-0676ba61.pth")}
+
+    @staticmethod
+    def _sha256(name: str) -> str:
+        return assets.sha256_of(assets.path(name))
 
     def new_cgn(self) -> CGN:
         model = CGN("biggan-deep-256", self._saliency())

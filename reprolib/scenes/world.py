@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 from torchvision import transforms
 
+from reprolib import features
 from reprolib.imagenet import datasets as folders
 from reprolib.imagenet import ensemble, inception
 from reprolib.imagenet.cgn import CGN
@@ -38,10 +39,18 @@ class Scenes:
         self.images, self.validation = params.images or 9000, params.validation
 
     def identity(self) -> dict[str, Any]:
-        names = ("generator", "saliency", "scene_reader")
-        return {"world": self.name, "renderer": VERSION, "images": self.images, "validation": self.validation} | {
-            name: shipped_sha256(parts.file(name)) for name in names
-        }
+        files = {name: shipped_sha256(parts.file(name)) for name in ("generator", "saliency")}
+        return {"world": self.name} | files
+
+    def given_identity(self, source: NaturalSource) -> str:
+        return shipped_sha256(parts.file("cgn"))
+
+    def rater_identity(self) -> str:
+        return shipped_sha256(parts.file("scene_reader"))
+
+    def data_identity(self) -> dict[str, Any]:
+        sizes = {"images": self.images, "validation": self.validation}
+        return {"world": self.name, "renderer": VERSION, "backbone": features.LITE0_SHA256} | sizes
 
     def new_cgn(self) -> CGN:
         model = CGN(parts.GENERATOR, parts.saliency())
