@@ -198,7 +198,7 @@ def training_quality(data: pd.DataFrame) -> Figure:
 def control(data: pd.DataFrame) -> Figure:
     """Which label decides which factor, in percent of counterfactuals; perfect control is 100 on the diagonal."""
     cases = list(dict.fromkeys(zip(data["variant"], data["source"], strict=True)))
-    drawn, axes = plt.subplots(1, len(cases), figsize=(2.6 * len(cases), 2.9), squeeze=False)
+    drawn, axes = plt.subplots(1, len(cases), figsize=(max(3.4, 2.6 * len(cases)), 2.9), squeeze=False)
     for ax, (variant, source) in zip(axes[0], cases, strict=True):
         part = data[(data["variant"] == variant) & (data["source"] == source)]
         table = part.pivot(index="factor", columns="label", values="share")
