@@ -64,7 +64,7 @@ def unknown_key(draw: st.DrawFn) -> Case:
 
 @st.composite
 def wrong_type(draw: st.DrawFn) -> Case:
-    group, key, annotation, _ = draw(st.sampled_from(FIELDS))
+    group, key, annotation, _ = draw(st.sampled_from([field for field in FIELDS if field[2] is not bool]))
     scalar = st.one_of(words.map(lambda word: f"x{word}"), st.booleans())
     if annotation in (int, float, int | None, STEPS):
         value = draw(st.one_of(scalar, st.lists(st.integers()), st.dictionaries(words, st.integers())))
@@ -78,7 +78,7 @@ def wrong_type(draw: st.DrawFn) -> Case:
 @st.composite
 def out_of_range(draw: st.DrawFn) -> Case:
     group, key, _, field = draw(st.sampled_from(NUMBERS))
-    low = next(rule.ge for rule in field.metadata if hasattr(rule, "ge"))
+    low = next(getattr(rule, "ge", None) or getattr(rule, "gt", 0) for rule in field.metadata)
     high = next((rule.le for rule in field.metadata if hasattr(rule, "le")), None)
     beyond = [st.integers(min_value=-(10**12), max_value=math.ceil(low) - 1)]
     beyond += [st.integers(min_value=math.floor(high) + 1, max_value=10**12)] if high is not None else []
@@ -95,7 +95,9 @@ def no_number(draw: st.DrawFn) -> Case:
 @st.composite
 def yaml_surprise(draw: st.DrawFn) -> Case:
     """What YAML 1.1 reads as something else: text for numbers, False for no, dates, empty for null."""
-    group, key, *_ = draw(st.sampled_from([field for field in FIELDS if field[2] != str | None]))  # text is text
+    group, key, *_ = draw(
+        st.sampled_from([field for field in FIELDS if field[2] not in (str | None, bool)])
+    )  # text is text
     value = draw(st.sampled_from(["1e-3", "5e2", "no", "yes", "on", "off", "2024-01-01", "1_000.0", "0o17"]))
     return "YAML surprise", _text(group, key, value, raw=True), _path(group, key)
 

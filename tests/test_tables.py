@@ -31,7 +31,7 @@ class Fake:
             raise AttributeError(name)
         return lambda *arguments: self.calls.append((name, *arguments))
 
-    def classifier(self, variant: str, training_set: TrainingSet, seed: int, epochs: int) -> Result:
+    def classifier(self, variant: str, training_set: TrainingSet, seed: int, epochs: int, *_: bool) -> Result:
         self.calls.append(("classifier", variant, training_set, seed, epochs))
         history = [
             {"train": 50.0, "test": 40.0 + seed, "in_domain": 90.0},
