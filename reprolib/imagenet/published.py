@@ -23,7 +23,7 @@ _CHALLENGE = {
 
 @lru_cache(maxsize=1)
 def numbers() -> pd.DataFrame:
-    """Every published number: source, table, dataset, trained_on, metric, value, unit, note."""
+    """Every published number: source, table, dataset, trained_on, metric, value, unit, settings (of seed Table 7)."""
     return pd.read_csv(FILE, keep_default_na=False, dtype={"value": float})
 
 
@@ -48,8 +48,8 @@ def search() -> pd.DataFrame:
     rows = numbers()
     rows = rows[(rows["source"] == "seed") & (rows["table"] == "Table 7") & rows["metric"].isin(_CHALLENGE)]
     rows = rows.assign(metric=rows["metric"].map(_CHALLENGE))
-    wide = rows.pivot_table(index=["trained_on", "note"], columns="metric", values="value", sort=False)
-    return _ordered(wide.reset_index().rename(columns={"trained_on": "model", "note": "settings"}), _CHALLENGE)
+    wide = rows.pivot_table(index=["trained_on", "settings"], columns="metric", values="value", sort=False)
+    return _ordered(wide.reset_index().rename(columns={"trained_on": "model"}), _CHALLENGE)
 
 
 def _wide(tables: tuple[str, ...], metrics: dict[str, str]) -> pd.DataFrame:
