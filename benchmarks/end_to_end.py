@@ -91,6 +91,7 @@ def seeds(repetitions: int) -> pd.DataFrame:
                 f"{threads} side by side, one thread each": f"{many:.1f} s",
                 "side by side, per seed": f"{many / count:.1f} s",
                 "times faster": f"{one / many:.2f}",
+                "best of": repetitions,
             }
         )
     return pd.DataFrame(rows)
