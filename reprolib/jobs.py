@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 
 from reprolib import progress
+from reprolib.schema import Params
 
 # Without this, glibc returns the memory of every large tensor to the kernel and faults it in again at the next step: a
 # quarter of the time. Only the worker processes, which are started later, read it.
@@ -45,6 +46,11 @@ def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None 
             results.append(result)
             shown.update(len(results))
     return results
+
+
+def run_methods(params: Params, title: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """``run`` for (method, arguments...), as many side by side as the parameters say."""
+    return run(title, [(method, tuple(rest)) for method, *rest in calls], params.n_jobs, params.scheduler)
 
 
 def _job(asked_by: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import distributed
 
 from reprolib.store import Checkpoint, Result, Store
 
@@ -44,13 +44,15 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def share(numbers: list[int]) -> tuple[list[int], float]:
-    """This process's part of a batch, and the weight of its mean: the weighted means add up to that of the batch.
+def part(numbers: list[int]) -> list[int]:
+    """This process's part of a batch; where it would be empty the first image, which then weighs nothing."""
+    return numbers[rank() :: size()] or numbers[:1]
 
-    A process whose part would be empty gets the first image with weight 0.
-    """
-    mine = numbers[rank() :: size()]
-    return (mine, len(mine) / len(numbers)) if mine else (numbers[:1], 0.0)
+
+def weight(count: int) -> float:
+    """What the mean over this process's part of a batch of ``count`` images weighs: the weighted means add up to that
+    of the batch. 1 for a process alone."""
+    return len(range(rank(), count, size())) / count
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
@@ -108,16 +110,9 @@ class SharedStore(Store):
         if size() == 1:
             return super().get(step, recipe, make, version, with_tensors)
         file = self.file(step, recipe, version)
-        found = self.read(file, aside=False)
-        there = _agreed(found is not None and (bool(found.tensors) or not with_tensors))
-        if rank() == 0 or there:
+        if _agreed(self.find(file, with_tensors) is not None) or rank() == 0:
             result = super().get(step, recipe, make, version, with_tensors)
         else:
             result = make(_Follower(file.with_suffix(".checkpoint")))
         distributed.barrier()
         return result
-
-
-def mean_of(loss: Tensor, weight: float) -> Tensor:
-    """A loss whose gradients, added over all processes, are those of the whole batch."""
-    return loss if size() == 1 else loss * weight

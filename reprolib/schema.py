@@ -10,6 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from reprolib.mnist.settings import VARIANTS
 
 CgnSource = Literal["trained", "shipped", "authors"]
+SOURCES: dict[str, str] = {
+    "trained": "CGN trained here",
+    "shipped": "CGN shipped with reprolib",
+    "authors": "CGN of the authors",
+}
+"""Whose CGN, as a reader sees it, in the order of ``deciding``."""
 GanKind = Literal["cgn_noncf", "dcgan"]
 MOST_STEPS = 10_000_000
 
@@ -122,16 +128,15 @@ class GradcamParams(Group):
     images: int = Field(10_000, ge=10, le=10_000, description="test images for the measures")
 
 
-NaturalSource = Literal["trained", "shipped", "authors"]
 TextureTarget = Literal["patches", "fill"]
 LossGroup = Literal["shape", "text", "bg", "rec"]
 
 
-class ImagenetParams(Group):
-    """The natural-image half at the paper's scale: the seed's settings where it names them."""
+class NaturalParams(Group):
+    """What both worlds of natural images have; defaults are the seed's settings where it names them."""
 
     run: bool = Field(True, description="whether this half of the study is part of the run")
-    sources: list[NaturalSource] = Field(
+    sources: list[CgnSource] = Field(
         ["trained", "authors"], min_length=1, description="CGNs: trained here, shipped with reprolib, or the authors'"
     )
     cgns: int = Field(1, ge=1, le=100, description="CGNs trained with all losses")
@@ -146,8 +151,6 @@ class ImagenetParams(Group):
     targets: list[TextureTarget] = Field(["patches", "fill"], description="targets of the texture mechanism")
     ablations: list[LossGroup] = Field(["shape", "text", "bg", "rec"], description="groups of losses switched off")
     rated: int = Field(50_000, ge=10, le=1_000_000, description="images for Inception Score and mean mask")
-    data: Literal["imagenet-mini", "imagenet-1k"] = "imagenet-mini"
-    images: int | None = Field(None, ge=50, description="real training images; null means all there are")
     counterfactuals: int = Field(100_000, ge=10, le=10_000_000, description="for training")
     validation: int = Field(10_000, ge=10, le=1_000_000, description="counterfactuals to validate on")
     seeds: int = Field(1, ge=1, le=1000, description="repetitions of every classifier")
@@ -160,10 +163,16 @@ class ImagenetParams(Group):
     workers: int = Field(8, ge=0, le=256, description="processes that read images")
 
 
-class ScenesParams(ImagenetParams):
+class ImagenetParams(NaturalParams):
+    """The natural-image half at the paper's scale."""
+
+    data: Literal["imagenet-mini", "imagenet-1k"] = "imagenet-mini"
+
+
+class ScenesParams(NaturalParams):
     """The same experiments on Scenes, the rendered world of reprolib, whose truth is known."""
 
-    sources: list[NaturalSource] = Field(["trained"], min_length=1, description="CGNs: trained here, or shipped")
+    sources: list[CgnSource] = Field(["trained"], min_length=1, description="CGNs: trained here, or shipped")
     cgns: int = Field(3, ge=1, le=100, description="CGNs trained with all losses")
     updates: int = Field(200, ge=1, le=100_000, description="optimiser updates of a CGN")
     micro_batch: int = Field(8, ge=1, le=4096)
@@ -171,7 +180,7 @@ class ScenesParams(ImagenetParams):
     learning_rate: float = Field(60.0, gt=0, le=10_000, description="factor on the three published learning rates")
     features: Literal["vgg16", "efficientnet_lite0"] = Field("efficientnet_lite0", description="of the style losses")
     rated: int = Field(1800, ge=10, le=1_000_000, description="images for Inception Score, mean mask and truth")
-    images: int | None = Field(3600, ge=50, description="real training images")
+    images: int = Field(3600, ge=50, le=1_000_000, description="real training images")
     counterfactuals: int = Field(3600, ge=10, le=10_000_000, description="for training")
     validation: int = Field(900, ge=10, le=1_000_000, description="images of every test set")
     seeds: int = Field(3, ge=1, le=1000, description="repetitions of every classifier")
@@ -218,6 +227,12 @@ class Params(Group):
         if value == 0:
             raise ValueError("must be -1 (one job per core) or at least 1")
         return value
+
+
+def deciding(sources: list[CgnSource]) -> CgnSource:
+    """Whose CGN decides a claim: trained here, else shipped, else the authors'."""
+    ranked: tuple[CgnSource, ...] = ("trained", "shipped", "authors")
+    return next(source for source in ranked if source in sources)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import safetensors.torch
-
+from reprolib import shipped
 from reprolib.errors import ReproError
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
-from reprolib.mnist.weights import WEIGHTS, write_sums
+from reprolib.shipped import WEIGHTS
 from reprolib.store import write_atomically
 
 QUALITY = WEIGHTS / "quality.json"
@@ -35,14 +34,13 @@ def ship(study: Study) -> list[str]:
         best = max(runs, key=lambda run: (run["good_digits"], sum(run["recognised"])))
         if best in ours:
             state = study.cgn(variant, "trained", best["seed"]).state_dict()
-            write_atomically(file, safetensors.torch.save({name: value.contiguous() for name, value in state.items()}))
+            shipped.write(file, state)
         known[file.name] = {"shipped": runs.index(best), "runs": runs}
         lines.append(
             f"{VARIANTS[variant].title}: seed {best['seed']} after {best['steps']:,} steps, {best['good_digits']} good "
             f"digits, is the best of {len(runs)} runs"
         )
     write_atomically(QUALITY, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
-    write_sums(WEIGHTS)
     return lines
 
 

@@ -145,11 +145,11 @@ class Store:
         ``copy_numbers``) does not do.
         """
         file = self.file(step, recipe, version)
-        if (found := self.read(file, aside=False)) is not None and (found.tensors or not with_tensors):
+        if found := self.find(file, with_tensors):
             return found
         make_folder(file.parent)
         with FileLock(file.with_suffix(".lock")):
-            if (found := self.read(file)) is not None and (found.tensors or not with_tensors):
+            if found := self.find(file, with_tensors, aside=True):
                 return found  # another process was faster
             checkpoint = Checkpoint(file.with_suffix(".checkpoint"))
             start = time.perf_counter()
@@ -161,6 +161,11 @@ class Store:
             self._write(file, step, recipe, version, result)
             checkpoint.remove()
         return result
+
+    def find(self, file: Path, with_tensors: bool, aside: bool = False) -> Result | None:
+        """A stored result that will do: with_tensors, a copy without tensors is none. aside: see ``read``."""
+        found = self.read(file, aside)
+        return None if found is None or (with_tensors and not found.tensors) else found
 
     def read(self, file: Path, aside: bool = True) -> Result | None:
         """A stored result, verified; None if there is none or if it is damaged.

@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from reprolib import __main__ as cli
-from reprolib import assets, params, report
+from reprolib import assets, params, report, shipped
 from reprolib.mnist import digits, textures, weights
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.settings import shipped_name
@@ -137,14 +137,14 @@ def _published(name: str, other: str, read: Callable[[], Any]) -> Callable[[pyte
 
 def _shipped(request: pytest.FixtureRequest, folder: Path) -> Kind:
     names = [shipped_name(variant, "procedural") for variant in ("colored_MNIST", "double_colored_MNIST")]
-    shutil.copytree(weights.WEIGHTS, folder / "weights")
+    shutil.copytree(shipped.WEIGHTS, folder / "weights")
     file, other = [folder / "weights" / name for name in names]
 
     def checkout() -> None:
         for each in (file, other):
-            shutil.copy(weights.WEIGHTS / each.name, each)
+            shutil.copy(shipped.WEIGHTS / each.name, each)
 
-    return Kind(file, other, lambda: weights.shipped_weights(file), "git checkout", checkout)
+    return Kind(file, other, lambda: shipped.read(file), "git checkout", checkout)
 
 
 def _checkpoint(request: pytest.FixtureRequest, folder: Path) -> Kind:

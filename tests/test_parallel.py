@@ -48,5 +48,5 @@ def test_a_batch_is_dealt_out_with_weights(
 ) -> None:
     monkeypatch.setattr(parallel, "size", lambda: 2)
     monkeypatch.setattr(parallel, "rank", lambda: rank)
-    assert parallel.share([1, 2, 3, 4, 5]) == expected
-    assert parallel.share([9]) == (([9], 1.0) if rank == 0 else ([9], 0.0))
+    assert (parallel.part([1, 2, 3, 4, 5]), parallel.weight(5)) == expected
+    assert (parallel.part([9]), parallel.weight(1)) == ([9], 1.0 - rank)

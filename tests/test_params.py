@@ -150,7 +150,7 @@ WRONG = [
     ),
     ("counterfactuals: {size: 900, ratio: 10}", ["'counterfactuals.size' is 900", "ask for at least 1000"]),
     ("ablation: {sizes: [100, 400], ratios: [5, 10]}", ["'ablation.sizes'", "ask for at least 500"]),
-    ("{cgn: {sources: [trained], batch: 4096, seeds: 2}}", ["'cgn.batch' is 4096", "at most 3000"]),
+    ("{cgn: {sources: [trained], batch: 4096, seeds: 2}}", ["'cgn.batch' is 4096", "at most 2400"]),
 ]
 
 

@@ -19,7 +19,6 @@ VARIANT = "colored_MNIST"
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """Two seeds of a two-step CGN; their measured quality is replaced by what a test says."""
-    monkeypatch.setattr(ship, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(ship, "QUALITY", tmp_path / "weights" / "quality.json")
     monkeypatch.setattr(Study, "weights_file", lambda self, variant: tmp_path / "weights" / f"{variant}.safetensors")
     cgn = {"sources": ["trained"], "seeds": 2, "steps": 2}

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from reprolib import params
+from reprolib import params, shipped
 from reprolib.errors import AssetError
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, heatmaps, tables, variants, weights
-from reprolib.mnist import study as studies
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
@@ -79,10 +78,10 @@ def test_broken_shipped_weights_are_refused_with_the_repair(
     study: Study, damage: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (study.weights_file(VARIANT).name, "SHA256SUMS"):
-        shutil.copy(weights.WEIGHTS / name, tmp_path / name)
-    monkeypatch.setattr(studies, "WEIGHTS", tmp_path)
+        shutil.copy(shipped.WEIGHTS / name, tmp_path / name)
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
     file = study.weights_file(VARIANT)
-    assert file.parent == tmp_path and weights.shipped_weights(file)
+    assert file.parent == tmp_path and shipped.read(file)
     content = file.read_bytes()
     if damage == "remove":
         file.unlink()
@@ -229,7 +228,7 @@ def test_a_cgn_that_is_not_there_is_named_before_anything_is_computed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study = Study(params.load(TINY), Store(tmp_path))
-    monkeypatch.setattr(studies, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
     with pytest.raises(AssetError, match=r"cgn_double_colored_MNIST.* are missing; restore it with `git"):
         study.quality(VARIANT, "shipped", 0)
     with pytest.raises(AssetError, match="the authors released no CGN for striped_MNIST; take 'authors' out"):

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from reprolib import params
-from reprolib.mnist import tables
+from reprolib.mnist import beside, evidence, tables
 from reprolib.mnist.study import TrainingSet
+from reprolib.schema import deciding
 from reprolib.statistics import interval
 from reprolib.store import Result
 
@@ -153,7 +154,7 @@ def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
     measured = pd.DataFrame(rows, columns=["training_set", "heatmap"])
     study = Fake(variants=["double_colored_MNIST"])
     study.gradcam_variant = "double_colored_MNIST"
-    shown = tables.with_published_iou(study, measured)["published_iou_macro"]
+    shown = beside.macro_iou(study, measured)["published_iou_macro"]
     assert shown[0] == 0.365 and shown[1:].isna().all()
 
 
@@ -162,7 +163,7 @@ def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
     [(["authors", "shipped", "trained"], "trained"), (["authors", "shipped"], "shipped"), (["authors"], "authors")],
 )
 def test_own_source_is_the_nearest_to_this_project(sources: list[str], own: str) -> None:
-    assert tables.own_source(Fake(cgn={"sources": sources}, digits={"textures": "dtd"})) == own
+    assert deciding(sources) == own
 
 
 # -------------------------------------------------------------------- what is made of them
@@ -173,8 +174,8 @@ def test_gains_are_paired_by_seed_within_each_cgn() -> None:
         ("Original", "", 0, 30.0), ("Original", "", 1, 50.0), ("CGN", "trained", 0, 41.0), ("CGN", "trained", 1, 63.0),
         ("CGN", "authors", 0, 99.0), ("CGN", "authors", 1, 99.0), ("GAN", "dcgan", 0, 10.0),
     ).sample(frac=1, random_state=0)  # fmt: skip
-    evidence = tables.gain_evidence(runs, "test", {"gain_cgn": ("CGN", "Original")})
-    assert evidence.to_dict("list") == {
+    found = evidence.of_gains(runs, "test", {"gain_cgn": ("CGN", "Original")})
+    assert found.to_dict("list") == {
         "source": ["CGN trained here"] * 2 + ["CGN of the authors"] * 2,  # the first decides
         "criterion": ["gain_cgn"] * 4,
         "case": ["Colored MNIST"] * 4,
@@ -199,7 +200,7 @@ def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() 
 
 
 def _beside(*rows: tuple[str, str, int, float]) -> dict[str, str]:
-    return tables.beside_published(_runs(*rows)).iloc[0].to_dict()
+    return beside.accuracy(_runs(*rows)).iloc[0].to_dict()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_published_values_stand_beside_the_same_kind_of_generator(
 
 def test_rows_come_in_the_order_of_the_published_tables() -> None:
     rows = [(name, "authors" if "CGN" in name else "", 0, 1.0) for name in reversed(tables.ORDER)]
-    assert tables.beside_published(_runs(*rows))["trained on"].tolist() == tables.ORDER
+    assert beside.accuracy(_runs(*rows))["trained on"].tolist() == tables.ORDER
 
 
 def test_summarise_gives_mean_and_interval_per_case() -> None:
@@ -239,10 +240,10 @@ def test_summarise_gives_mean_and_interval_per_case() -> None:
 
 def test_quality_evidence_has_each_criterion_of_each_kind_of_cgn() -> None:
     runs = tables.quality_runs(Fake(cgn={"sources": ["shipped", "trained"], "seeds": 2}))
-    evidence = tables.quality_evidence(runs)
-    assert list(dict.fromkeys(evidence["source"])) == ["CGN trained here", "CGN shipped with reprolib"]
-    evidence = evidence[evidence["source"] == "CGN trained here"]
-    values = evidence.groupby("criterion")["value"].apply(list).to_dict()
+    found = evidence.of_quality(runs)
+    assert list(dict.fromkeys(found["source"])) == ["CGN trained here", "CGN shipped with reprolib"]
+    found = found[found["source"] == "CGN trained here"]
+    values = found.groupby("criterion")["value"].apply(list).to_dict()
     assert values == {
         "good_digits": [8, 9],
         "shape_control": pytest.approx([100 * 90 / 95, 100 * 91 / 95]),
@@ -260,7 +261,7 @@ def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:
 def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None:
     runs = pd.DataFrame({"source": ["trained", "trained", "authors", "shipped"], "good_digits": [7, 9, 10, 10]})
     runs["variant"] = "colored_MNIST"
-    counts = tables.good_digit_counts(runs).groupby("study")["runs"].sum()
+    counts = beside.good_digits(runs).groupby("study")["runs"].sum()
     assert sorted(counts) == [2, 20, 47] and counts["here, Colored MNIST, measured"] == 2
 
 
@@ -273,6 +274,6 @@ def test_accuracy_stands_beside_the_quality_of_its_own_cgn() -> None:
 
 def test_ablation_points_average_seeds_and_add_the_published_line() -> None:
     runs = tables.ablation_runs(Fake(ablation={"sizes": [500], "ratios": [1], "mixes": ["cf"], "seeds": 2}))
-    points = tables.ablation_points(runs)
+    points = beside.ablation(runs)
     assert points.loc[points["study"] == "ours", "test"].tolist() == [30.5]
     assert len(points[points["study"] == "Bagad et al."]) == 9 and set(points["variant"]) == {"Colored MNIST"}

@@ -188,6 +188,7 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     assert rows["trained_on"].tolist() == [title for title in titles for _ in range(2)]
     for table in (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.accuracy(rows)):
         assert table["trained on"].tolist() == titles
+    assert tables.factors(rows)["trained on"].tolist() == titles[1:] and rows["factor/bg"][2:].between(0, 100).all()
     evidence = tables.robustness_evidence(study, rows)
     expected = rows.set_index(["trained_on", "seed"])["gap/shape_texture"]
     found = evidence[(evidence["criterion"] == "gap") & (evidence["source"] == "true counterfactuals")]["value"]

@@ -16,10 +16,10 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader, Dataset
 
 from reprolib import parallel, rng, training
+from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import HEADS, Ensemble, counterfactual_loss, predictions, real_loss
 from reprolib.store import Checkpoint
 
-Images = Dataset[tuple[Tensor, Tensor]]
 Order = Callable[[int], Tensor]
 """epoch -> which images it shows, in order; always the same number."""
 
@@ -50,7 +50,8 @@ class Batches:
 
     def __init__(self, data: Images, order: Order, batch: int, seed: int, workers: int = 0) -> None:
         self.data, self.order, self.batch, self.seed, self.workers = data, order, batch, seed, workers
-        self.per_epoch = -(-len(order(0)) // batch)
+        self.count = len(order(0))
+        self.per_epoch = -(-self.count // batch)
         self._next = -1
         self._batches: Iterator[Any] = iter(())
 
@@ -65,15 +66,14 @@ class Batches:
 
     def _from(self, epoch: int, position: int) -> Iterator[Any]:
         batches = [chosen.tolist() for chosen in self.order(epoch)[position * self.batch :].split(self.batch)]
-        mine = [parallel.share(batch)[0] for batch in batches]
+        mine = [parallel.part(batch) for batch in batches]
         augmented = _Keyed(self.data, (self.seed, epoch))
         return iter(DataLoader(augmented, batch_sampler=mine, num_workers=self.workers))
 
     def weight(self, step: int) -> float:
         """How much this process's part of the batch of a step counts; 1 for a process alone."""
-        epoch, position = divmod(step, self.per_epoch)
-        chosen = self.order(epoch)[position * self.batch : (position + 1) * self.batch]
-        return parallel.share(chosen.tolist())[1]
+        before = step % self.per_epoch * self.batch
+        return parallel.weight(min(self.batch, self.count - before))
 
 
 class _Keyed(Dataset[tuple[Tensor, Tensor]]):
@@ -120,13 +120,12 @@ def train(
             group["lr"] = settings.learning_rate * 0.1 ** (epoch // settings.decay_every)
         optimiser.zero_grad(set_to_none=True)
         images, labels = (part.to(settings.device) for part in real(i))
-        terms = {"real": parallel.mean_of(real_loss(ensemble(images), labels), real.weight(i))}
+        terms = {"real": real_loss(ensemble(images), labels) * real.weight(i)}
         terms["real"].backward()
         if counterfactual is not None:
             images, labels = (part.to(settings.device) for part in counterfactual(i))
             by_head = dict(zip(HEADS, labels.unbind(1), strict=True))
-            loss = counterfactual_loss(ensemble(images), by_head)
-            terms["counterfactual"] = parallel.mean_of(loss, counterfactual.weight(i))
+            terms["counterfactual"] = counterfactual_loss(ensemble(images), by_head) * counterfactual.weight(i)
             terms["counterfactual"].backward()
         parallel.add_gradients(ensemble.parameters())
         optimiser.step()

@@ -21,6 +21,8 @@ from reprolib.imagenet.counterfactuals import COLUMNS, FACTORS
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IN9_MEAN, IN9_DEVIATION = (0.4717, 0.4499, 0.3837), (0.2600, 0.2516, 0.2575)
 Transform = Callable[[Image.Image], Tensor]
+Images = Dataset[tuple[Tensor, Tensor]]
+"""Images with a label each."""
 
 
 def train_transform(size: int = 224) -> Transform:
@@ -60,7 +62,7 @@ class _Pictures(ImageFolder):
             return self.transform(picture), torch.tensor(label)
 
 
-def class_folders(root: Path, classes: int, transform: Transform) -> Dataset[tuple[Tensor, Tensor]]:
+def class_folders(root: Path, classes: int, transform: Transform) -> Images:
     """Images in one folder per class; the label is the place of the folder in sorted order.
 
     Raises AssetError if there are not ``classes`` folders, or if one has no image.

@@ -12,7 +12,8 @@ from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.counterfactuals import Recipe, generate
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained
-from reprolib.imagenet.tables import own_source, training_sets
+from reprolib.imagenet.tables import training_sets
+from reprolib.schema import deciding
 
 FIGURE_7 = (
     (883, 207, 72), (907, 145, 337), (351, 271, 97), (894, 454, 979), (947, 992, 460), (859, 607, 955),
@@ -23,7 +24,7 @@ FIGURE_7 = (
 
 
 def _own(study: NaturalStudy) -> CGN:
-    return study.cgn(Trained(own_source(study), 0, study.chosen.targets[0]))
+    return study.cgn(Trained(deciding(study.chosen.sources), 0, study.chosen.targets[0]))
 
 
 @torch.inference_mode()

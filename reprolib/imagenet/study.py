@@ -20,9 +20,10 @@ from reprolib.imagenet import counterfactuals as sets
 from reprolib.imagenet import train as training
 from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.classify import Batches, ClassifierSettings
-from reprolib.imagenet.ensemble import Ensemble
-from reprolib.imagenet.world import Images, World
-from reprolib.schema import ImagenetParams, LossGroup, NaturalSource, Params, TextureTarget
+from reprolib.imagenet.datasets import Images
+from reprolib.imagenet.ensemble import HEADS, Ensemble
+from reprolib.imagenet.world import World
+from reprolib.schema import CgnSource, LossGroup, NaturalParams, Params, TextureTarget
 from reprolib.store import Checkpoint, Result, Store, canonical, digest
 
 TrainedOn = Literal["real", "cgn", "truth"]
@@ -33,7 +34,7 @@ TrainedOn = Literal["real", "cgn", "truth"]
 class Trained:
     """Which CGN: by whom, and for one that is trained here with what."""
 
-    source: NaturalSource = "trained"
+    source: CgnSource = "trained"
     seed: int = 0
     target: TextureTarget = "patches"
     without: LossGroup | None = None
@@ -44,7 +45,7 @@ class NaturalStudy:
 
     def __init__(self, params: Params, world: World, store: Store) -> None:
         self.params, self.world, self.store = params, world, store
-        self.chosen: ImagenetParams = getattr(params, world.name)
+        self.chosen: NaturalParams = getattr(params, world.name)
         torch.set_num_threads(params.threads)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -125,9 +126,9 @@ class NaturalStudy:
 
     def counterfactual_folder(self, which: Trained) -> Path:
         """The written counterfactuals of a CGN, ``train`` and ``val``; what is there is not made again."""
-        recipe = self.cgn_recipe(which) | {"counterfactuals": self.chosen.counterfactuals}
-        root = self.store.root / "counterfactual_sets" / digest(canonical(recipe | self._machine()))[:16]
         sizes = {"train": self.chosen.counterfactuals, "val": self.chosen.validation}
+        recipe = {"cgn": self.cgn_recipe(which), "seed": which.seed, "sizes": sizes} | self._machine()
+        root = self.store.root / "counterfactual_sets" / digest(canonical(recipe))[:16]
         if parallel.rank() == 0 and not all((root / split / "labels.csv").exists() for split in sizes):
             model = self.cgn(which).to(self.params.device)
             for number, (split, size) in enumerate(sizes.items()):
@@ -155,7 +156,9 @@ class NaturalStudy:
 
         rate, ratio: default those of the parameters. Numbers: ``history``, one row before training and one per epoch
         (see ``evaluate``); ``best``, the index of the row with the best top-1 on real images; ``unusual``, top-1 on
-        the out-of-distribution sets at the end. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``.
+        the out-of-distribution sets at the end; ``factors``, how often each head names its own factor on validation
+        counterfactuals at the end, in percent, none without counterfactuals. Tensors: ``heatmaps/<head>`` and
+        ``seen``, see ``heads.examine``.
         """
         rate, ratio = rate or self.chosen.classifier_rate, self.chosen.cf_ratio if ratio is None else ratio
         settings = self.classifier_settings(rate, 0.0 if trained_on == "real" else ratio)
@@ -178,23 +181,36 @@ class NaturalStudy:
             model, history = classify.train(model, batches, made, self.evaluate, settings, checkpoint, title)
             best = max(range(len(history)), key=lambda row: history[row]["top1"])
             unusual = {name: self._top1(model, *found) for name, found in self.world.unusual().items()}
-            tensors = heads.examine(model, self.world.real("val"), settings.device)
-            return Result({"history": history, "best": best, "unusual": unusual}, tensors)
+            numbers = {"history": history, "best": best, "unusual": unusual}
+            if (unseen := self._counterfactuals(trained_on, which, seed, "val")) is not None:
+                numbers["factors"] = self._factors(model, unseen)
+            return Result(numbers, heads.examine(model, self.world.real("val"), settings.device))
 
-        return self.store.get("ensemble", recipe | self._machine(), make)
+        return self.store.get("ensemble", recipe | self._machine(), make, version=2, with_tensors=True)
 
     def _counterfactual_batches(
         self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings, per_epoch: int
     ) -> Batches | None:
-        if trained_on == "real":
+        data = self._counterfactuals(trained_on, which, seed, "train")
+        if data is None:
             return None
-        if trained_on == "truth":
-            data = self.world.true_counterfactuals(self.chosen.counterfactuals, seed)
-        else:
-            data = self.world.counterfactuals(self.counterfactual_folder(which), "train")
         batch = int(settings.cf_ratio * settings.batch)
         order = partial(datasets.counterfactual_order, len(data), batch * per_epoch, seed)  # type: ignore[arg-type]
         return Batches(data, order, batch, seed + 1, settings.workers)
+
+    def _counterfactuals(self, trained_on: TrainedOn, which: Trained, seed: int, split: str) -> Images | None:
+        """Counterfactuals of the kind that a classifier is trained on; none for real images alone."""
+        if trained_on == "real":
+            return None
+        if trained_on == "truth":
+            count = self.chosen.counterfactuals if split == "train" else self.chosen.validation
+            return self.world.true_counterfactuals(count, split, seed)
+        return self.world.counterfactuals(self.counterfactual_folder(which), split)
+
+    def _factors(self, ensemble: Ensemble, data: Images) -> dict[str, float]:
+        """Top-1 of every head on its own factor."""
+        scores, labels = self._scores(ensemble, data)
+        return {head: classify.top_k(scores[head], labels[:, column], 1) for column, head in enumerate(HEADS)}
 
     def evaluate(self, ensemble: Ensemble) -> dict[str, float]:
         """One row of numbers in percent.

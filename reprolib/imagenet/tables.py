@@ -11,14 +11,9 @@ from reprolib import jobs
 from reprolib.imagenet.backgrounds_challenge import VARIANTS
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained, TrainedOn
-from reprolib.schema import NaturalSource
+from reprolib.schema import SOURCES, deciding
 from reprolib.statistics import interval
 
-SOURCES: dict[NaturalSource, str] = {
-    "trained": "CGN trained here",
-    "shipped": "CGN shipped with reprolib",
-    "authors": "CGN of the authors",
-}
 GROUPS = {"shape": "shape", "text": "texture", "bg": "background", "rec": "reconstruction"}
 """The groups of losses as a reader sees them."""
 FACTORS = ("shape", "texture", "background")
@@ -27,14 +22,7 @@ REAL = "real images"
 
 
 def _run(study: NaturalStudy, title: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    params = study.params
-    title = f"{title} of {study.world.title}"
-    return jobs.run(title, [(method, tuple(rest)) for method, *rest in calls], params.n_jobs, params.scheduler)
-
-
-def own_source(study: NaturalStudy) -> NaturalSource:
-    """Whose CGN decides a claim: trained here, else shipped, else the authors'."""
-    return next(source for source in SOURCES if source in study.chosen.sources)
+    return jobs.run_methods(study.params, f"{title} of {study.world.title}", calls)
 
 
 def cgns(study: NaturalStudy) -> list[Trained]:
@@ -120,7 +108,7 @@ def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]
 
 def classifiers(study: NaturalStudy) -> pd.DataFrame:
     """One row per classifier, at the epoch with the best top-1 on real images: trained_on, seed, epoch, and everything
-    that ``NaturalStudy.evaluate`` measures; ``unusual/<set>`` at the last epoch."""
+    that ``NaturalStudy.evaluate`` measures; ``unusual/<set>`` and ``factor/<head>`` at the last epoch."""
     prepare(study)
     cases = classifier_cases(study)
     titles = [title for _, _, title in training_sets(study) for _ in range(study.chosen.seeds)]
@@ -131,8 +119,9 @@ def classifiers(study: NaturalStudy) -> pd.DataFrame:
     rows = []
     for title, (_, _, seed), result in zip(titles, cases, found, strict=True):
         numbers = result.numbers
-        unusual = {f"unusual/{name}": value for name, value in numbers["unusual"].items()}
-        rows.append({"trained_on": title, "seed": seed, "epoch": numbers["best"]} | _best(numbers) | unusual)
+        ended = {f"unusual/{name}": value for name, value in numbers["unusual"].items()}
+        ended |= {f"factor/{head}": value for head, value in numbers.get("factors", {}).items()}
+        rows.append({"trained_on": title, "seed": seed, "epoch": numbers["best"]} | _best(numbers) | ended)
     return pd.DataFrame(rows)
 
 
@@ -144,7 +133,7 @@ def _best(numbers: dict[str, Any]) -> dict[str, float]:
 def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, float, float]]:
     """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7."""
     chosen = study.chosen
-    which = Trained(own_source(study), 0, chosen.targets[0])
+    which = Trained(deciding(study.chosen.sources), 0, chosen.targets[0])
     return [
         ("cgn" if ratio else "real", which, 0, rate, ratio)
         for rate in chosen.search_rates
@@ -154,7 +143,7 @@ def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, flo
 
 def search(study: NaturalStudy) -> pd.DataFrame:
     """Seed Table 7: one row per learning rate and CF ratio: trained_on, rate, ratio, epoch, accuracies and gap."""
-    source, cases = own_source(study), search_cases(study)
+    source, cases = deciding(study.chosen.sources), search_cases(study)
     found = _run(study, "search", [(study.classifier, *case) for case in cases])
     rows = []
     for (kind, _, _, rate, ratio), result in zip(cases, found, strict=True):
@@ -208,6 +197,11 @@ def bias_points(runs: pd.DataFrame) -> pd.DataFrame:
         for head in (*HEADS, "avg")
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def factors(runs: pd.DataFrame) -> pd.DataFrame:
+    """How often each head names its own factor on validation counterfactuals, in percent."""
+    return _shown(runs[runs["trained_on"] != REAL], {head: f"factor/{head}" for head in HEADS})
 
 
 def unusual(runs: pd.DataFrame) -> pd.DataFrame:

@@ -17,11 +17,10 @@ from reprolib import assets
 from reprolib.errors import AssetError
 from reprolib.imagenet import backgrounds_challenge, biggan, cgn, cue_conflict, datasets, ensemble, inception, u2net
 from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.train import Patches
-from reprolib.schema import ImagenetParams, NaturalSource
-
-Images = Dataset[tuple[Tensor, Tensor]]
+from reprolib.schema import CgnSource, ImagenetParams
 
 
 class World(Protocol):
@@ -38,7 +37,7 @@ class World(Protocol):
     def identity(self) -> dict[str, Any]:
         """What names the networks that a CGN of this world is made of, in the recipe of a result."""
 
-    def given_identity(self, source: NaturalSource) -> str:
+    def given_identity(self, source: CgnSource) -> str:
         """The hash of the shipped or the authors' CGN."""
 
     def rater_identity(self) -> str:
@@ -50,7 +49,7 @@ class World(Protocol):
     def new_cgn(self) -> CGN:
         """A CGN whose mechanisms all start from the pretrained generator."""
 
-    def given_cgn(self, source: NaturalSource) -> CGN:
+    def given_cgn(self, source: CgnSource) -> CGN:
         """The shipped or the authors' CGN, in eval mode."""
 
     def rater(self) -> inception.Network:
@@ -68,7 +67,7 @@ class World(Protocol):
     def counterfactuals(self, folder: Path, split: str) -> Images:
         """A written set of counterfactuals as the ensemble wants it; split: ``train`` or ``val``."""
 
-    def true_counterfactuals(self, count: int, seed: int) -> Images:
+    def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         """What a perfect CGN would give, with the classes of the three factors. Raises NotImplementedError where
         nobody knows it."""
 
@@ -100,7 +99,7 @@ class ImageNet:
         files = ("imagenet/biggan-deep-256.bin", "imagenet/u2net.pth")
         return {"world": self.name} | {file: self._sha256(file) for file in files}
 
-    def given_identity(self, source: NaturalSource) -> str:
+    def given_identity(self, source: CgnSource) -> str:
         return self._sha256("imagenet/cgn.pth")
 
     def rater_identity(self) -> str:
@@ -118,7 +117,7 @@ class ImageNet:
         model.start_from(biggan.load("biggan-deep-256", assets.path("imagenet/biggan-deep-256.bin")).state_dict())
         return model
 
-    def given_cgn(self, source: NaturalSource) -> CGN:
+    def given_cgn(self, source: CgnSource) -> CGN:
         return cgn.load("biggan-deep-256", self._saliency(), assets.path("imagenet/cgn.pth"))
 
     def _saliency(self) -> u2net.U2Net:
@@ -141,7 +140,7 @@ class ImageNet:
         transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
         return datasets.counterfactual_split(folder, split, transform)
 
-    def true_counterfactuals(self, count: int, seed: int) -> Images:
+    def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         raise NotImplementedError("nobody knows the true counterfactuals of ImageNet")
 
     def challenge(self, name: str) -> Images:

@@ -12,7 +12,7 @@ from reprolib.mnist import counterfactuals
 from reprolib.mnist.cgn import CGN, CLASSES, compose
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
-from reprolib.mnist.tables import own_source
+from reprolib.schema import deciding
 
 
 def _grey(mask: Tensor) -> np.ndarray:
@@ -23,7 +23,7 @@ def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarra
     """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), from our CGN (seed Figs 2 and 4)."""
     sheets = {}
     for variant in study.params.variants:
-        model = study.cgn(variant, own_source(study), 0)
+        model = study.cgn(variant, deciding(study.params.cgn.sources), 0)
         made = counterfactuals.counterfactuals(model, 1000, 1, ("sheet", variant))
         picked = torch.cat([(made.labels == digit).nonzero()[:columns, 0] for digit in range(CLASSES)])
         sheets[VARIANTS[variant].title] = pictures(made.images[picked]).reshape(CLASSES, columns, 32, 32, 3)
@@ -33,7 +33,7 @@ def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarra
 def mechanism_sheets(study: Study) -> dict[str, np.ndarray]:
     """Title -> (5 rows, 10 digits, 32, 32, 3): mask, foreground, background, composition, counterfactual."""
     return {
-        VARIANTS[variant].title: _mechanisms(study.cgn(variant, own_source(study), 0), variant)
+        VARIANTS[variant].title: _mechanisms(study.cgn(variant, deciding(study.params.cgn.sources), 0), variant)
         for variant in study.params.variants
     }
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reprolib import assets, features
+from reprolib import assets, features, shipped
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, heatmaps, quality, train, variants
 from reprolib.mnist.cgn import CGN
@@ -23,13 +23,10 @@ from reprolib.mnist.dcgan import DCGAN
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.mnist.variants import Painted
 from reprolib.mnist.weights import (
-    WEIGHTS,
     authors_asset,
     authors_cgn,
     cgn_from,
     classifier_from,
-    shipped_sha256,
-    shipped_weights,
 )
 from reprolib.schema import CgnSource, Params
 from reprolib.store import Checkpoint, Result, Store
@@ -152,7 +149,7 @@ class Study:
 
     def weights_file(self, variant: str) -> Path:
         """The shipped weights that fit the data: Wildlife has one set per kind of texture."""
-        return WEIGHTS / shipped_name(variant, self.params.digits.textures)
+        return shipped.WEIGHTS / shipped_name(variant, self.params.digits.textures)
 
     def cgn(self, variant: str, source: CgnSource, seed: int) -> CGN:
         """A CGN in eval mode: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, or the authors'.
@@ -163,7 +160,7 @@ class Study:
             return list(self.snapshots(variant, seed % self.params.cgn.seeds).values())[-1]
         if source == "authors":
             return authors_cgn(variant)
-        return cgn_from(shipped_weights(self.weights_file(variant)))
+        return cgn_from(shipped.read(self.weights_file(variant)))
 
     def cgn_identity(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         """What names a CGN in the recipe of a result that was made with it."""
@@ -171,7 +168,7 @@ class Study:
             return {source: self.cgn_recipe(variant, seed % self.params.cgn.seeds)}
         if source == "authors":
             return {source: assets.ASSETS[authors_asset(variant)].sha256}
-        return {source: shipped_sha256(self.weights_file(variant))}
+        return {source: shipped.sha256(self.weights_file(variant))}
 
     def dcgan(self, variant: str, seed: int) -> DCGAN:
         """The DCGAN of Bagad et al., trained here, in eval mode."""

@@ -11,19 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from pytorch_pretrained_biggan.model import BigGAN
 from torch import Tensor, nn
 
-from reprolib import rng, tensors
+from reprolib import rng, shipped, tensors
 from reprolib.imagenet import biggan, inception
 from reprolib.imagenet.u2net import U2Net
-from reprolib.mnist.weights import WEIGHTS, shipped_weights, write_sums
 from reprolib.scenes import datasets, pretrain
 from reprolib.scenes.pretrain import PretrainSettings
 from reprolib.scenes.render import CLASSES, render
 from reprolib.scenes.truth import mask_iou
+from reprolib.shipped import WEIGHTS
 from reprolib.store import Checkpoint, Result, Store, write_atomically
 
 GENERATOR, SALIENCY = "scenes-64", "u2net-thin"
@@ -69,14 +68,12 @@ def file(name: str) -> Path:
 
 def tensors_of(name: str) -> dict[str, Tensor]:
     """The tensors of a shipped part. Raises AssetError if its file is missing or damaged."""
-    return shipped_weights(file(name))
+    return shipped.read(file(name))
 
 
 def ship(name: str, state: dict[str, Tensor], quality: dict[str, Any]) -> None:
     """Write the file of a part, and what is known of it to ``scenes.json``."""
-    content = safetensors.torch.save({key: value.contiguous() for key, value in state.items()})
-    write_atomically(file(name), content)
-    write_sums(WEIGHTS)
+    shipped.write(file(name), state)
     note(name, quality)
 
 

@@ -11,17 +11,16 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 from torchvision import transforms
 
-from reprolib import features
+from reprolib import features, shipped
 from reprolib.imagenet import datasets as folders
 from reprolib.imagenet import ensemble, inception
 from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.train import Patches
-from reprolib.imagenet.world import Images
-from reprolib.mnist.weights import shipped_sha256
 from reprolib.scenes import datasets, parts, rating
 from reprolib.scenes.render import CLASSES
-from reprolib.schema import NaturalSource, ScenesParams
+from reprolib.schema import CgnSource, ScenesParams
 
 VERSION = 2
 """Of the renderer: raised when a scene of the same (u, y) looks different."""
@@ -36,17 +35,17 @@ class Scenes:
     shown: tuple[int, ...] = tuple(range(len(CLASSES)))
 
     def __init__(self, params: ScenesParams) -> None:
-        self.images, self.validation = params.images or 9000, params.validation
+        self.images, self.validation = params.images, params.validation
 
     def identity(self) -> dict[str, Any]:
-        files = {name: shipped_sha256(parts.file(name)) for name in ("generator", "saliency")}
+        files = {name: shipped.sha256(parts.file(name)) for name in ("generator", "saliency")}
         return {"world": self.name} | files
 
-    def given_identity(self, source: NaturalSource) -> str:
-        return shipped_sha256(parts.file("cgn"))
+    def given_identity(self, source: CgnSource) -> str:
+        return shipped.sha256(parts.file("cgn"))
 
     def rater_identity(self) -> str:
-        return shipped_sha256(parts.file("scene_reader"))
+        return shipped.sha256(parts.file("scene_reader"))
 
     def data_identity(self) -> dict[str, Any]:
         sizes = {"images": self.images, "validation": self.validation}
@@ -57,7 +56,7 @@ class Scenes:
         model.start_from(parts.generator().state_dict())
         return model
 
-    def given_cgn(self, source: NaturalSource) -> CGN:
+    def given_cgn(self, source: CgnSource) -> CGN:
         model = self.new_cgn()
         model.load_mechanisms(parts.tensors_of("cgn"))
         return model.eval()
@@ -76,9 +75,9 @@ class Scenes:
         images, labels = datasets.labelled(count, ("real", split))
         return _images(images, labels[:, 0])
 
-    def true_counterfactuals(self, count: int, seed: int) -> Images:
+    def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         """Rendered scenes with independent factors."""
-        return _images(*datasets.labelled(count, ("true counterfactuals", seed), "random"))
+        return _images(*datasets.labelled(count, ("true counterfactuals", split, seed), "random"))
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
