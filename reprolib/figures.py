@@ -15,6 +15,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import PIL.Image
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -78,6 +79,14 @@ def draw(name: str, file: Path) -> Figure:
 
     with matplotlib.rc_context(STYLE):
         return _DRAW[name](read(file))
+
+
+def animated(frames: np.ndarray, scale: int = 3, milliseconds: int = 150) -> bytes:
+    """Frames (N, H, W, 3), uint8, as an animated PNG that repeats; every pixel becomes scale x scale."""
+    first, *others = (PIL.Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames)
+    stream = io.BytesIO()
+    first.save(stream, "PNG", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
+    return stream.getvalue()
 
 
 def png(drawn: Figure) -> bytes:

@@ -22,6 +22,20 @@ def counterfactuals(data: Arrays) -> Figure:
     return drawn
 
 
+@figure("scenes_interpolation", "imagenet_interpolation")
+def interpolation(data: Arrays) -> Figure:
+    """A walk from one class (left) to another (right) by one label at a time, and by all three."""
+    walks, ends = data["images"], data["ends"]
+    drawn, ax = plt.subplots(figsize=(7.6, 3.7))
+    show(ax, sheet(walks))
+    step = walks.shape[2] + 2
+    ax.set_yticks(step * np.arange(len(walks)) + step / 2, list(data["walks"]))
+    ax.set_xticks([step / 2, step * walks.shape[1] - step / 2], list(ends))
+    ax.tick_params(length=0)
+    ax.set_ylabel("label that changes")
+    return drawn
+
+
 @figure("scenes_training", "imagenet_training")
 def training(data: Arrays) -> Figure:
     """Seed Figs 8 and 9: what the mechanisms give over training, for three classes. Sheets (T, C, 6, H, W, 3)."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.display import Image
 from matplotlib.figure import Figure
 
 from reprolib import figures, provenance, statistics
@@ -80,6 +81,13 @@ class Results:
         self._write(f"figures/{name}.png", figures.png(figure))
         plt.close(figure)
         return figure
+
+    def animation(self, name: str, data: figures.Arrays) -> Image:
+        """Keep ``frames`` (N, H, W, 3) and the animated picture of them, and return that for a notebook to show."""
+        self._write(f"figures/{name}.npz", figures.to_bytes(data))
+        content = figures.animated(data["frames"])
+        self._write(f"figures/{name}.png", content)
+        return Image(content, format="png")
 
     def judge(self, evidence: pd.DataFrame) -> str:
         """Apply the claim's rule to evidence (see ``statistics.judge``) per ``source``; return the verdicts as text.

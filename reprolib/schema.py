@@ -144,6 +144,7 @@ class NaturalParams(Group):
     micro_batch: int = Field(5, ge=1, le=4096)
     accumulation: int = Field(500, ge=1, le=100_000, description="micro-batches whose gradients make one update")
     learning_rate: float = Field(1.0, gt=0, le=10_000, description="factor on the three published learning rates")
+    one_class: bool = Field(True, description="all images of a micro-batch have one class, as published")
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style losses")
     mask_low: float = Field(
         0.1, ge=0, le=0.5, description="least mean mask that is not punished; the seed's code: 0.03"
@@ -153,6 +154,7 @@ class NaturalParams(Group):
     rated: int = Field(50_000, ge=10, le=1_000_000, description="images for Inception Score and mean mask")
     counterfactuals: int = Field(100_000, ge=10, le=10_000_000, description="for training")
     validation: int = Field(10_000, ge=10, le=1_000_000, description="counterfactuals to validate on")
+    truncation: float = Field(1.0, gt=0, le=1, description="of the latents of counterfactuals; Bagad et al.: 0.5")
     seeds: int = Field(1, ge=1, le=1000, description="repetitions of every classifier")
     epochs: int = Field(30, ge=1, le=1000)
     batch: int = Field(32, ge=1, le=65_536)
@@ -183,6 +185,7 @@ class ScenesParams(NaturalParams):
     images: int = Field(3600, ge=50, le=1_000_000, description="real training images")
     counterfactuals: int = Field(3600, ge=10, le=10_000_000, description="for training")
     validation: int = Field(900, ge=10, le=1_000_000, description="images of every test set")
+    truncation: float = Field(1.0, ge=1, le=1, description="of the latents; the generator of Scenes knows no other")
     seeds: int = Field(3, ge=1, le=1000, description="repetitions of every classifier")
     epochs: int = Field(3, ge=1, le=1000)
     classifier_rate: float = Field(2e-3, gt=0, le=10, description="learning rate of the classifier")

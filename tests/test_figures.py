@@ -83,6 +83,11 @@ for world in ("scenes", "imagenet"):
             "images": small.reshape(-1, 16, 16, 3)[:16],
             "labels": np.array(["a / b / c"] * 16),
         },
+        f"{world}_interpolation": {
+            "images": small[:, :, 0],
+            "walks": np.array(["shape", "texture", "all"]),
+            "ends": np.array(["a", "b"]),
+        },
         f"{world}_training": {"sheets": small, "updates": np.arange(3), "classes": np.array(list("abcd"))},
         f"{world}_failures": dict.fromkeys(("entanglement", "residue", "realism"), small[:, :2, 0]),
         f"{world}_ablation": pd.DataFrame(

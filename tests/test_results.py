@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
 from reprolib import figures, params, results
@@ -104,6 +105,17 @@ def test_arrays_are_kept_as_npz(tmp_path: Path) -> None:
     some = Results("claim1", params.load({"profile": "smoke"}), tmp_path)
     some.figure("training_sheets", {"Toy|0,5": np.zeros((2, 10, 32, 32, 3), np.uint8)})
     assert set(some.files) == {"figures/training_sheets.npz", "figures/training_sheets.png"} == _files(tmp_path)
+
+
+def test_an_animation_keeps_its_frames(tmp_path: Path) -> None:
+    some, frames = Results("claim1", params.load({"profile": "smoke"}), tmp_path), np.zeros((3, 4, 4, 3), np.uint8)
+    frames[1], frames[2] = 100, 200
+    some.animation("scenes_animation", {"frames": frames})
+    assert set(some.files) == {"figures/scenes_animation.npz", "figures/scenes_animation.png"} == _files(tmp_path)
+    with PIL.Image.open(tmp_path / "figures" / "scenes_animation.png") as picture:
+        assert (picture.n_frames, picture.size) == (3, (12, 12))  # type: ignore[attr-defined]
+        picture.seek(2)
+        assert picture.getpixel((0, 0)) == (200, 200, 200)
 
 
 def test_a_claim_that_starts_again_is_unfinished_until_it_finishes(folder: Path) -> None:

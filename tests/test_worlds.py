@@ -121,7 +121,7 @@ def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
     monkeypatch.setattr(imagenet, "ensemble", Small)
     monkeypatch.setattr(imagenet, "data_identity", lambda: {"world": "imagenet"})
     numbers = study.classifier("real", tables.Trained(), 0).numbers
-    assert len(numbers["history"]) == 2 and set(numbers["unusual"]) == {"imagenet-a", "imagenet-sketch"}
+    assert len(numbers["history"]) == 2 and set(numbers["unusual"]) == {"imagenet-a", "imagenet-sketch", "cue conflict"}
     row = numbers["history"][0]
     assert {"top1", "top5", "original/avg", "gap/shape_texture", "shape_bias/bg", "decided/avg"} <= set(row)
     assert all(0 <= value <= 100 for name, value in row.items() if not name.startswith("gap"))
@@ -185,10 +185,14 @@ def test_a_trained_cgn_keeps_its_sheets_and_its_weights(study: NaturalStudy) -> 
 def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> None:
     rows = tables.classifiers(study)
     titles = ["real images", "real images + CGN trained here", "real images + true counterfactuals"]
-    assert rows["trained_on"].tolist() == [title for title in titles for _ in range(2)]
-    for table in (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.accuracy(rows)):
-        assert table["trained on"].tolist() == titles
-    assert tables.factors(rows)["trained on"].tolist() == titles[1:] and rows["factor/bg"][2:].between(0, 100).all()
+    assert rows["trained_on"].tolist() == ["scene reader, untouched", *(title for title in titles for _ in range(2))]
+    shown = (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.accuracy(rows), tables.unusual(rows))
+    for table in shown:
+        assert table["trained on"].tolist() == ["scene reader, untouched", *titles]
+    assert list(shown[-1].columns[1:]) == ["cue conflict", "hard scenes", "sketches"]
+    base = rows.iloc[0]
+    assert base["top1"] == 100 and base["unusual/hard scenes"] == 0 and base["gap/shape"] == base["gap/bg"]
+    assert tables.factors(rows)["trained on"].tolist() == titles[1:] and rows["factor/bg"][3:].between(0, 100).all()
     evidence = tables.robustness_evidence(study, rows)
     expected = rows.set_index(["trained_on", "seed"])["gap/shape_texture"]
     found = evidence[(evidence["criterion"] == "gap") & (evidence["source"] == "true counterfactuals")]["value"]
@@ -246,6 +250,11 @@ def test_pictures_of_the_study(study: NaturalStudy) -> None:
     assert {
         kind: worst.shape for kind, worst in sheets.failures(study, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
+    walk = sheets.interpolations(study)
+    assert walk["images"].shape == (4, 8, 64, 64, 3) and walk["ends"].tolist() == ["fish", "moon"]
+    assert (walk["images"][:, 0] == walk["images"][0, 0]).all() and not (walk["images"][0] == walk["images"][3]).all()
+    frames = sheets.tour(study, midpoints=1)["frames"]
+    assert frames.shape == (12, 64, 64, 3) and not (frames[0] == frames[6]).all()
     heads = sheets.heads(study)
     assert len(heads) == 4 and heads["real images"].shape == (3, 8, 64, 64)
 

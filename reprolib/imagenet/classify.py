@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD
 from torch.utils.data import DataLoader, Dataset
 
@@ -141,8 +141,9 @@ def train(
 
 
 @torch.inference_mode()
-def scores(ensemble: Ensemble, data: Images, workers: int = 0, batch: int = 64) -> tuple[dict[str, Tensor], Tensor]:
-    """All five predictions for a data set, (N, classes) each, in eval mode, and its labels; on the CPU."""
+def scores(ensemble: nn.Module, data: Images, workers: int = 0, batch: int = 64) -> tuple[dict[str, Tensor], Tensor]:
+    """All five predictions of an ensemble for a data set, (N, classes) each, in eval mode, and its labels; on the
+    CPU."""
     device = next(ensemble.parameters()).device
     parts: list[dict[str, Tensor]] = []
     labels: list[Tensor] = []

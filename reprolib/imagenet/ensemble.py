@@ -37,16 +37,33 @@ class Ensemble(nn.Module):
         return self
 
 
+class Untouched(nn.Module):
+    """A pretrained classifier with its own last layer, which answers for all three heads: the row to compare with."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return dict.fromkeys(HEADS, self.network(images))
+
+
+def pretrained_resnet50() -> nn.Module:
+    """ResNet-50 with ImageNet weights (V1). Raises AssetError if they are not at hand."""
+    from torchvision.models import resnet50 as build
+
+    network: nn.Module = build(weights=None)
+    file = assets.path("resnet50-0676ba61.pth")
+    tensors.load_strictly(network, tensors.read(file), str(file))
+    return network
+
+
 def resnet50(classes: int = 1000) -> Ensemble:
     """The published one: a ResNet-50 with ImageNet weights (V1) and fresh heads, for 224 pixels.
 
     Raises AssetError if the weights are not at hand.
     """
-    from torchvision.models import resnet50 as build
-
-    network = build(weights=None)
-    file = assets.path("resnet50-0676ba61.pth")
-    tensors.load_strictly(network, tensors.read(file), str(file))
+    network = pretrained_resnet50()
     return Ensemble(nn.Sequential(*list(network.children())[:-1], nn.Flatten()), 2048, classes, True, target="7")
 
 

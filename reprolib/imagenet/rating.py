@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,17 +21,26 @@ def classes_of(count: int, classes: int) -> Tensor:
     return (rng.uniform(("rated classes",), torch.arange(count), 1)[:, 0] * classes).long()
 
 
-@torch.inference_mode()
-def score(cgn: CGN, rater: inception.Network, count: int) -> dict[str, Any]:
+def score(cgn: CGN, rater: inception.Network, count: int, truncations: Sequence[float] = (1.0,)) -> dict[str, Any]:
     """``is_gen`` and ``is_gt``: Inception Scores of the composed and of the generator's images for the same u and y;
-    ``mean_mask`` and its deviation over images."""
+    ``mean_mask`` and its deviation over images. Below 1, the truncation is added to the name: ``is_gen_0.5``."""
+    numbers: dict[str, Any] = {}
+    for truncation in truncations:
+        suffix = "" if truncation == 1 else f"_{truncation:g}"
+        found = _score(cgn, rater, count, truncation)
+        numbers |= {f"{name}{suffix}": value for name, value in found.items()}
+    return numbers
+
+
+@torch.inference_mode()
+def _score(cgn: CGN, rater: inception.Network, count: int, truncation: float) -> dict[str, Any]:
     device = next(cgn.parameters()).device
-    classes, u = classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",))
+    classes, u = classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",), truncation)
     rows: dict[str, list[Tensor]] = {"gen": [], "gt": [], "mask": []}
     shown = Progress("images rated", count, "images")
     for part in torch.arange(count).split(BATCH):
         y = cgn.one_hot(classes[part]).to(device)
-        parts = cgn(u[part].to(device), y, y, y)
+        parts = cgn(u[part].to(device), y, y, y, truncation)
         composed = compose(parts.mask, parts.foreground, parts.background)
         rows["gen"].append(inception.probabilities(composed.cpu(), rater))
         rows["gt"].append(inception.probabilities(parts.truth.cpu(), rater))

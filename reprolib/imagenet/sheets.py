@@ -9,7 +9,7 @@ from torch import Tensor
 from reprolib.figures import pictures
 from reprolib.imagenet import rating
 from reprolib.imagenet.cgn import CGN
-from reprolib.imagenet.counterfactuals import Recipe, generate
+from reprolib.imagenet.counterfactuals import Recipe, generate, interpolation
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained
 from reprolib.imagenet.tables import training_sets
@@ -49,6 +49,40 @@ def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
     stacked = torch.stack([sheets[update] for update in updates]).permute(0, 1, 2, 4, 5, 3)
     names = np.array([study.world.class_names[number] for number in study.world.shown])
     return {"updates": np.array(updates), "classes": names, "sheets": stacked.numpy()}
+
+
+@torch.inference_mode()
+def interpolations(study: NaturalStudy) -> dict[str, np.ndarray]:
+    """A walk between two classes by one label at a time, then by all three, with u fixed: ``images``
+    (4, 8, H, W, 3), ``walks`` (4,) what changes, ``ends`` (2,) the classes."""
+    model, world = _own(study), study.world
+    first, last = world.shown[0], world.shown[-1]
+    u = model.noise(1, ("interpolation",))
+    rows = []
+    for moved in (*np.eye(3, dtype=int), np.ones(3, dtype=int)):
+        end = [last if move else first for move in moved]
+        rows.append(pictures(interpolation(model, u, [first] * 3, end)["image"]))
+    names = [world.class_names[first], world.class_names[last]]
+    return {
+        "images": np.stack(rows),
+        "walks": np.array(["shape", "texture", "background", "all three"]),
+        "ends": np.array(names),
+    }
+
+
+@torch.inference_mode()
+def tour(study: NaturalStudy, midpoints: int = 4) -> dict[str, np.ndarray]:
+    """The animation: from one class to another by shape, texture and background in turn, and back; ``frames``
+    (6 * (midpoints + 1), H, W, 3)."""
+    model, world = _own(study), study.world
+    u, here = model.noise(1, ("interpolation",)), [world.shown[0]] * 3
+    legs = []
+    for goal in (world.shown[-1], world.shown[0]):
+        for factor in range(3):
+            there = [goal if number <= factor else here[number] for number in range(3)]
+            legs.append(interpolation(model, u, here, there, midpoints)["image"][:-1])
+            here = there
+    return {"frames": pictures(torch.cat(legs))}
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprolib import features, parallel, rng
 from reprolib.imagenet import backgrounds_challenge, classify, cue_conflict, datasets, heads, rating
@@ -21,7 +21,7 @@ from reprolib.imagenet import train as training
 from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.classify import Batches, ClassifierSettings
 from reprolib.imagenet.datasets import Images
-from reprolib.imagenet.ensemble import HEADS, Ensemble
+from reprolib.imagenet.ensemble import HEADS, Untouched
 from reprolib.imagenet.world import World
 from reprolib.schema import CgnSource, LossGroup, NaturalParams, Params, TextureTarget
 from reprolib.store import Checkpoint, Result, Store, canonical, digest
@@ -68,6 +68,7 @@ class NaturalStudy:
             accumulation=chosen.accumulation,
             weights=weights.without(which.without) if which.without else weights,
             texture_target=which.target,
+            one_class=chosen.one_class,
             patches=self.world.patches,
             mask_low=chosen.mask_low,
             learning_rate=chosen.learning_rate,
@@ -113,11 +114,12 @@ class NaturalStudy:
     def rate(self, which: Trained) -> dict[str, Any]:
         """Inception Score of x_gen and x_gt, mean mask, and against the truth where it is known; see ``rating``."""
         rater = {"rater": self.world.rater_identity(), "images": self.chosen.rated}
+        rater |= {"truncations": self.world.truncations}
         recipe = {"cgn": self.cgn_recipe(which)} | rater | self._machine()
 
         def make(_: Checkpoint) -> Result:
             model = self.cgn(which).to(self.params.device)
-            numbers = rating.score(model, self.world.rater(), self.chosen.rated)
+            numbers = rating.score(model, self.world.rater(), self.chosen.rated, self.world.truncations)
             return Result(numbers | self.world.against_truth(model, self.chosen.rated))
 
         return self.store.get("natural_quality", recipe, make).numbers
@@ -128,11 +130,12 @@ class NaturalStudy:
         """The written counterfactuals of a CGN, ``train`` and ``val``; what is there is not made again."""
         sizes = {"train": self.chosen.counterfactuals, "val": self.chosen.validation}
         recipe = {"cgn": self.cgn_recipe(which), "seed": which.seed, "sizes": sizes} | self._machine()
+        recipe |= {"truncation": self.chosen.truncation}
         root = self.store.root / "counterfactual_sets" / digest(canonical(recipe))[:16]
         if parallel.rank() == 0 and not all((root / split / "labels.csv").exists() for split in sizes):
             model = self.cgn(which).to(self.params.device)
             for number, (split, size) in enumerate(sizes.items()):
-                drawn = sets.Recipe(seed=1000 * which.seed + number)
+                drawn = sets.Recipe(truncation=self.chosen.truncation, seed=1000 * which.seed + number)
                 sets.write_set(model, drawn, root / split, split, size, batch=50)
         parallel.wait()
         return root
@@ -155,8 +158,8 @@ class NaturalStudy:
         """Train and score an ensemble.
 
         rate, ratio: default those of the parameters. Numbers: ``history``, one row before training and one per epoch
-        (see ``evaluate``); ``best``, the index of the row with the best top-1 on real images; ``unusual``, top-1 on
-        the out-of-distribution sets at the end; ``factors``, how often each head names its own factor on validation
+        (see ``evaluate``); ``best``, the index of the row with the best top-1 on real images; ``unusual``, see
+        ``unusual``, at the end; ``factors``, how often each head names its own factor on validation
         counterfactuals at the end, in percent, none without counterfactuals. Tensors: ``heatmaps/<head>`` and
         ``seen``, see ``heads.examine``.
         """
@@ -166,6 +169,7 @@ class NaturalStudy:
         recipe: dict[str, Any] = {"data": self.world.data_identity(), "training_set": trained_on, "seed": seed} | kept
         if trained_on == "cgn":
             recipe |= {"cgn": self.cgn_recipe(which), "size": self.chosen.counterfactuals}
+            recipe |= {"truncation": self.chosen.truncation}
         elif trained_on == "truth":
             recipe |= {"size": self.chosen.counterfactuals}
 
@@ -180,13 +184,21 @@ class NaturalStudy:
             title = f"ensemble on {trained_on} of {self.world.title}, seed {seed}"
             model, history = classify.train(model, batches, made, self.evaluate, settings, checkpoint, title)
             best = max(range(len(history)), key=lambda row: history[row]["top1"])
-            unusual = {name: self._top1(model, *found) for name, found in self.world.unusual().items()}
-            numbers = {"history": history, "best": best, "unusual": unusual}
+            numbers = {"history": history, "best": best, "unusual": self.unusual(model)}
             if (unseen := self._counterfactuals(trained_on, which, seed, "val")) is not None:
                 numbers["factors"] = self._factors(model, unseen)
             return Result(numbers, heads.examine(model, self.world.real("val"), settings.device))
 
         return self.store.get("ensemble", recipe | self._machine(), make, version=2, with_tensors=True)
+
+    def untouched(self) -> dict[str, Any]:
+        """The pretrained classifier without any training here: ``row``, see ``evaluate``, and ``unusual``."""
+
+        def make(_: Checkpoint) -> Result:
+            model = Untouched(self.world.untouched()).to(self.params.device)
+            return Result({"row": self.evaluate(model), "unusual": self.unusual(model)})
+
+        return self.store.get("untouched", self.world.data_identity() | self._machine(), make).numbers
 
     def _counterfactual_batches(
         self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings, per_epoch: int
@@ -207,12 +219,12 @@ class NaturalStudy:
             return self.world.true_counterfactuals(count, split, seed)
         return self.world.counterfactuals(self.counterfactual_folder(which), split)
 
-    def _factors(self, ensemble: Ensemble, data: Images) -> dict[str, float]:
+    def _factors(self, ensemble: nn.Module, data: Images) -> dict[str, float]:
         """Top-1 of every head on its own factor."""
         scores, labels = self._scores(ensemble, data)
         return {head: classify.top_k(scores[head], labels[:, column], 1) for column, head in enumerate(HEADS)}
 
-    def evaluate(self, ensemble: Ensemble) -> dict[str, float]:
+    def evaluate(self, ensemble: nn.Module) -> dict[str, float]:
         """One row of numbers in percent.
 
         ``top1`` and ``top5`` on real validation images, mean of the heads; ``<set>/<prediction>`` for the three sets
@@ -234,10 +246,17 @@ class NaturalStudy:
             row |= {f"{name}/{head}": value for name, value in bias.items()}
         return row
 
-    def _scores(self, ensemble: Ensemble, data: Images) -> tuple[dict[str, Tensor], Tensor]:
-        return classify.scores(ensemble, data, self.chosen.workers)
+    def unusual(self, ensemble: nn.Module) -> dict[str, float]:
+        """Top-1 of the mean of the heads, in percent, on the out-of-distribution sets of the second reproduction: those
+        of the world, among the classes that a set has, and cue conflict, where the shape is right."""
+        found = {}
+        for name, (data, classes) in self.world.unusual().items():
+            scores, labels = self._scores(ensemble, data)
+            found[name] = classify.top_k(scores["avg"][:, classes], labels, 1)
+        conflict, groups = self.world.conflict()
+        scores, labels = self._scores(ensemble, conflict)
+        by_shape = cue_conflict.decisions(scores["avg"], groups) == labels[:, 0]
+        return found | {"cue conflict": 100 * float(by_shape.double().mean())}
 
-    def _top1(self, ensemble: Ensemble, data: Images, classes: Tensor) -> float:
-        """Accuracy in percent among the classes that a set has."""
-        scores, labels = self._scores(ensemble, data)
-        return classify.top_k(scores["avg"][:, classes], labels, 1)
+    def _scores(self, ensemble: nn.Module, data: Images) -> tuple[dict[str, Tensor], Tensor]:
+        return classify.scores(ensemble, data, self.chosen.workers)

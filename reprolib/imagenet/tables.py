@@ -108,7 +108,8 @@ def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]
 
 def classifiers(study: NaturalStudy) -> pd.DataFrame:
     """One row per classifier, at the epoch with the best top-1 on real images: trained_on, seed, epoch, and everything
-    that ``NaturalStudy.evaluate`` measures; ``unusual/<set>`` and ``factor/<head>`` at the last epoch."""
+    that ``NaturalStudy.evaluate`` measures; ``unusual/<set>`` and ``factor/<head>`` at the last epoch. The first row is
+    the pretrained classifier, untouched."""
     prepare(study)
     cases = classifier_cases(study)
     titles = [title for _, _, title in training_sets(study) for _ in range(study.chosen.seeds)]
@@ -116,13 +117,18 @@ def classifiers(study: NaturalStudy) -> pd.DataFrame:
         if kind == "cgn":
             study.counterfactual_folder(which)
     found = _run(study, "classifiers", [(study.classifier, *case) for case in cases])
-    rows = []
+    base = study.untouched()
+    rows = [{"trained_on": study.world.untouched_title, "seed": 0, "epoch": 0} | base["row"] | _unusual(base)]
     for title, (_, _, seed), result in zip(titles, cases, found, strict=True):
         numbers = result.numbers
-        ended = {f"unusual/{name}": value for name, value in numbers["unusual"].items()}
-        ended |= {f"factor/{head}": value for head, value in numbers.get("factors", {}).items()}
-        rows.append({"trained_on": title, "seed": seed, "epoch": numbers["best"]} | _best(numbers) | ended)
+        factors = {f"factor/{head}": value for head, value in numbers.get("factors", {}).items()}
+        row = {"trained_on": title, "seed": seed, "epoch": numbers["best"]}
+        rows.append(row | _best(numbers) | _unusual(numbers) | factors)
     return pd.DataFrame(rows)
+
+
+def _unusual(numbers: dict[str, Any]) -> dict[str, float]:
+    return {f"unusual/{name}": value for name, value in numbers["unusual"].items()}
 
 
 def _best(numbers: dict[str, Any]) -> dict[str, float]:
@@ -201,12 +207,16 @@ def bias_points(runs: pd.DataFrame) -> pd.DataFrame:
 
 def factors(runs: pd.DataFrame) -> pd.DataFrame:
     """How often each head names its own factor on validation counterfactuals, in percent."""
-    return _shown(runs[runs["trained_on"] != REAL], {head: f"factor/{head}" for head in HEADS})
+    return _shown(runs[_with_counterfactuals(runs)], {head: f"factor/{head}" for head in HEADS})
 
 
 def unusual(runs: pd.DataFrame) -> pd.DataFrame:
-    """Top-1 on the out-of-distribution sets of the second reproduction; no columns where there are none."""
+    """Top-1 on the out-of-distribution sets of the second reproduction."""
     return _shown(runs, {str(name)[8:]: str(name) for name in runs if str(name).startswith("unusual/")})
+
+
+def _with_counterfactuals(runs: pd.DataFrame) -> pd.Series:
+    return runs["trained_on"].str.startswith(f"{REAL} + ")
 
 
 def _shown(runs: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
@@ -250,7 +260,7 @@ def accuracy_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
 def _against_real(runs: pd.DataFrame, column: str, base: str | None = None) -> tuple[pd.Series, pd.Series]:
     """(values of the classifiers with counterfactuals, the value of the one without of the same seed), by source."""
     real = runs[runs["trained_on"] == REAL].set_index("seed")[base or column]
-    others = runs[runs["trained_on"] != REAL]
+    others = runs[_with_counterfactuals(runs)]
     sources = others["trained_on"].str.removeprefix(f"{REAL} + ")
     values = pd.Series(others[column].to_numpy(), index=sources)
     return values, pd.Series(real.loc[others["seed"]].to_numpy(), index=sources)

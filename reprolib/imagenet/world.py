@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from reprolib import assets
@@ -33,6 +33,10 @@ class World(Protocol):
     patches: Patches
     shown: tuple[int, ...]
     """Classes of the sample sheets."""
+    truncations: tuple[float, ...]
+    """Truncations of the latent at which a CGN is rated; the first is that of training."""
+    untouched_title: str
+    """The classifier that no experiment trained, as a reader sees it."""
 
     def identity(self) -> dict[str, Any]:
         """What names the networks that a CGN of this world is made of, in the recipe of a result."""
@@ -60,6 +64,9 @@ class World(Protocol):
 
     def ensemble(self) -> Ensemble:
         """A new ensemble on a pretrained backbone."""
+
+    def untouched(self) -> nn.Module:
+        """The pretrained classifier itself, images -> logits."""
 
     def real(self, split: str) -> Images:
         """Real images with their class; split: ``train`` or ``val``."""
@@ -90,6 +97,8 @@ class ImageNet:
     name, title, classes = "imagenet", "ImageNet", 1000
     patches = Patches()
     shown: tuple[int, ...] = (15, 251, 330, 382, 385, 483, 559, 751, 938, 947, 999)
+    truncations: tuple[float, ...] = (1.0, 0.5)
+    untouched_title = "pretrained ResNet-50, untouched"
 
     def __init__(self, params: ImagenetParams) -> None:
         self.data = params.data
@@ -131,6 +140,9 @@ class ImageNet:
 
     def ensemble(self) -> Ensemble:
         return ensemble.resnet50(self.classes)
+
+    def untouched(self) -> nn.Module:
+        return ensemble.pretrained_resnet50()
 
     def real(self, split: str) -> Images:
         transform = datasets.train_transform() if split == "train" else datasets.eval_transform()

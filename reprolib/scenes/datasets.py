@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reprolib import rng
 from reprolib.imagenet import biggan
@@ -67,6 +68,24 @@ def test_set(name: TestSet, count: int, seed: int) -> Labelled:
     backgrounds = torch.cat([render(u, y, y, y).background for u, y in _batches(other, ground)])
     labels = torch.stack([labels[:, 0], labels[:, 1], ground], dim=1)
     return Labelled(scene.mask * scene.texture + (1 - scene.mask) * backgrounds, labels)
+
+
+@torch.inference_mode()
+def adversarial(count: int, classifier: nn.Module) -> Labelled:
+    """Scenes with independent factors whose shape a plain classifier gets wrong, as ImageNet-A was collected: what is
+    left of ``count`` scenes."""
+    images, labels = labelled(count, ("adversarial",), "random")
+    read = torch.cat([classifier(part).argmax(1) for part in images.split(BATCH)])
+    wrong = read != labels[:, 0]
+    return Labelled(images[wrong], labels[wrong])
+
+
+def sketches(count: int) -> Labelled:
+    """The dark outline of each object on white, as in ImageNet-Sketch."""
+    scene, labels, _ = scenes(count, ("sketch",))
+    inside = -F.max_pool2d(-scene.mask, 3, stride=1, padding=1)
+    outline = F.max_pool2d(scene.mask, 3, stride=1, padding=1) - inside
+    return Labelled((1 - 2 * outline).expand(-1, 3, -1, -1).contiguous(), labels)
 
 
 def _cue_conflict(count: int, key: rng.Key) -> Labelled:

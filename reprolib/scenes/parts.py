@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Part:
     train: Callable[[PretrainSettings, Checkpoint], nn.Module]
     measure: Callable[[nn.Module], dict[str, float]]
     shipped: bool = True
+    loss: dict[str, float] = field(default_factory=dict)
+    """Constants of its loss: part of its recipe."""
 
 
 def generator() -> BigGAN:
@@ -147,6 +149,7 @@ PARTS: dict[str, Part] = {
         PretrainSettings(steps=5000, batch=16, learning_rate=2e-3),
         lambda settings, checkpoint: pretrain.distil_generator(GENERATOR, 0, settings, checkpoint),
         generated,
+        loss={"detail_weight": pretrain.DETAIL_WEIGHT, "edge_weight": pretrain.EDGE_WEIGHT},
     ),
 }
 """In the order in which they are made: the generator is measured with the scene reader."""
@@ -161,7 +164,7 @@ def make(name: str, store: Store) -> dict[str, Any]:
         return Result(part.measure(model), dict(model.state_dict()))
 
     settings = {name: value for name, value in asdict(part.settings).items() if name != "checkpoint_every"}
-    recipe = {"part": name, "settings": settings, "threads": torch.get_num_threads()}
+    recipe = {"part": name, "settings": settings, **part.loss, "threads": torch.get_num_threads()}
     result = store.get("part", recipe, train, with_tensors=True)
     quality = {"measured": result.numbers, "recipe": recipe, "made": result.made}
     if part.shipped:

@@ -22,12 +22,13 @@ from reprolib import rng, tensors, training
 from reprolib.imagenet import biggan, u2net
 from reprolib.imagenet.u2net import PLANS, U2Net, saliency_loss
 from reprolib.scenes.datasets import LATENT
-from reprolib.scenes.render import CLASSES, render
+from reprolib.scenes.render import CLASSES, Scene, render
 from reprolib.store import Checkpoint
 
 Model = TypeVar("Model", bound=nn.Module)
-OBJECT_WEIGHT = 13.0
-"""Pixels in and around the object count this much: without it only blobs appear in the given time."""
+DETAIL_WEIGHT = 13.0
+"""Pixels of the object, and those where the picture changes, count up to this much: without the former only blobs
+appear in the given time, without the latter a night sky has no stars."""
 EDGE_WEIGHT = 2.0
 """Of the differences of neighbouring pixels, which make outlines and textures sharp."""
 
@@ -54,11 +55,17 @@ def distil_generator(name: str, seed: int, settings: PretrainSettings, checkpoin
         u = biggan.noise(index, latent, 1.0, ("distil", seed))
         y = _classes(("distil classes", seed), index)
         scene = render(u, y, y, y)
-        weight = 1 + (OBJECT_WEIGHT - 1) * F.max_pool2d(scene.mask, 5, stride=1, padding=2)
         made = model(u.to(settings.device), biggan.one_hot(y, len(CLASSES)).to(settings.device), 1.0)
-        return distillation_loss(made, scene.image.to(settings.device), weight.to(settings.device))
+        return distillation_loss(made, scene.image.to(settings.device), detail_weight(scene).to(settings.device))
 
     return _train(model, loss, f"generator {name} of Scenes", settings, checkpoint)
+
+
+def detail_weight(scene: Scene) -> Tensor:
+    """(B, 1, H, W) in [1, DETAIL_WEIGHT]: highest in and around the object and where neighbouring pixels differ."""
+    contrast = F.max_pool2d(scene.image, 3, 1, 1) + F.max_pool2d(-scene.image, 3, 1, 1)
+    around = F.max_pool2d(scene.mask, 5, stride=1, padding=2)
+    return 1 + (DETAIL_WEIGHT - 1) * torch.maximum(around, contrast.mean(1, keepdim=True).clamp(max=1))
 
 
 def distillation_loss(made: Tensor, image: Tensor, weight: Tensor) -> Tensor:

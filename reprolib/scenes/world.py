@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from torchvision import transforms
 
@@ -33,6 +33,8 @@ class Scenes:
     class_names: Sequence[str] = CLASSES
     patches = Patches(64, 7, 26)
     shown: tuple[int, ...] = tuple(range(len(CLASSES)))
+    truncations: tuple[float, ...] = (1.0,)  # its generator has no statistics for others
+    untouched_title = "scene reader, untouched"
 
     def __init__(self, params: ScenesParams) -> None:
         self.images, self.validation = params.images, params.validation
@@ -49,7 +51,8 @@ class Scenes:
 
     def data_identity(self) -> dict[str, Any]:
         sizes = {"images": self.images, "validation": self.validation}
-        return {"world": self.name, "renderer": VERSION, "backbone": features.LITE0_SHA256} | sizes
+        networks = {"backbone": features.LITE0_SHA256, "reader": self.rater_identity()}
+        return {"world": self.name, "renderer": VERSION} | networks | sizes
 
     def new_cgn(self) -> CGN:
         model = CGN(parts.GENERATOR, parts.saliency())
@@ -69,6 +72,9 @@ class Scenes:
 
     def ensemble(self) -> Ensemble:
         return ensemble.lite0(self.classes)
+
+    def untouched(self) -> nn.Module:
+        return parts.reader("scene")
 
     def real(self, split: str) -> Images:
         count = self.images if split == "train" else self.validation
@@ -95,7 +101,14 @@ class Scenes:
         return _images(images, labels[:, :2]), [[number] for number in range(self.classes)]
 
     def unusual(self) -> dict[str, tuple[Images, Tensor]]:
-        return {}
+        """Stand-ins: for ImageNet-A scenes with independent factors that the scene reader gets wrong; for
+        ImageNet-Sketch outlines on white."""
+        everything = torch.arange(self.classes)
+        sets = {
+            "hard scenes": datasets.adversarial(self.validation, parts.reader("scene")),
+            "sketches": datasets.sketches(self.validation),
+        }
+        return {name: (_images(images, labels[:, 0]), everything) for name, (images, labels) in sets.items()}
 
 
 def _images(images: Tensor, labels: Tensor) -> Images:
