@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -32,52 +34,65 @@ MARKS = "<!-- bench: written by `make bench` -->", "<!-- /bench -->"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; default all, and the README")
+    tables = f"a table to measure and put into the README, of {', '.join(CAPTIONS)}; default all"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{tables}; or a step to print, of {', '.join(STEPS)}")
     parser.add_argument("-n", type=int, default=5, help="repetitions (default 5)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="torch threads (default all)")
     arguments = parser.parse_args()
-    if unknown := set(arguments.steps) - set(STEPS):
-        parser.error(f"there is no step {', '.join(sorted(unknown))}")
+    if unknown := set(arguments.names) - set(CAPTIONS) - set(STEPS):
+        parser.error(f"there is no table and no step {', '.join(sorted(unknown))}")
     torch.set_num_threads(arguments.threads)
     os.environ["REPROLIB_PROGRESS"] = "off"
-    rows = []
-    for name in arguments.steps or STEPS:
-        start = time.monotonic()
-        rows.append(STEPS[name](arguments.n).cells())
-        said = f"{name}: {rows[-1]['times faster']} times faster, at least {rows[-1]['at least']}"
-        print(f"{said}; {time.monotonic() - start:.0f} s", file=sys.stderr)
-    table = pd.DataFrame(rows)
-    if arguments.steps:
-        print(markdown_table(table))
-        return 0
-    tables = {"steps": table, "limits": limits(), "scaling": scaling(arguments.n), "seeds": seeds(arguments.n)}
-    write(tables | {"runs": runs()}, arguments.threads)
+    if chosen := [name for name in STEPS if name in arguments.names]:
+        print(markdown_table(measured(chosen, arguments.n)))
+    makers: dict[str, Callable[[], pd.DataFrame]] = {
+        "steps": partial(measured, list(STEPS), arguments.n),
+        "limits": limits,
+        "scaling": partial(scaling, arguments.n),
+        "seeds": partial(seeds, arguments.n),
+        "runs": runs,
+    }
+    for name, make in makers.items():
+        if name in arguments.names or not arguments.names:
+            write(name, make(), arguments.threads)
     return 0
 
 
-def write(tables: dict[str, pd.DataFrame], threads: int) -> None:
-    """Keep the tables and what made them in ``results/bench``, and show them in the README."""
-    for name, table in tables.items():
-        write_atomically(FOLDER / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
-    made = provenance.current() | {"threads": threads}
-    write_atomically(FOLDER / "made.json", (json.dumps(made, indent=1, sort_keys=True) + "\n").encode())
+def measured(names: list[str], repetitions: int) -> pd.DataFrame:
+    """The table of these steps; says how each did as soon as it is known."""
+    rows = []
+    for name in names:
+        start = time.monotonic()
+        rows.append(STEPS[name](repetitions).cells())
+        said = f"{name}: {rows[-1]['times faster']} times faster, at least {rows[-1]['at least']}"
+        print(f"{said}; {time.monotonic() - start:.0f} s", file=sys.stderr)
+    return pd.DataFrame(rows)
+
+
+def write(name: str, table: pd.DataFrame, threads: int) -> None:
+    """Keep a table and what made it in ``results/bench``, and show it in the README."""
+    write_atomically(FOLDER / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
+    known = json.loads((FOLDER / "made.json").read_text(encoding="utf-8")) if (FOLDER / "made.json").exists() else {}
+    known[name] = provenance.current() | {"threads": threads}
+    write_atomically(FOLDER / "made.json", (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
     write_atomically(ROOT / "README.md", shown((ROOT / "README.md").read_text(encoding="utf-8")).encode())
 
 
 def shown(readme: str) -> str:
-    """The README with the tables of ``results/bench`` between its marks."""
+    """The README with the tables of ``results/bench`` between its marks, and with what measured each."""
     before, _, rest = readme.partition(MARKS[0])
     after = MARKS[1] + rest.partition(MARKS[1])[2]
     if not (FOLDER / "made.json").exists():
         return before + MARKS[0] + "\nNothing was measured yet.\n" + after
-    made = json.loads((FOLDER / "made.json").read_text(encoding="utf-8"))
-    parts = [
-        f"{caption}\n\n{markdown_table(pd.read_csv(FOLDER / f'{name}.csv', dtype=str, keep_default_na=False))}"
-        for name, caption in CAPTIONS.items()
-    ]
-    versions = f"torch {made['versions']['torch']}, commit {made['commit']}"
-    where = f"Measured on {made['processor']}, {made['threads']} threads, {versions}."
-    return before + MARKS[0] + "\n" + "\n\n".join([where, *parts]) + "\n" + after
+    known = json.loads((FOLDER / "made.json").read_text(encoding="utf-8"))
+    parts = []
+    for name, caption in CAPTIONS.items():
+        if made := known.get(name):
+            versions = f"torch {made['versions']['torch']}, commit {made['commit']}"
+            where = f"({made['processor']}, {made['threads']} threads, {versions})"
+            table = markdown_table(pd.read_csv(FOLDER / f"{name}.csv", dtype=str, keep_default_na=False))
+            parts.append(f"{caption} {where}\n\n{table}")
+    return before + MARKS[0] + "\n" + "\n\n".join(parts) + "\n" + after
 
 
 if __name__ == "__main__":
