@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -29,7 +30,7 @@ CAPTIONS = {
     "seeds": "Training 50 CGN steps for several seeds.",
     "runs": "Whole runs.",
     "acceptance": "Classifiers trained here on the authors' counterfactuals: out-of-domain accuracy in percent, last "
-    "epoch, one repetition (`make acceptance`).",
+    "epoch, one repetition, convolutions in bfloat16 (`make acceptance`).",
 }
 TABLES = ("steps", "limits", "scaling", "seeds", "runs")
 """Those that are measured here."""
@@ -58,7 +59,7 @@ def main() -> int:
     }
     for name, make in makers.items():
         if name in arguments.names or not arguments.names:
-            write(name, make(), arguments.threads)
+            write(name, make(), provenance.current() | {"threads": arguments.threads})
     return 0
 
 
@@ -73,11 +74,12 @@ def measured(names: list[str], repetitions: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write(name: str, table: pd.DataFrame, threads: int) -> None:
-    """Keep a table and what made it in ``results/bench``, and show it in the README."""
+def write(name: str, table: pd.DataFrame, made: dict[str, Any]) -> None:
+    """Keep a table and what made it (see ``provenance.current``, and ``threads``) in ``results/bench``, and show it in
+    the README."""
     write_atomically(FOLDER / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
     known = json.loads((FOLDER / "made.json").read_text(encoding="utf-8")) if (FOLDER / "made.json").exists() else {}
-    known[name] = provenance.current() | {"threads": threads}
+    known[name] = made
     write_atomically(FOLDER / "made.json", (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
     write_atomically(ROOT / "README.md", shown((ROOT / "README.md").read_text(encoding="utf-8")).encode())
 
@@ -93,7 +95,7 @@ def shown(readme: str) -> str:
     for name, caption in CAPTIONS.items():
         if made := known.get(name):
             versions = f"torch {made['versions']['torch']}, commit {made['commit']}"
-            where = f"({made['processor']}, {made['threads']} threads, {versions})"
+            where = f"({made['processor']}, {made['threads']} thread{'s' if made['threads'] > 1 else ''}, {versions})"
             table = markdown_table(pd.read_csv(FOLDER / f"{name}.csv", dtype=str, keep_default_na=False))
             parts.append(f"{caption} {where}\n\n{table}")
     return before + MARKS[0] + "\n" + "\n\n".join(parts) + "\n" + after

@@ -81,8 +81,9 @@ def draw(name: str, file: Path) -> Figure:
         return _DRAW[name](read(file))
 
 
-def animated(frames: np.ndarray, scale: int = 3, milliseconds: int = 150) -> bytes:
-    """Frames (N, H, W, 3), uint8, as an animated PNG that repeats; every pixel becomes scale x scale."""
+def animated(frames: np.ndarray, milliseconds: int = 150) -> bytes:
+    """Frames (N, H, W, 3), uint8, as an animated PNG that repeats; small ones are enlarged to about 200 pixels."""
+    scale = max(1, 200 // frames.shape[1])
     first, *others = (PIL.Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames)
     stream = io.BytesIO()
     first.save(stream, "PNG", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)

@@ -33,7 +33,7 @@ from reprolib.store import Store, digest, make_folder, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
 RUNS = ROOT / "runs"
-KEPT = ("quality", "training_quality", "classifier", "gradcam", "natural_quality", "ensemble")
+KEPT = ("quality", "training_quality", "classifier", "gradcam", "natural_quality", "ensemble", "plain_classifier")
 """Steps whose numbers a repository keeps."""
 WITH_PICTURES = ("gradcam", "ensemble")
 """Those of them whose heatmaps are kept too."""

@@ -13,7 +13,7 @@ from benchmarks import __main__ as bench
 from reprolib import jobs, params
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
-from reprolib.results import store_folder
+from reprolib.results import build_folder
 from reprolib.store import Store
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.assets, pytest.mark.slow]
@@ -30,14 +30,16 @@ CASES = [(variant, name) for variant, rows in TARGETS.items() for name in rows]
 def measured() -> dict[tuple[str, str], float]:
     """Out-of-domain accuracy of the last epoch for every case; kept in the build folder, so that a run can go on."""
     chosen = params.load(params.FOLDER / "acceptance.yaml")
-    study = Study(chosen, Store(store_folder(chosen)))
+    study = Study(chosen, Store(build_folder() / "acceptance" / "store"))
     cf = chosen.counterfactuals
     sets = [TrainingSet(True)] + [TrainingSet(o, "counterfactual", "authors", cf.size, cf.ratio) for o in (False, True)]
     rows = [(variant, training_set) for training_set in sets for variant in VARIANTS if variant in TARGETS]
     work = [(study.classifier, (*row, 0, chosen.classifier.epochs)) for row in rows]
     found = jobs.run("acceptance", work, chosen.n_jobs)
     accuracy = {(v, ts.name): r.numbers["history"][-1]["test"] for (v, ts), r in zip(rows, found, strict=True)}
-    bench.write("acceptance", _table(accuracy), chosen.threads)
+    latest = max((result.made for result in found), key=lambda made: str(made["finished"]))
+    commits = sorted({str(result.made["commit"]) for result in found})
+    bench.write("acceptance", _table(accuracy), latest | {"commit": " and ".join(commits)})
     return accuracy
 
 

@@ -13,6 +13,8 @@ from benchmarks import __main__ as bench
 from benchmarks import steps
 from benchmarks.timing import Row
 
+MADE = {"processor": "Abacus", "threads": 2, "versions": {"torch": "9"}, "commit": "abc"}
+
 
 @pytest.mark.parametrize(
     "step",
@@ -41,10 +43,11 @@ def test_the_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     monkeypatch.setattr(bench, "FOLDER", tmp_path / "results" / "bench")
     assert "Nothing was measured yet." in bench.shown(readme.read_text())
-    bench.write("steps", pd.DataFrame({"what": ["steps"], "value": ["1.5"]}), threads=2)
+    bench.write("steps", pd.DataFrame({"what": ["steps"], "value": ["1.5"]}), MADE)
+    assert "(Abacus, 2 threads, torch 9, commit abc)\n\n| what" in readme.read_text()
     assert "| steps | 1.5 |" in readme.read_text() and bench.CAPTIONS["runs"] not in readme.read_text()
     for name in bench.CAPTIONS:
-        bench.write(name, pd.DataFrame({"what": [name], "value": ["1.5"]}), threads=2)
+        bench.write(name, pd.DataFrame({"what": [name], "value": ["1.5"]}), MADE)
     text = readme.read_text()
     assert text.startswith("# Title") and text.endswith("rest\n") and "old" not in text
     assert all(caption in text and f"| {name} | 1.5 |" in text for name, caption in bench.CAPTIONS.items())

@@ -113,7 +113,7 @@ def test_an_animation_keeps_its_frames(tmp_path: Path) -> None:
     some.animation("scenes_animation", {"frames": frames})
     assert set(some.files) == {"figures/scenes_animation.npz", "figures/scenes_animation.png"} == _files(tmp_path)
     with PIL.Image.open(tmp_path / "figures" / "scenes_animation.png") as picture:
-        assert (picture.n_frames, picture.size) == (3, (12, 12))  # type: ignore[attr-defined]
+        assert (picture.n_frames, picture.size) == (3, (200, 200))  # type: ignore[attr-defined]
         picture.seek(2)
         assert picture.getpixel((0, 0)) == (200, 200, 200)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from reprolib.imagenet import cue_conflict, tables
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.study import NaturalStudy
 from reprolib.imagenet.world import ImageNet
-from reprolib.store import Store
+from reprolib.store import Result, Store
 
 IDS = [f"n{number:08d}" for number in range(1000)]
 SUPERCLASSES = ("00_dog", "01_bird", "02_wheeled vehicle", "03_reptile", "04_carnivore", "05_insect",
@@ -185,14 +186,17 @@ def test_a_trained_cgn_keeps_its_sheets_and_its_weights(study: NaturalStudy) -> 
 def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> None:
     rows = tables.classifiers(study)
     titles = ["real images", "real images + CGN trained here", "real images + true counterfactuals"]
-    assert rows["trained_on"].tolist() == ["scene reader, untouched", *(title for title in titles for _ in range(2))]
-    shown = (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.accuracy(rows), tables.unusual(rows))
-    for table in shown:
-        assert table["trained on"].tolist() == ["scene reader, untouched", *titles]
-    assert list(shown[-1].columns[1:]) == ["cue conflict", "hard scenes", "sketches"]
-    base = rows.iloc[0]
-    assert base["top1"] == 100 and base["unusual/hard scenes"] == 0 and base["gap/shape"] == base["gap/bg"]
+    plain, repeated = "plain classifier (scene reader)", [title for title in titles for _ in range(2)]
+    assert rows["trained_on"].tolist() == [plain, *repeated]
+    assert tables.accuracy(rows)["trained on"].tolist() == titles
+    for table in (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.unusual(rows)):
+        assert table["trained on"].tolist() == [plain, *titles]
+    assert list(tables.unusual(rows).columns[1:]) == ["cue conflict", "hard scenes", "sketches"]
     assert tables.factors(rows)["trained on"].tolist() == titles[1:] and rows["factor/bg"][3:].between(0, 100).all()
+    first = rows.iloc[0]
+    assert first["top1"] == 100 and first["unusual/hard scenes"] == 0
+    assert first["gap/avg"] == first["gap/shape_texture"] and tables.gaps(rows).loc[0, "bg"] == ""
+    assert set(tables.bias_points(rows)["head"][:1]) == {"shape"} and len(tables.bias_points(rows)) == 4 * 6 + 1
     evidence = tables.robustness_evidence(study, rows)
     expected = rows.set_index(["trained_on", "seed"])["gap/shape_texture"]
     found = evidence[(evidence["criterion"] == "gap") & (evidence["source"] == "true counterfactuals")]["value"]
@@ -203,6 +207,7 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
 @pytest.mark.parametrize(
     ("change", "which", "same"),
     [({"images": 60}, "cgn", True), ({"images": 60}, "classifier", False), ({"updates": 3}, "cgn", False),
+     ({"validation": 20}, "rating", True), ({"rated": 20}, "rating", False),
      ({"rated": 20}, "cgn", True), ({"mask_low": 0.03}, "cgn", False), ({"epochs": 3}, "classifier", False)],
 )  # fmt: skip
 def test_a_result_is_named_by_what_it_depends_on(
@@ -211,13 +216,15 @@ def test_a_result_is_named_by_what_it_depends_on(
     names = set()
 
     class Named(Store):
-        def get(self, step: str, recipe: dict[str, Any], *_: object, **__: object) -> None:  # type: ignore[override]
+        def get(self, step: str, recipe: dict[str, Any], *_: object, **__: object) -> Result:
             names.add(self.file(step, recipe).name)
+            return Result({})
 
     for more in ({}, change):
         chosen = params.load(TINY | {"scenes": TINY["scenes"] | more})  # type: ignore[operator]
         study = NaturalStudy(chosen, worlds.world_of("scenes", chosen), Named(tmp_path))
-        study.trained_cgn(tables.Trained()) if which == "cgn" else study.classifier("real", tables.Trained(), 0)
+        made = {"cgn": study.trained_cgn, "rating": study.rate, "classifier": partial(study.classifier, "real", seed=0)}
+        made[which](tables.Trained())
     assert (len(names) == 1) == same
 
 
@@ -251,7 +258,7 @@ def test_pictures_of_the_study(study: NaturalStudy) -> None:
         kind: worst.shape for kind, worst in sheets.failures(study, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
     walk = sheets.interpolations(study)
-    assert walk["images"].shape == (4, 8, 64, 64, 3) and walk["ends"].tolist() == ["fish", "moon"]
+    assert walk["images"].shape == (4, 8, 64, 64, 3) and walk["ends"].tolist() == ["class fish", "class moon"]
     assert (walk["images"][:, 0] == walk["images"][0, 0]).all() and not (walk["images"][0] == walk["images"][3]).all()
     frames = sheets.tour(study, midpoints=1)["frames"]
     assert frames.shape == (12, 64, 64, 3) and not (frames[0] == frames[6]).all()

@@ -113,17 +113,17 @@ def encoded(image: Tensor, legacy_minmax: bool = False) -> bytes:
 
 
 def interpolation(
-    cgn: CGN, u: Tensor, start: Sequence[int], end: Sequence[int], midpoints: int = 6
+    cgn: CGN, u: Tensor, start: Sequence[int], end: Sequence[int], midpoints: int = 6, truncation: float = 1.0
 ) -> dict[str, Tensor]:
     """Walk the one-hot classes from ``start`` to ``end``, class ids of shape, texture and background, with u fixed.
 
-    A factor whose ids agree stays. u: (1, latent). Returns ``image``, ``mask``, ``foreground`` and ``background``,
-    midpoints + 2 pictures each.
+    A factor whose ids agree stays. u: (1, latent), at this truncation. Returns ``image``, ``mask``, ``foreground`` and
+    ``background``, midpoints + 2 pictures each.
     """
     share = torch.linspace(0, 1, midpoints + 2)[:, None]
     shape, texture, ground = (
         torch.lerp(cgn.one_hot(torch.tensor([a])), cgn.one_hot(torch.tensor([b])), share)
         for a, b in zip(start, end, strict=True)
     )
-    parts = cgn.counterfactual(u.expand(len(share), -1), shape, texture, ground)
+    parts = cgn.counterfactual(u.expand(len(share), -1), shape, texture, ground, truncation)
     return dict(zip(("image", "mask", "foreground", "background"), parts, strict=True))

@@ -37,7 +37,7 @@ class Ensemble(nn.Module):
         return self
 
 
-class Untouched(nn.Module):
+class Plain(nn.Module):
     """A pretrained classifier with its own last layer, which answers for all three heads: the row to compare with."""
 
     def __init__(self, network: nn.Module) -> None:

@@ -43,6 +43,16 @@ def bias() -> pd.DataFrame:
     return _wide(("Table 4", "Shape vs. texture"), named)
 
 
+def unusual() -> pd.DataFrame:
+    """Out-of-distribution accuracy (Bagad et al.): study, model, one column a set. Their Stylized-ImageNet is the
+    cue-conflict set."""
+    rows = numbers()
+    rows = rows[(rows["source"] == "bagad2022") & (rows["table"] == "Table 6") & (rows["metric"] == "top1_accuracy")]
+    rows = rows.assign(study=rows["source"].map(published.STUDIES))
+    wide = rows.pivot_table(index=["study", "trained_on"], columns="dataset", values="value", sort=False)
+    return wide.reset_index().rename(columns={"trained_on": "model"}).rename_axis(columns=None)
+
+
 def search() -> pd.DataFrame:
     """Seed Table 7: model, settings (learning rate and CF ratio), three accuracies and the gap."""
     rows = numbers()

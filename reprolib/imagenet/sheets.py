@@ -32,9 +32,10 @@ def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
     """Seed Fig 7: ``images`` (16, H, W, 3) and ``labels`` (16,), text of shape, texture and background."""
     model, world = _own(study), study.world
     if world.name == "imagenet":
-        u, classes = model.noise(16, ("figure 7",)), torch.tensor(FIGURE_7)
+        truncation = study.chosen.truncation
+        u, classes = model.noise(16, ("figure 7",), truncation), torch.tensor(FIGURE_7)
         shape, texture, ground = (model.one_hot(column) for column in classes.unbind(1))
-        images = model.counterfactual(u, shape, texture, ground)[0]
+        images = model.counterfactual(u, shape, texture, ground, truncation)[0]
     else:
         images, _, classes = generate(model, Recipe(seed=7), torch.arange(16))
     names = [" / ".join(world.class_names[number] for number in row) for row in classes.tolist()]
@@ -57,12 +58,13 @@ def interpolations(study: NaturalStudy) -> dict[str, np.ndarray]:
     (4, 8, H, W, 3), ``walks`` (4,) what changes, ``ends`` (2,) the classes."""
     model, world = _own(study), study.world
     first, last = world.shown[0], world.shown[-1]
-    u = model.noise(1, ("interpolation",))
+    truncation = study.chosen.truncation
+    u = model.noise(1, ("interpolation",), truncation)
     rows = []
     for moved in (*np.eye(3, dtype=int), np.ones(3, dtype=int)):
         end = [last if move else first for move in moved]
-        rows.append(pictures(interpolation(model, u, [first] * 3, end)["image"]))
-    names = [world.class_names[first], world.class_names[last]]
+        rows.append(pictures(interpolation(model, u, [first] * 3, end, truncation=truncation)["image"]))
+    names = [f"class {world.class_names[number]}" for number in (first, last)]
     return {
         "images": np.stack(rows),
         "walks": np.array(["shape", "texture", "background", "all three"]),
@@ -75,12 +77,13 @@ def tour(study: NaturalStudy, midpoints: int = 4) -> dict[str, np.ndarray]:
     """The animation: from one class to another by shape, texture and background in turn, and back; ``frames``
     (6 * (midpoints + 1), H, W, 3)."""
     model, world = _own(study), study.world
-    u, here = model.noise(1, ("interpolation",)), [world.shown[0]] * 3
+    truncation, here = study.chosen.truncation, [world.shown[0]] * 3
+    u = model.noise(1, ("interpolation",), truncation)
     legs = []
     for goal in (world.shown[-1], world.shown[0]):
         for factor in range(3):
             there = [goal if number <= factor else here[number] for number in range(3)]
-            legs.append(interpolation(model, u, here, there, midpoints)["image"][:-1])
+            legs.append(interpolation(model, u, here, there, midpoints, truncation)["image"][:-1])
             here = there
     return {"frames": pictures(torch.cat(legs))}
 

@@ -21,7 +21,7 @@ from reprolib.imagenet import train as training
 from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.classify import Batches, ClassifierSettings
 from reprolib.imagenet.datasets import Images
-from reprolib.imagenet.ensemble import HEADS, Untouched
+from reprolib.imagenet.ensemble import HEADS, Plain
 from reprolib.imagenet.world import World
 from reprolib.schema import CgnSource, LossGroup, NaturalParams, Params, TextureTarget
 from reprolib.store import Checkpoint, Result, Store, canonical, digest
@@ -114,7 +114,7 @@ class NaturalStudy:
     def rate(self, which: Trained) -> dict[str, Any]:
         """Inception Score of x_gen and x_gt, mean mask, and against the truth where it is known; see ``rating``."""
         rater = {"rater": self.world.rater_identity(), "images": self.chosen.rated}
-        rater |= {"truncations": self.world.truncations}
+        rater |= {"truncations": self.world.truncations} | self.world.truth_identity()
         recipe = {"cgn": self.cgn_recipe(which)} | rater | self._machine()
 
         def make(_: Checkpoint) -> Result:
@@ -168,10 +168,9 @@ class NaturalStudy:
         kept = {name: value for name, value in settings.__dict__.items() if name not in ("device", "workers")}
         recipe: dict[str, Any] = {"data": self.world.data_identity(), "training_set": trained_on, "seed": seed} | kept
         if trained_on == "cgn":
-            recipe |= {"cgn": self.cgn_recipe(which), "size": self.chosen.counterfactuals}
-            recipe |= {"truncation": self.chosen.truncation}
-        elif trained_on == "truth":
-            recipe |= {"size": self.chosen.counterfactuals}
+            recipe |= {"cgn": self.cgn_recipe(which), "truncation": self.chosen.truncation}
+        if trained_on != "real":
+            recipe |= {"size": self.chosen.counterfactuals, "validation": self.chosen.validation}
 
         def make(checkpoint: Checkpoint) -> Result:
             with rng.seeded("ensemble initialisation", self.world.name, seed):
@@ -189,16 +188,18 @@ class NaturalStudy:
                 numbers["factors"] = self._factors(model, unseen)
             return Result(numbers, heads.examine(model, self.world.real("val"), settings.device))
 
-        return self.store.get("ensemble", recipe | self._machine(), make, version=2, with_tensors=True)
+        return self.store.get("ensemble", recipe | self._machine(), make, version=3, with_tensors=True)
 
-    def untouched(self) -> dict[str, Any]:
-        """The pretrained classifier without any training here: ``row``, see ``evaluate``, and ``unusual``."""
+    def plain(self) -> dict[str, Any]:
+        """The plain classifier of the world: ``row``, see ``evaluate``, with its only prediction as that of the mean of
+        the heads and that without the background head; and ``unusual``."""
 
         def make(_: Checkpoint) -> Result:
-            model = Untouched(self.world.untouched()).to(self.params.device)
-            return Result({"row": self.evaluate(model), "unusual": self.unusual(model)})
+            model = Plain(self.world.plain()).to(self.params.device)
+            row = {name: value for name, value in self.evaluate(model).items() if name.split("/")[-1] not in HEADS}
+            return Result({"row": row, "unusual": self.unusual(model)})
 
-        return self.store.get("untouched", self.world.data_identity() | self._machine(), make).numbers
+        return self.store.get("plain_classifier", self.world.data_identity() | self._machine(), make).numbers
 
     def _counterfactual_batches(
         self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings, per_epoch: int
@@ -239,24 +240,29 @@ class NaturalStudy:
         }
         row |= {f"{name}/{head}": value for name, each in found.items() for head, value in each.items()}
         row |= {f"gap/{head}": value for head, value in backgrounds_challenge.gaps(found).items()}
-        conflict, groups = self.world.conflict()
-        scores, labels = self._scores(ensemble, conflict)
-        for head, logits in scores.items():
-            bias = cue_conflict.shape_bias(cue_conflict.decisions(logits, groups), labels[:, 0], labels[:, 1])
+        decided, labels = self._conflict(ensemble)
+        for head, categories in decided.items():
+            bias = cue_conflict.shape_bias(categories, labels[:, 0], labels[:, 1])
             row |= {f"{name}/{head}": value for name, value in bias.items()}
         return row
 
     def unusual(self, ensemble: nn.Module) -> dict[str, float]:
         """Top-1 of the mean of the heads, in percent, on the out-of-distribution sets of the second reproduction: those
-        of the world, among the classes that a set has, and cue conflict, where the shape is right."""
+        of the world, among the classes that a set has, and cue conflict, where the shape is right and images whose
+        shape and texture agree count too."""
         found = {}
         for name, (data, classes) in self.world.unusual().items():
             scores, labels = self._scores(ensemble, data)
             found[name] = classify.top_k(scores["avg"][:, classes], labels, 1)
+        decided, labels = self._conflict(ensemble)
+        by_shape = decided["avg"] == labels[:, 0]
+        return found | {"cue conflict": 100 * float(by_shape.double().mean())}
+
+    def _conflict(self, ensemble: nn.Module) -> tuple[dict[str, Tensor], Tensor]:
+        """The category that every prediction decides for, and those of shape and texture."""
         conflict, groups = self.world.conflict()
         scores, labels = self._scores(ensemble, conflict)
-        by_shape = cue_conflict.decisions(scores["avg"], groups) == labels[:, 0]
-        return found | {"cue conflict": 100 * float(by_shape.double().mean())}
+        return {head: cue_conflict.decisions(logits, groups) for head, logits in scores.items()}, labels
 
     def _scores(self, ensemble: nn.Module, data: Images) -> tuple[dict[str, Tensor], Tensor]:
         return classify.scores(ensemble, data, self.chosen.workers)

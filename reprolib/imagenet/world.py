@@ -34,9 +34,9 @@ class World(Protocol):
     shown: tuple[int, ...]
     """Classes of the sample sheets."""
     truncations: tuple[float, ...]
-    """Truncations of the latent at which a CGN is rated; the first is that of training."""
-    untouched_title: str
-    """The classifier that no experiment trained, as a reader sees it."""
+    """Truncations of the latent at which a CGN is rated; 1, that of training, is one of them."""
+    plain_title: str
+    """The plain classifier as a reader sees it."""
 
     def identity(self) -> dict[str, Any]:
         """What names the networks that a CGN of this world is made of, in the recipe of a result."""
@@ -46,6 +46,9 @@ class World(Protocol):
 
     def rater_identity(self) -> str:
         """The hash of the classifier behind the Inception Score."""
+
+    def truth_identity(self) -> dict[str, Any]:
+        """What names what ``against_truth`` compares with, in the recipe of a result."""
 
     def data_identity(self) -> dict[str, Any]:
         """What names the data and the backbone of a classifier."""
@@ -65,8 +68,9 @@ class World(Protocol):
     def ensemble(self) -> Ensemble:
         """A new ensemble on a pretrained backbone."""
 
-    def untouched(self) -> nn.Module:
-        """The pretrained classifier itself, images -> logits."""
+    def plain(self) -> nn.Module:
+        """A pretrained classifier of real images without heads, images -> logits, to compare with: the backbone of the
+        ensemble with its own last layer, or on Scenes the scene reader."""
 
     def real(self, split: str) -> Images:
         """Real images with their class; split: ``train`` or ``val``."""
@@ -98,7 +102,7 @@ class ImageNet:
     patches = Patches()
     shown: tuple[int, ...] = (15, 251, 330, 382, 385, 483, 559, 751, 938, 947, 999)
     truncations: tuple[float, ...] = (1.0, 0.5)
-    untouched_title = "pretrained ResNet-50, untouched"
+    plain_title = "plain classifier (ResNet-50)"
 
     def __init__(self, params: ImagenetParams) -> None:
         self.data = params.data
@@ -113,6 +117,9 @@ class ImageNet:
 
     def rater_identity(self) -> str:
         return self._sha256("inception_v3_google-0cc3c7bd.pth")
+
+    def truth_identity(self) -> dict[str, Any]:
+        return {}
 
     def data_identity(self) -> dict[str, Any]:
         return {"world": self.name, "data": self.data, "backbone": self._sha256("resnet50-0676ba61.pth")}
@@ -141,7 +148,7 @@ class ImageNet:
     def ensemble(self) -> Ensemble:
         return ensemble.resnet50(self.classes)
 
-    def untouched(self) -> nn.Module:
+    def plain(self) -> nn.Module:
         return ensemble.pretrained_resnet50()
 
     def real(self, split: str) -> Images:

@@ -72,20 +72,23 @@ def test_set(name: TestSet, count: int, seed: int) -> Labelled:
 
 @torch.inference_mode()
 def adversarial(count: int, classifier: nn.Module) -> Labelled:
-    """Scenes with independent factors whose shape a plain classifier gets wrong, as ImageNet-A was collected: what is
-    left of ``count`` scenes."""
-    images, labels = labelled(count, ("adversarial",), "random")
+    """Scenes with independent factors whose shape a plain classifier gets wrong, as ImageNet-A was collected: the
+    first ``count`` of twice as many, or fewer if it is too good."""
+    images, labels = labelled(2 * count, ("adversarial",), "random")
     read = torch.cat([classifier(part).argmax(1) for part in images.split(BATCH)])
-    wrong = read != labels[:, 0]
+    wrong = (read != labels[:, 0]).nonzero()[:count, 0]
     return Labelled(images[wrong], labels[wrong])
 
 
 def sketches(count: int) -> Labelled:
-    """The dark outline of each object on white, as in ImageNet-Sketch."""
+    """The dark outline of each object on white, as in ImageNet-Sketch; texture and background have no class (-1)."""
     scene, labels, _ = scenes(count, ("sketch",))
     inside = -F.max_pool2d(-scene.mask, 3, stride=1, padding=1)
     outline = F.max_pool2d(scene.mask, 3, stride=1, padding=1) - inside
-    return Labelled((1 - 2 * outline).expand(-1, 3, -1, -1).contiguous(), labels)
+    nothing = torch.full_like(labels, -1)
+    return Labelled(
+        (1 - 2 * outline).expand(-1, 3, -1, -1).contiguous(), torch.cat([labels[:, :1], nothing[:, 1:]], dim=1)
+    )
 
 
 def _cue_conflict(count: int, key: rng.Key) -> Labelled:

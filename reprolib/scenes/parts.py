@@ -20,7 +20,7 @@ from reprolib.imagenet import biggan, inception
 from reprolib.imagenet.u2net import U2Net
 from reprolib.scenes import datasets, pretrain
 from reprolib.scenes.pretrain import PretrainSettings
-from reprolib.scenes.render import CLASSES, render
+from reprolib.scenes.render import CLASSES, VERSION, render
 from reprolib.scenes.truth import mask_iou
 from reprolib.shipped import WEIGHTS
 from reprolib.store import Checkpoint, Result, Store, write_atomically
@@ -164,7 +164,7 @@ def make(name: str, store: Store) -> dict[str, Any]:
         return Result(part.measure(model), dict(model.state_dict()))
 
     settings = {name: value for name, value in asdict(part.settings).items() if name != "checkpoint_every"}
-    recipe = {"part": name, "settings": settings, **part.loss, "threads": torch.get_num_threads()}
+    recipe = {"part": name, "settings": settings, **part.loss, "renderer": VERSION, "threads": torch.get_num_threads()}
     result = store.get("part", recipe, train, with_tensors=True)
     quality = {"measured": result.numbers, "recipe": recipe, "made": result.made}
     if part.shipped:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from reprolib.scenes import shapes, surfaces
 
+VERSION = 2
+"""Raised when a scene of the same (u, y) looks different."""
 CLASSES = ("fish", "mushroom", "starfish", "leaf", "butterfly", "house", "cactus", "jug", "moon")
 SIZE = 64
 PARAMETERS = 13

@@ -19,11 +19,8 @@ from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.train import Patches
 from reprolib.scenes import datasets, parts, rating
-from reprolib.scenes.render import CLASSES
+from reprolib.scenes.render import CLASSES, VERSION
 from reprolib.schema import CgnSource, ScenesParams
-
-VERSION = 2
-"""Of the renderer: raised when a scene of the same (u, y) looks different."""
 
 
 class Scenes:
@@ -34,7 +31,7 @@ class Scenes:
     patches = Patches(64, 7, 26)
     shown: tuple[int, ...] = tuple(range(len(CLASSES)))
     truncations: tuple[float, ...] = (1.0,)  # its generator has no statistics for others
-    untouched_title = "scene reader, untouched"
+    plain_title = "plain classifier (scene reader)"
 
     def __init__(self, params: ScenesParams) -> None:
         self.images, self.validation = params.images, params.validation
@@ -48,6 +45,10 @@ class Scenes:
 
     def rater_identity(self) -> str:
         return shipped.sha256(parts.file("scene_reader"))
+
+    def truth_identity(self) -> dict[str, Any]:
+        readers = {f"{name}_reader": shipped.sha256(parts.file(f"{name}_reader")) for name in parts.FACTORS}
+        return {"renderer": VERSION} | readers
 
     def data_identity(self) -> dict[str, Any]:
         sizes = {"images": self.images, "validation": self.validation}
@@ -73,7 +74,7 @@ class Scenes:
     def ensemble(self) -> Ensemble:
         return ensemble.lite0(self.classes)
 
-    def untouched(self) -> nn.Module:
+    def plain(self) -> nn.Module:
         return parts.reader("scene")
 
     def real(self, split: str) -> Images:
