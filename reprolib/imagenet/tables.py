@@ -198,12 +198,12 @@ def challenge_points(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def bias_points(runs: pd.DataFrame) -> pd.DataFrame:
-    """Shape bias of every head that there is: trained_on, seed, head, shape_bias."""
+    """Shape bias of every head: trained_on, seed, head, shape_bias; empty for a head that there is not."""
     parts = [
         runs[["trained_on", "seed"]].assign(head=head, shape_bias=runs[f"shape_bias/{head}"])
         for head in (*HEADS, "avg")
     ]
-    return pd.concat(parts, ignore_index=True).dropna()
+    return pd.concat(parts, ignore_index=True)
 
 
 def factors(runs: pd.DataFrame) -> pd.DataFrame:
