@@ -88,7 +88,39 @@ def test_half_an_object_has_half_the_iou_and_half_a_residue_is_a_half(scene: Sce
     torch.testing.assert_close(truth.residue(between, scene), torch.full((12,), 0.5))
 
 
+def test_hard_scenes_are_those_that_the_classifier_gets_wrong() -> None:
+    class Fish(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.eye(len(CLASSES))[torch.zeros(len(images), dtype=torch.long)]
+
+    images, labels = datasets.adversarial(30, Fish())
+    assert len(images) == len(labels) == 30 and (labels[:, 0] != CLASSES.index("fish")).all()
+
+
+def test_a_sketch_is_the_outline_of_its_object_and_nothing_else() -> None:
+    images, labels = datasets.sketches(20)
+    scene, whole, _ = datasets.scenes(20, ("sketch",))
+    assert torch.equal(labels[:, 0], whole[:, 0]) and (labels[:, 1:] == -1).all()
+    assert images.shape == scene.image.shape and (images[:, :1] == images).all()
+    within = -nn.functional.max_pool2d(-scene.mask, 5, stride=1, padding=2) == 1
+    beyond = nn.functional.max_pool2d(scene.mask, 5, stride=1, padding=2) == 0
+    assert (images[:, :1][within] == 1).all() and (images[:, :1][beyond] == 1).all()
+    assert (images.amin((1, 2, 3)) < -0.9).all()
+
+
 # -------------------------------------------------------------------- pretraining
+
+
+def test_detail_counts_most_and_flat_ground_least(scene: Scene) -> None:
+    weight = pretrain.detail_weight(scene)
+    assert weight.shape == scene.mask.shape and weight.min() >= 1 and weight.max() <= pretrain.DETAIL_WEIGHT + 1e-4
+    assert (weight[scene.mask == 1] == pretrain.DETAIL_WEIGHT).all()
+    flat = scene._replace(image=torch.zeros_like(scene.image), mask=torch.zeros_like(scene.mask))
+    assert (pretrain.detail_weight(flat) == 1).all()
+    line = flat._replace(image=flat.image.clone())
+    line.image[:, :, 30] = 1
+    assert (pretrain.detail_weight(line)[:, :, 29:32] == pretrain.DETAIL_WEIGHT).all()
+
 
 Part = Callable[[PretrainSettings, Checkpoint], nn.Module]
 PARTS: dict[str, Part] = {

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reprolib import params, worlds
 from reprolib.errors import AssetError
-from reprolib.imagenet import cue_conflict, tables
+from reprolib.imagenet import cue_conflict, rating, tables
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.study import NaturalStudy
 from reprolib.imagenet.world import ImageNet
@@ -170,6 +170,13 @@ def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
     )
     shares = tables.control(study)
     assert len(shares) == 9 and shares["share"].between(0, 100).all()
+
+
+def test_a_cgn_is_rated_at_every_truncation(study: NaturalStudy) -> None:
+    numbers = rating.score(study.world.new_cgn().eval(), study.world.rater(), 18, (1.0, 0.5))
+    names = ["is_gen", "is_gt", "mean_mask", "mean_mask_sd"]
+    assert set(numbers) == {*names, *(f"{name}_0.5" for name in names)}
+    assert numbers["is_gt"] != numbers["is_gt_0.5"]
 
 
 def test_a_trained_cgn_keeps_its_sheets_and_its_weights(study: NaturalStudy) -> None:
