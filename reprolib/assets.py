@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from reprolib.asset_table import FOLDER_TABLE, TABLE, Asset, Folder
@@ -72,19 +73,26 @@ def missing(group_name: str) -> list[str]:
 
 
 def require(*groups: str) -> None:
-    """Raise AssetError, naming the command that mends it, unless every file of the groups is on this machine."""
-    for name in groups:
-        for each in FOLDERS.values():
-            if each.group == name:
+    """Raise AssetError unless everything of the groups is on this machine; a line for each thing says what mends it."""
+    if problems := [problem for name in groups for problem in _problems(name)]:
+        raise AssetError("\n".join(problems))
+
+
+def _problems(group: str) -> Iterator[str]:
+    for each in FOLDERS.values():
+        if each.group == group:
+            try:
                 folder(each.name)
-        if lacking := missing(name):
-            if how := ASSETS[lacking[0]].manual:
-                raise AssetError(_by_hand(ASSETS[lacking[0]], how))
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            raise AssetError(
-                f"asset {lacking[0]}{more} is not on this machine; "
-                f"fetch it with `python -m reprolib fetch {name}` or point REPROLIB_ASSETS at a folder that has it"
-            )
+            except AssetError as error:
+                yield str(error)
+    lacking = [ASSETS[name] for name in missing(group)]
+    yield from (_by_hand(asset, asset.manual) for asset in lacking if asset.manual)
+    if fetched := [asset.name for asset in lacking if not asset.manual]:
+        more = f" and {len(fetched) - 1} more" if len(fetched) > 1 else ""
+        yield (
+            f"asset {fetched[0]}{more} is not on this machine; "
+            f"fetch it with `python -m reprolib fetch {group}` or point REPROLIB_ASSETS at a folder that has it"
+        )
 
 
 def _by_hand(asset: Asset, how: str) -> str:

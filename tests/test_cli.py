@@ -65,10 +65,11 @@ def test_a_broken_profile_is_refused_at_once_in_one_line(command: str, content: 
 
 
 @pytest.mark.parametrize("command", ["check", "report", "ship"])
-def test_a_missing_file_is_named_with_the_command_that_fetches_it(command: str, tmp_path: Path) -> None:
+def test_all_that_is_missing_is_named_with_what_mends_it(command: str, tmp_path: Path) -> None:
     done = _run(command, "cpu", REPROLIB_ASSETS="", REPROLIB_CACHE=str(tmp_path), REPROLIB_BUILD=str(tmp_path / "b"))
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "`python -m reprolib fetch mnist`" in done.stderr
+    assert done.returncode == 2 and done.stderr.count("\n") == 3
+    for group in ("mnist", "textures", "authors_cgn"):
+        assert f"`python -m reprolib fetch {group}`" in done.stderr
     assert not (tmp_path / "b").exists()
 
 
