@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ def processes(device: str) -> Iterator[None]:
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    # A process may wait for another that evaluates or reads data for long; torchrun ends all when one has died.
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=timedelta(days=1))
     if rank():
         os.environ["REPROLIB_PROGRESS"] = "off"
     try:

@@ -31,8 +31,11 @@ def seed_of(*key: str | int) -> int:
 
 @contextmanager
 def seeded(*key: str | int) -> Iterator[None]:
-    """Inside the block torch's global generators start from ``key``; outside they go on undisturbed."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    """Inside the block torch's global generators start from ``key``; outside they go on undisturbed.
+
+    Works in the forked processes that read images too: they must not touch the GPU that their parent uses.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed_of(*key))
         yield

@@ -52,20 +52,24 @@ def run(
     states: dict[str, Stateful],
     checkpoint: Checkpoint,
     every: int,
+    whole_every: int = 1,
 ) -> None:
     """Call ``step(i)`` for i = 0..steps-1, from the last checkpoint on if there is one.
 
     A step returns its losses (scalars), draws its randomness from a key that holds i, and keeps all that it needs in
     ``states``: then an interrupted run ends with the same bits as an unbroken one. A checkpoint is written every
     ``every`` steps and on SIGINT or SIGTERM. Raises DivergedError at the first non-finite loss that is looked at.
+
+    whole_every: in between, a part of the state lies in other processes, and nothing is saved.
     """
+    every = -(-every // whole_every) * whole_every
     first = _restore(states, checkpoint)
     progress = Progress(title, steps, done=first)
     with _deferred_signals() as stop_requested:
         for i in range(first, steps):
             losses = step(i)
             done = i + 1
-            save = (done % every == 0 and done < steps) or stop_requested()
+            save = (done % every == 0 and done < steps) or (stop_requested() and done % whole_every == 0)
             if save or done % CHECK_EVERY == 0 or done == steps:  # a state is saved only after a look at its losses
                 progress.update(done, _describe(title, done, losses, checkpoint))
             if save:

@@ -219,11 +219,12 @@ def _victims(runner: subprocess.Popen[bytes]) -> dict[str, list[psutil.Process]]
     """The processes of a run by what they do."""
     found: dict[str, list[psutil.Process]] = {"runner": [psutil.Process(runner.pid)], "kernel": [], "worker": []}
     for process in found["runner"][0].children(recursive=True):
-        line = " ".join(process.cmdline())
-        if "ipykernel" in line:
-            found["kernel"].append(process)
-        elif "loky.backend.popen" in line:
-            found["worker"].append(process)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended between the two looks; a zombie is one of these
+            line = " ".join(process.cmdline())
+            if "ipykernel" in line:
+                found["kernel"].append(process)
+            elif "loky.backend.popen" in line:
+                found["worker"].append(process)
     return found
 
 

@@ -167,6 +167,8 @@ def train_cgn(
             for mechanism in mechanisms.values():
                 parallel.add_gradients(mechanism.parameters())
                 parallel.same_buffers(mechanism)
+            if parallel.size() > 1:  # a process sees its own losses alone; one that is not finite shows in the sum
+                terms["gradients"] = largest_gradient(cgn)
             for optimiser in optimisers.values():
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
@@ -178,10 +180,8 @@ def train_cgn(
         states[f"{name} optimiser"] = optimisers[name]
         states[f"{name} gradients"] = Gradients(mechanisms[name])
     steps = settings.updates * settings.accumulation
-    every = settings.checkpoint_every
-    if parallel.size() > 1:  # gradients that wait for an update lie in several processes
-        every = -(-every // settings.accumulation) * settings.accumulation
-    training.run(title, steps, step, states, checkpoint, every)
+    whole_every = settings.accumulation if parallel.size() > 1 else 1  # else unspent gradients lie in several processes
+    training.run(title, steps, step, states, checkpoint, settings.checkpoint_every, whole_every)
     cgn.cpu().eval()
     return {int(update): value for update, value in seen.values.items()}
 
@@ -219,6 +219,11 @@ def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Parts:
     return parts
 
 
+def largest_gradient(module: nn.Module) -> Tensor:
+    """The largest absolute entry of all gradients, a scalar; not finite if one of them is not."""
+    return torch.stack([p.grad.abs().max() for p in module.parameters() if p.grad is not None]).max()
+
+
 class Gradients:
     """The gradients that a module has gathered but not spent yet, as a part of a checkpoint."""
 
@@ -230,4 +235,5 @@ class Gradients:
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
         for name, parameter in self.module.named_parameters():
-            parameter.grad = state_dict.get(name)
+            value = state_dict.get(name)
+            parameter.grad = None if value is None else value.to(parameter.device)
