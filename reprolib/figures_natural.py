@@ -41,7 +41,7 @@ def training(data: Arrays) -> Figure:
     """Seed Figs 8 and 9: what the mechanisms give over training, for three classes. Sheets (T, C, 6, H, W, 3)."""
     sheets, rows = data["sheets"], ["m", "premask", "f", "b", "x_gen", "x_gt"]
     picked = np.linspace(0, sheets.shape[1] - 1, 3).round().astype(int)
-    drawn, axes = plt.subplots(1, 3, figsize=(10.5, 4.4))
+    drawn, axes = plt.subplots(1, 3, figsize=(10.5, 3.6))
     for ax, number in zip(axes, picked, strict=True):
         show(ax, sheet(sheets[:, number].swapaxes(0, 1)), str(data["classes"][number]))
         step = sheets.shape[3] + 2
@@ -101,7 +101,8 @@ def gap(data: pd.DataFrame) -> Figure:
     for ax, head in zip(axes[0], heads, strict=True):
         part = data[data["head"] == head]
         sns.barplot(part, x="set", y="accuracy", hue="trained_on", errorbar="sd", palette="colorblind", ax=ax)
-        ax.set(title=f"prediction: {head}", xlabel="", ylabel="accuracy (%)", ylim=(0, 103))
+        title = {"avg": "mean of all heads", "shape_texture": "without the background head"}[head]
+        ax.set(title=title, xlabel="", ylabel="accuracy (%)", ylim=(0, 103))
         ax.get_legend().remove()
     handles, labels = axes[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7.5)
@@ -121,8 +122,9 @@ def bias(data: pd.DataFrame) -> Figure:
 
 @figure("scenes_heads", "imagenet_heads")
 def heads(data: Arrays) -> Figure:
-    """GradCAM of every head over real images. ``images`` (N, H, W, 3); per training set (3, N, H, W)."""
-    sets = [name for name in data if name != "images"]
+    """GradCAM of every head. ``images`` (N, H, W, 3), half of each of two ``kinds``; per training set (3, N, H, W)."""
+    sets = [name for name in data if name not in ("images", "kinds")]
+    half = len(data["images"]) // 2
     drawn, axes = plt.subplots(len(sets), 1, figsize=(7.2, 2.9 * len(sets)), squeeze=False)
     for ax, name in zip(axes[:, 0], sets, strict=True):
         heat = matplotlib.colormaps["turbo"](data[name])[..., :3] * 255
@@ -130,5 +132,6 @@ def heads(data: Arrays) -> Figure:
         show(ax, sheet(np.concatenate([data["images"][None], over])), f"trained on {name}")
         step = data["images"].shape[1] + 2
         ax.set_yticks(step * np.arange(4) + step / 2, ["image", "shape head", "texture head", "background head"])
+        ax.set_xticks([step * half / 2, step * half * 1.5], list(data["kinds"]))
         ax.tick_params(length=0)
     return drawn

@@ -99,7 +99,7 @@ class _Follower(Checkpoint):
 
 
 class SharedStore(Store):
-    """The store of several processes that make every result together."""
+    """The store of several processes that make every result together, and then read what process 0 has stored."""
 
     def get(
         self,
@@ -112,9 +112,17 @@ class SharedStore(Store):
         if size() == 1:
             return super().get(step, recipe, make, version, with_tensors)
         file = self.file(step, recipe, version)
-        if _agreed(self.find(file, with_tensors) is not None) or rank() == 0:
-            result = super().get(step, recipe, make, version, with_tensors)
-        else:
-            result = make(_Follower(file.with_suffix(".checkpoint")))
+        if rank() == 0:
+            making = []
+
+            def told(checkpoint: Checkpoint) -> Result:
+                making.append(_agreed(True))
+                return make(checkpoint)
+
+            super().get(step, recipe, told, version, with_tensors)  # another run may make it while this one waits
+            if not making:
+                _agreed(False)
+        elif _agreed(False):
+            make(_Follower(file.with_suffix(".checkpoint")))
         distributed.barrier()
-        return result
+        return super().get(step, recipe, make, version, with_tensors)

@@ -68,13 +68,13 @@ def run(
     with _deferred_signals() as stop_requested:
         for i in range(first, steps):
             losses = step(i)
-            done = i + 1
-            save = (done % every == 0 and done < steps) or (stop_requested() and done % whole_every == 0)
+            done, stop = i + 1, stop_requested()  # asked once: a signal from here on is for the next step
+            save = (done % every == 0 and done < steps) or (stop and done % whole_every == 0)
             if save or done % CHECK_EVERY == 0 or done == steps:  # a state is saved only after a look at its losses
                 progress.update(done, _describe(title, done, losses, checkpoint))
             if save:
                 _save(states, checkpoint, done)
-            if stop_requested():
+            if stop:
                 raise KeyboardInterrupt(f"{title} stopped after step {done}; run the same command to go on")
 
 

@@ -45,15 +45,13 @@ def ship_cgn(store: Store) -> dict[str, Any]:
 def train_together(params: Params, name: str, store: Store) -> int:
     """Make every CGN and classifier of a world, one after the other; under torchrun all processes share each of them.
 
-    Returns how many results there are. The notebooks then find them in the store.
+    Returns how many networks there are. The notebooks then find them in the store, and only rate them.
     """
     study = NaturalStudy(params, world_of(name, params), store)
     networks = [which for which in tables.cgns(study) if which.source == "trained"]
     for which in networks:
         study.trained_cgn(which)
-    classifiers, searched = tables.classifier_cases(study), tables.search_cases(study)
-    for case in classifiers:
+    cases: list[tuple[Any, ...]] = [*tables.classifier_cases(study), *tables.search_cases(study)]
+    for case in cases:
         study.classifier(*case)
-    for cell in searched:
-        study.classifier(*cell)
-    return len(networks) + len(classifiers) + len(searched)
+    return len(networks) + len(cases)

@@ -100,7 +100,11 @@ for world in ("scenes", "imagenet"):
         f"{world}_bias": pd.DataFrame(
             {"trained_on": "real", "seed": [0, 1], "head": "shape", "shape_bias": [9.0, 50.0]}
         ),
-        f"{world}_heads": {"images": small[0, :, 0], "real": small[:, :, 0, ..., 0]},
+        f"{world}_heads": {
+            "images": small[0, :, 0],
+            "kinds": np.array(["real", "made"]),
+            "real": small[:, :, 0, ..., 0],
+        },
     }
 DATA["scenes_control"] = _control()
 

@@ -56,13 +56,17 @@ def test_two_iterations_a_few_counterfactuals_and_an_ensemble_step(world: ImageN
     assert sum(p.numel() for p in model.parameters()) > 250_000_000
     moved = model.f_text.embeddings.weight - model.biggan_GT.embeddings.weight
     assert 0 < moved.abs().max() <= 2.001 * 3e-5
-    write_set(model, Recipe(seed=1), tmp_path / "train", "train", 2)
+    write_set(lambda: model, 1000, Recipe(seed=1), tmp_path / "train", "train", 2)
     image, labels = CounterfactualFolder(tmp_path / "train", train_transform())[1]
     assert image.shape == (3, 224, 224) and labels.max() < 1000
     numbers = rating.score(model, world.rater(), 2)
     assert 0.999 <= numbers["is_gen"] <= 2.001 and 0 < numbers["mean_mask"] < 1
     ensemble = world.ensemble().train()
+    optimiser = torch.optim.SGD(ensemble.parameters(), 1e-4)
+    before = ensemble.heads["bg"].weight.detach().clone()
     logits = ensemble(torch.stack([image, image]))
     loss = real_loss(logits, labels[:2]) + counterfactual_loss(logits, dict.fromkeys(HEADS, labels[:2]))
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in ensemble.parameters())
+    optimiser.step()
+    assert not torch.equal(ensemble.heads["bg"].weight, before)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +74,25 @@ def _data() -> tuple[TensorDataset, TensorDataset]:
     )
 
 
-def _train(folder: Path, settings: ClassifierSettings = SETTINGS, cf: bool = True) -> tuple[Ensemble, list[Any]]:
+def _bias(model: Ensemble) -> float:
+    """A number that tells one epoch from another."""
+    return model.heads["shape"].bias[0].item()
+
+
+def _rising() -> Callable[[Ensemble], float]:
+    """Every row is better than the one before, so the last epoch is what comes out."""
+    rows = count()
+    return lambda _: next(rows)
+
+
+def _train(
+    folder: Path, settings: ClassifierSettings = SETTINGS, cf: bool = True, top1: Callable[[Ensemble], float] = _bias
+) -> tuple[Ensemble, list[Any]]:
     torch.manual_seed(0)
     model = Tiny()
     data = [Batches(d, _order, settings.batch, seed=1) for d in _data()]
     return classify.train(
-        model, data[0], data[1] if cf else None, lambda e: {"bias": e.heads["shape"].bias[0].item()}, settings,
+        model, data[0], data[1] if cf else None, lambda e: {"bias": _bias(e), "top1": top1(e)}, settings,
         Checkpoint(folder / "run"), "Toy",
     )  # fmt: skip
 
@@ -103,14 +118,21 @@ def _slow(settings: ClassifierSettings) -> dict[str, Tensor]:
 
 
 def test_training_is_that_of_the_specification(tmp_path: Path) -> None:
-    model, history = _train(tmp_path)
+    model, history = _train(tmp_path, top1=_rising())
     torch.testing.assert_close(dict(model.state_dict()), dict(_slow(SETTINGS)))
     assert len(history) == 1 + SETTINGS.epochs and history[0] != history[1] != history[2]
     assert not model.training
 
 
+@pytest.mark.parametrize("best", range(SETTINGS.epochs + 1))
+def test_the_ensemble_is_that_of_the_first_best_row(best: int, tmp_path: Path) -> None:
+    rows = iter([row >= best for row in range(SETTINGS.epochs + 1)])
+    model, history = _train(tmp_path, top1=lambda _: next(rows))
+    assert classify.best_row(history) == best and _bias(model) == history[best]["bias"]
+
+
 def test_without_counterfactuals_only_the_real_loss_counts(tmp_path: Path) -> None:
-    with_cf, without = (_train(tmp_path / str(cf), cf=cf)[0].state_dict() for cf in (True, False))
+    with_cf, without = (_train(tmp_path / str(cf), cf=cf, top1=_rising())[0].state_dict() for cf in (True, False))
     assert not torch.equal(with_cf["heads.bg.weight"], without["heads.bg.weight"])
 
 

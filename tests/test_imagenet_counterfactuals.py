@@ -28,7 +28,7 @@ def cgn() -> CGN:
 
 @pytest.fixture
 def folder(cgn: CGN, tmp_path: Path) -> Path:
-    cf.write_set(cgn, Recipe(), tmp_path / "train_0", "run", 5, batch=2)
+    cf.write_set(lambda: cgn, 9, Recipe(), tmp_path / "train_0", "run", 5, batch=2)
     return tmp_path / "train_0"
 
 
@@ -82,33 +82,55 @@ def test_an_interrupted_set_goes_on_and_keeps_what_is_there(
     made: list[int] = []
     generate = cf.generate
     monkeypatch.setattr(cf, "generate", lambda c, r, i: (made.extend(i.tolist()), generate(c, r, i))[1])
-    cf.write_set(cgn, Recipe(), folder, "run", 5)
+    cf.write_set(lambda: cgn, 9, Recipe(), folder, "run", 5)
     assert made == [1, 4]
     found = {file.name: file.read_bytes() for file in (folder / "ims").iterdir()}
     assert found.keys() == whole.keys()
     assert all(found[name] == whole[name] for name in ("run_0000000_x_gen.jpg", "run_0000002_x_gen.jpg"))
 
 
-def test_parts_of_a_set_are_the_set(cgn: CGN, folder: Path, tmp_path: Path) -> None:
-    """Two processes with a folder each; every image is what it is in the whole set, whatever the batch."""
-    cf.write_set(cgn, Recipe(), tmp_path / "parts" / "train_0", "a", 2)
-    cf.write_set(cgn, Recipe(), tmp_path / "parts" / "train_1", "b", 3, first=2)
+def test_processes_that_share_a_set_write_the_set(
+    cgn: CGN, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writes every other image; every image is what it is in the whole set, whatever the batch."""
+    monkeypatch.setattr(cf.parallel, "size", lambda: 2)
+    monkeypatch.setattr(cf.parallel, "wait", lambda: None)
+    for rank, there in ((1, [1, 3]), (0, [0, 1, 2, 3, 4])):  # process 0 looks again: what is missing, it would share
+        monkeypatch.setattr(cf.parallel, "rank", lambda rank=rank: rank)
+        for _ in range(3):
+            cf.write_set(lambda: cgn, 9, Recipe(), tmp_path / "shared" / "train", "run", 5)
+        names = sorted(file.name for file in (tmp_path / "shared" / "train" / "ims").iterdir())
+        if rank == 0:
+            assert names == [cf.image_name("run", number) for number in there]
     transform = datasets.eval_transform(64, 64)
-    whole = datasets.counterfactual_split(tmp_path, "train", transform)
-    parts = datasets.counterfactual_split(tmp_path / "parts", "train", transform)
-    assert len(whole) == len(parts) == 5
+    whole, shared = (
+        datasets.counterfactual_split(root, "train", transform) for root in (tmp_path, tmp_path / "shared")
+    )
+    assert len(whole) == len(shared) == 5
     for i in range(5):
-        (image, labels), (other, other_labels) = whole[i], parts[i]
+        (image, labels), (other, other_labels) = whole[i], shared[i]
         assert torch.equal(labels, other_labels) and (image - other).abs().mean() < 0.02
 
 
-def test_a_broken_image_is_named_and_the_rest_can_be_read(folder: Path) -> None:
+def test_a_whole_set_needs_no_network(folder: Path) -> None:
+    def fail() -> CGN:
+        raise AssertionError("nothing is missing")
+
+    (folder / "labels.csv").write_text("damaged")
+    cf.write_set(fail, 9, Recipe(), folder, "run", 5)
+    assert (folder / "labels.csv").read_text().startswith(",im_name,shape_cls")
+
+
+def test_a_broken_image_is_named_and_made_again(cgn: CGN, folder: Path) -> None:
     broken = folder / "ims" / "run_0000002_x_gen.jpg"
     broken.write_bytes(broken.read_bytes()[:100])
     data = datasets.CounterfactualFolder(folder, datasets.eval_transform(64, 64))
     assert data[1][0].shape == (3, 64, 64)
-    with pytest.raises(AssetError, match=r"run_0000002_x_gen\.jpg is missing or broken; remove it and write"):
+    with pytest.raises(AssetError, match=r"run_0000002_x_gen\.jpg is missing or broken; remove it, then"):
         data[2]
+    broken.unlink()
+    cf.write_set(lambda: cgn, 9, Recipe(), folder, "run", 5)
+    assert data[2][0].shape == (3, 64, 64)
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n"])

@@ -40,6 +40,11 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     # weights of tiny gradient go the other way.
     assert float((apart < 1e-6).float().mean()) > 0.9
     assert not list(tmp_path.rglob("*.checkpoint*"))
+    for count in ("1", "2"):
+        study = tmp_path / count / "study"
+        steps = sorted(file.parent.name for file in study.rglob("*.json"))
+        assert steps == ["ensemble"] * 3 + ["natural_cgn"]
+        assert [len(list((made / "ims").iterdir())) for made in sorted(study.glob("*/*/[tv]*"))] == [40, 18]
 
 
 @pytest.mark.parametrize(("rank", "expected"), [(0, ([1, 3, 5], 0.6)), (1, ([2, 4], 0.4))])

@@ -121,8 +121,12 @@ def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
     study = NaturalStudy(chosen, imagenet, Store(tmp_path))
     monkeypatch.setattr(imagenet, "ensemble", Small)
     monkeypatch.setattr(imagenet, "data_identity", lambda: {"world": "imagenet"})
-    numbers = study.classifier("real", tables.Trained(), 0).numbers
-    assert len(numbers["history"]) == 2 and set(numbers["unusual"]) == {"imagenet-a", "imagenet-sketch", "cue conflict"}
+    made = study.classifier("real", tables.Trained(), 0, with_tensors=True)
+    numbers, best = made.numbers, Small()
+    best.load_state_dict(made.tensors)
+    assert len(numbers["history"]) == 2
+    assert set(study.unusual(best.eval())) == {"imagenet-a", "imagenet-sketch", "cue conflict"}
+    assert study.evaluate(best) == pytest.approx(numbers["history"][numbers["best"]])
     row = numbers["history"][0]
     assert {"top1", "top5", "original/avg", "gap/shape_texture", "shape_bias/bg", "decided/avg"} <= set(row)
     assert all(0 <= value <= 100 for name, value in row.items() if not name.startswith("gap"))
@@ -245,7 +249,19 @@ def test_counterfactual_sets_are_written_once_and_by_cgn(study: NaturalStudy) ->
 
 def test_the_search_has_a_row_for_every_cell(study: NaturalStudy) -> None:
     rows = tables.search(study)
-    assert rows["ratio"].tolist() == [0.0, 1.0] and set(rows["rate"]) == {0.001}
+    assert rows["ratio"].tolist() == [0.0, 0.0, 1.0] and rows["rate"].tolist()[1:] == [0.001] * 2
+    assert rows["trained_on"].tolist()[:2] == ["plain classifier (scene reader)", "real images"]
+
+
+def test_the_search_is_that_of_the_seed(tmp_path: Path) -> None:
+    """Seed Table 7: the authors' CGN at both rates, the own one only at the smaller."""
+    chosen = params.load("gpu")
+    cases = tables.search_cases(NaturalStudy(chosen, ImageNet(chosen.imagenet), Store(tmp_path)))
+    assert [(which.source, rate, ratio) for kind, which, _, rate, ratio in cases if kind == "cgn"] == [
+        ("authors", 1e-4, 1.0), ("authors", 1e-4, 2.0), ("authors", 1e-3, 1.0), ("authors", 1e-3, 2.0),
+        ("trained", 1e-4, 1.0), ("trained", 1e-4, 2.0),
+    ]  # fmt: skip
+    assert [(rate, ratio) for kind, _, _, rate, ratio in cases if kind == "real"] == [(1e-4, 0.0), (1e-3, 0.0)]
 
 
 def test_one_command_makes_all_that_the_tables_read(study: NaturalStudy) -> None:
@@ -260,7 +276,8 @@ def test_pictures_of_the_study(study: NaturalStudy) -> None:
 
     grid = sheets.counterfactual_grid(study)
     assert grid["images"].shape == (16, 64, 64, 3) and grid["labels"][0].count(" / ") == 2
-    assert sheets.training_sheets(study)["sheets"].shape == (3, 9, 6, 64, 64, 3)
+    assert sheets.training_sheets(study)["sheets"].shape == (3, 3, 6, 64, 64, 3)
+    assert sheets.training_sheets(study)["classes"].tolist() == ["fish", "butterfly", "moon"]
     assert {
         kind: worst.shape for kind, worst in sheets.failures(study, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
@@ -270,7 +287,7 @@ def test_pictures_of_the_study(study: NaturalStudy) -> None:
     frames = sheets.tour(study, midpoints=1)["frames"]
     assert frames.shape == (12, 64, 64, 3) and not (frames[0] == frames[6]).all()
     heads = sheets.heads(study)
-    assert len(heads) == 4 and heads["real images"].shape == (3, 8, 64, 64)
+    assert len(heads) == 5 and heads["real images"].shape == (3, 8, 64, 64)
 
 
 def test_results_are_found_again(study: NaturalStudy, monkeypatch: pytest.MonkeyPatch) -> None:

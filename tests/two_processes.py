@@ -1,15 +1,17 @@
-"""Run by torchrun in a test: train a small ensemble and a small CGN on one or two processes, into a folder."""
+"""Run by torchrun in a test: train a small ensemble, a small CGN and a tiny study on one or two processes, into a
+folder."""
 
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from reprolib import parallel, rng
+from reprolib import parallel, params, rng, worlds
 from reprolib.imagenet import classify, train
 from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.classify import Batches, ClassifierSettings
@@ -18,6 +20,15 @@ from reprolib.imagenet.train import CgnSettings, LossWeights, Patches
 from reprolib.imagenet.u2net import PLANS, U2Net
 from reprolib.store import Checkpoint, Result
 
+SCENES = {
+    "profile": "smoke",
+    "scenes": {
+        "sources": ["trained"], "cgns": 1, "seeds": 1, "updates": 1, "micro_batch": 2, "accumulation": 2, "rated": 10,
+        "targets": ["patches"], "ablations": [], "images": 50, "counterfactuals": 40, "validation": 18, "batch": 16,
+        "epochs": 1, "search_rates": [],
+    },
+}  # fmt: skip
+"""A CGN, and classifiers of real images, its counterfactuals and true ones."""
 COUNT = 11  # 4 + 4 + 3: the last batch cannot be parted evenly
 
 
@@ -34,7 +45,8 @@ def ensemble(checkpoint: Checkpoint) -> Result:
         Batches(TensorDataset(images, each), _order, 4, seed=1)  # type: ignore[arg-type]
         for each in (labels[:, 0], labels)
     )
-    model, history = classify.train(model, real, made, lambda _: {"top1": 0.0}, settings, checkpoint, "Toy")
+    rising = count()
+    model, history = classify.train(model, real, made, lambda _: {"top1": next(rising)}, settings, checkpoint, "Toy")
     return Result({"epochs": len(history)}, dict(model.state_dict()))
 
 
@@ -54,4 +66,6 @@ if __name__ == "__main__":
         for name, make in (("ensemble", ensemble), ("cgn", cgn)):
             for _ in range(2):  # the second time every process finds it
                 made = store.get(name, {"name": name}, make, with_tensors=True)
+        chosen = params.load(SCENES)
+        assert worlds.train_together(chosen, "scenes", parallel.SharedStore(Path(sys.argv[1]) / "study")) == 4
         (Path(sys.argv[1]) / f"process {parallel.rank()} of {parallel.size()}").touch()

@@ -105,7 +105,11 @@ def compose(mask: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
 
 
 def load(architecture: str, u2net: U2Net, file: Path) -> CGN:
-    """A released or own CGN, in eval mode. Raises AssetError if the file is of another architecture."""
+    """A released or own CGN, in eval mode; one that was saved out of DataParallel has ``module.`` before every name.
+
+    Raises AssetError if the file is of another architecture.
+    """
     model = CGN(architecture, u2net)
-    tensors.load_strictly(model, tensors.read(file), str(file))
+    state = {name.removeprefix("module."): value for name, value in tensors.read(file).items()}
+    tensors.load_strictly(model, state, str(file))
     return model.eval()

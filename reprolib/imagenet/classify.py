@@ -96,20 +96,23 @@ def train(
     checkpoint: Checkpoint,
     title: str,
 ) -> tuple[Ensemble, list[dict[str, float]]]:
-    """Train in place; return the ensemble of the last epoch in eval mode on the CPU, and what was measured.
+    """Train in place; return the ensemble as it was at the best row, in eval mode on the CPU, and all rows.
 
     ``evaluate`` is called before training (row 0, the untouched network) and after every epoch, and gives one row of
-    numbers; the caller picks the row it reports, as published by the best top-1 on real images. Under torchrun every
-    process takes a part of each batch.
+    numbers, of which ``top1`` on real images decides; see ``best_row``. Under torchrun every process takes a part of
+    each batch.
     """
     ensemble = ensemble.to(settings.device)
     optimiser = SGD(
         ensemble.parameters(), settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay
     )
-    memory = training.Memory(history=[])
+    memory = training.Memory(history=[], best={})
 
     def measure() -> None:
-        memory.values["history"].append(evaluate(ensemble.eval()))
+        history = memory.values["history"]
+        history.append(evaluate(ensemble.eval()))
+        if best_row(history) == len(history) - 1:
+            memory.values["best"] = {name: value.cpu().clone() for name, value in ensemble.state_dict().items()}
         ensemble.train()
 
     def step(i: int) -> dict[str, Tensor]:
@@ -136,8 +139,13 @@ def train(
     ensemble.train()
     states: dict[str, training.Stateful] = {"ensemble": ensemble, "optimiser": optimiser, "memory": memory}
     training.run(title, settings.epochs * real.per_epoch, step, states, checkpoint, every=max(real.per_epoch, 500))
-    history: list[dict[str, float]] = memory.values["history"]
-    return ensemble.cpu().eval(), history
+    ensemble.load_state_dict(memory.values["best"])
+    return ensemble.cpu().eval(), memory.values["history"]
+
+
+def best_row(history: list[dict[str, float]]) -> int:
+    """The row that is reported, as published: the first with the best ``top1``."""
+    return max(range(len(history)), key=lambda row: history[row]["top1"])
 
 
 @torch.inference_mode()

@@ -1,27 +1,29 @@
 """Counterfactual data sets and sheets of the natural-image CGN (spec/imagenet.md, section 8).
 
-One image has one latent u and three classes. Every image has a stream of its own, so a set can be made in pieces, by
-several processes, in any order, and comes out the same; what is there already is not made again.
+One image has one latent u and three classes. Every image has a stream of its own, so a set can be made by several
+processes, in any order, and comes out the same; what is there already is not made again.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from reprolib import rng
+from reprolib import parallel, rng
 from reprolib.errors import ReproError
 from reprolib.imagenet.cgn import CGN
 from reprolib.progress import Progress
-from reprolib.store import write_atomically
+from reprolib.store import make_folder, write_atomically
 
 Mode = Literal["random", "random_same", "best_classes", "fixed_classes"]
 FACTORS = ("shape", "texture", "bg")
@@ -72,30 +74,49 @@ def generate(cgn: CGN, recipe: Recipe, index: Tensor) -> tuple[Tensor, Tensor, T
     return images.cpu(), masks.cpu(), classes
 
 
-def write_set(cgn: CGN, recipe: Recipe, folder: Path, run: str, count: int, first: int = 0, batch: int = 1) -> Path:
+def write_set(
+    model: Callable[[], CGN], classes: int, recipe: Recipe, folder: Path, run: str, count: int, batch: int = 1
+) -> Path:
     """Write ``count`` images as ``folder/ims/<run>_<7 digits>_x_gen.jpg`` and ``folder/labels.csv``; return the latter.
 
-    first: number of the first image, for a part of a larger set; each part wants a ``run`` or a folder of its own.
-    Images that are there already are kept, so an interrupted call goes on. The labels are written last.
+    model: gives the CGN, which knows so many ``classes``; asked only when an image is missing. What is there already is
+    kept, so an interrupted call goes on, and a removed image is made again. Under torchrun every process writes a share
+    of the images, and process 0 the labels. The labels are written last.
     """
     ims = folder / "ims"
-    ims.mkdir(parents=True, exist_ok=True)
-    numbers = torch.arange(first, first + count)
-    missing = torch.tensor([i for i in numbers.tolist() if not (ims / image_name(run, i)).exists()], dtype=torch.long)
-    shown = Progress(f"counterfactuals in {folder}", count, "images", done=count - len(missing))
-    for part in missing.split(batch):
+    make_folder(ims)
+    with FileLock(folder / ".lock") if parallel.rank() == 0 else nullcontext():  # two runs may want the same set
+        found = {file.name for file in ims.iterdir()}
+        missing = torch.tensor([i for i in range(count) if image_name(run, i) not in found], dtype=torch.long)
+        parallel.wait()  # all have looked before one writes
+        if len(missing):
+            _write_images(model(), recipe, ims, run, missing[parallel.rank() :: parallel.size()], batch)
+        parallel.wait()
+        if parallel.rank() == 0:
+            _write_labels(folder / "labels.csv", run, draw_classes(recipe, torch.arange(count), classes))
+    parallel.wait()
+    return folder / "labels.csv"
+
+
+def _write_images(cgn: CGN, recipe: Recipe, ims: Path, run: str, numbers: Tensor, batch: int) -> None:
+    shown = Progress(f"counterfactuals in {ims}", len(numbers), "images")
+    for first, part in zip(range(0, len(numbers), batch), numbers.split(batch), strict=True):
         images, _, _ = generate(cgn, recipe, part)
         for number, image in zip(part.tolist(), images, strict=True):
             write_atomically(ims / image_name(run, number), encoded(image, recipe.legacy_minmax))
-        shown.update(count - len(missing) + int((missing <= part[-1]).sum()))
-    classes = draw_classes(recipe, numbers, cgn.architecture.classes)
+        shown.update(first + len(part))
+
+
+def _write_labels(file: Path, run: str, classes: Tensor) -> None:
+    """Classes int64 (N, 3) in the released layout, whose first column has neither name nor content."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for number, row in zip(numbers.tolist(), classes.tolist(), strict=True):
+    for number, row in enumerate(classes.tolist()):
         writer.writerow(["", image_name(run, number).removesuffix("_x_gen.jpg"), *row])
-    write_atomically(folder / "labels.csv", stream.getvalue().encode())
-    return folder / "labels.csv"
+    content = stream.getvalue().encode()
+    if not file.is_file() or file.read_bytes() != content:
+        write_atomically(file, content)
 
 
 def image_name(run: str, number: int) -> str:
@@ -118,12 +139,13 @@ def interpolation(
     """Walk the one-hot classes from ``start`` to ``end``, class ids of shape, texture and background, with u fixed.
 
     A factor whose ids agree stays. u: (1, latent), at this truncation. Returns ``image``, ``mask``, ``foreground`` and
-    ``background``, midpoints + 2 pictures each.
+    ``background``, midpoints + 2 pictures each, on the CPU.
     """
+    device = next(cgn.parameters()).device
     share = torch.linspace(0, 1, midpoints + 2)[:, None]
     shape, texture, ground = (
-        torch.lerp(cgn.one_hot(torch.tensor([a])), cgn.one_hot(torch.tensor([b])), share)
+        torch.lerp(cgn.one_hot(torch.tensor([a])), cgn.one_hot(torch.tensor([b])), share).to(device)
         for a, b in zip(start, end, strict=True)
     )
-    parts = cgn.counterfactual(u.expand(len(share), -1), shape, texture, ground, truncation)
-    return dict(zip(("image", "mask", "foreground", "background"), parts, strict=True))
+    parts = cgn.counterfactual(u.to(device).expand(len(share), -1), shape, texture, ground, truncation)
+    return {name: part.cpu() for name, part in zip(("image", "mask", "foreground", "background"), parts, strict=True)}

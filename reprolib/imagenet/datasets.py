@@ -103,7 +103,7 @@ class CounterfactualFolder(Dataset[tuple[Tensor, Tensor]]):
             with Image.open(file) as picture:
                 return self.transform(picture.convert("RGB")), self.labels[index]
         except (OSError, UnidentifiedImageError) as error:
-            raise AssetError(f"{file} is missing or broken; remove it and write the counterfactuals again") from error
+            raise AssetError(f"{file} is missing or broken; remove it, then the same command makes it again") from error
 
 
 def counterfactual_split(root: Path, split: str, transform: Transform) -> ConcatDataset[tuple[Tensor, Tensor]]:

@@ -64,7 +64,8 @@ def resnet50(classes: int = 1000) -> Ensemble:
     Raises AssetError if the weights are not at hand.
     """
     network = pretrained_resnet50()
-    return Ensemble(nn.Sequential(*list(network.children())[:-1], nn.Flatten()), 2048, classes, True, target="7")
+    backbone = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
+    return Ensemble(backbone, 2048, classes, True, target="7.2.conv1")  # as Bagad et al. (spec/imagenet.md, 10.5)
 
 
 def lite0(classes: int) -> Ensemble:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from reprolib import gradcam
+from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import HEADS, Ensemble
-
-EXAMPLES = 8
 
 
 class _Head(nn.Module):
@@ -22,13 +20,20 @@ class _Head(nn.Module):
         return logits
 
 
-def examine(ensemble: Ensemble, data: Dataset[tuple[Tensor, Tensor]], device: str) -> dict[str, Tensor]:
-    """Heatmaps of every head for the first images of a set, all uint8: ``seen`` (EXAMPLES, 3, H, W), each image
-    stretched to the full range, and ``heatmaps/<head>`` (EXAMPLES, H, W)."""
-    images = torch.stack([data[number][0] for number in range(EXAMPLES)])
-    model, target = ensemble.to(device), ensemble.backbone.get_submodule(ensemble.target)
-    maps = {f"heatmaps/{name}": gradcam.heatmaps(_Head(model, name), target, images.to(device)).cpu() for name in HEADS}
-    model.cpu()
+def examples(data: Images, count: int) -> Tensor:
+    """``count`` images (count, 3, H, W) at equal distances in a set: its neighbours often have the same class."""
+    last = len(data) - 1  # type: ignore[arg-type]
+    return torch.stack([data[round(number)][0] for number in torch.linspace(0, last, count).tolist()])
+
+
+def examine(ensemble: Ensemble, images: Tensor) -> dict[str, Tensor]:
+    """Heatmaps of every head for images (N, 3, H, W), all uint8 on the CPU: ``seen`` (N, 3, H, W), each image stretched
+    to the full range, and ``heatmaps/<head>`` (N, H, W)."""
+    device = next(ensemble.parameters()).device
+    target = ensemble.backbone.get_submodule(ensemble.target)
+    maps = {
+        f"heatmaps/{name}": gradcam.heatmaps(_Head(ensemble, name), target, images.to(device)).cpu() for name in HEADS
+    }
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     maps["seen"] = (images - low) / (high - low)
     return {name: (255 * each).round().byte() for name, each in maps.items()}

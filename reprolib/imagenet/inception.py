@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,8 +10,6 @@ from torch.nn import functional as F
 
 from reprolib import assets, tensors
 
-Network = Callable[[Tensor], Tensor]
-"""Images (B, 3, H, W) in (-1, 1) -> logits (B, classes)."""
 INPUT = 299
 
 
@@ -32,7 +29,7 @@ def inception_score(probabilities: Tensor, splits: int = 1) -> list[float]:
     return scores
 
 
-def inception_v3() -> Network:
+def inception_v3() -> nn.Module:
     """torchvision's Inception-v3 with ImageNet weights, for images in (-1, 1), resized bilinearly to 299 pixels.
 
     That range is what the network was trained on; torchvision's own rescaling from ImageNet statistics is off. Raises
@@ -59,9 +56,13 @@ class _Resized(nn.Module):
 
 
 @torch.inference_mode()
-def probabilities(images: Tensor, network: Network, batch: int = 64) -> Tensor:
-    """p(y|x) of images (N, 3, H, W) in (-1, 1), float64 (N, classes)."""
-    return torch.cat([network(part).double().softmax(1) for part in images.split(batch)])
+def probabilities(images: Tensor, network: nn.Module, batch: int = 64) -> Tensor:
+    """p(y|x) of images (N, 3, H, W) in (-1, 1), float64 (N, classes), on the CPU; computed where the network is.
+
+    network: images (B, 3, H, W) in (-1, 1) -> logits (B, classes).
+    """
+    device = next(network.parameters()).device
+    return torch.cat([network(part.to(device)).double().softmax(1).cpu() for part in images.split(batch)])
 
 
 def mask_statistics(masks: Tensor) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprolib import rng
 from reprolib.imagenet import inception
@@ -21,7 +21,7 @@ def classes_of(count: int, classes: int) -> Tensor:
     return (rng.uniform(("rated classes",), torch.arange(count), 1)[:, 0] * classes).long()
 
 
-def score(cgn: CGN, rater: inception.Network, count: int, truncations: Sequence[float] = (1.0,)) -> dict[str, Any]:
+def score(cgn: CGN, rater: nn.Module, count: int, truncations: Sequence[float] = (1.0,)) -> dict[str, Any]:
     """``is_gen`` and ``is_gt``: Inception Scores of the composed and of the generator's images for the same u and y;
     ``mean_mask`` and its deviation over images. Below 1, the truncation is added to the name: ``is_gen_0.5``."""
     numbers: dict[str, Any] = {}
@@ -33,7 +33,7 @@ def score(cgn: CGN, rater: inception.Network, count: int, truncations: Sequence[
 
 
 @torch.inference_mode()
-def _score(cgn: CGN, rater: inception.Network, count: int, truncation: float) -> dict[str, Any]:
+def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[str, Any]:
     device = next(cgn.parameters()).device
     classes, u = classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",), truncation)
     rows: dict[str, list[Tensor]] = {"gen": [], "gt": [], "mask": []}
@@ -42,8 +42,8 @@ def _score(cgn: CGN, rater: inception.Network, count: int, truncation: float) ->
         y = cgn.one_hot(classes[part]).to(device)
         parts = cgn(u[part].to(device), y, y, y, truncation)
         composed = compose(parts.mask, parts.foreground, parts.background)
-        rows["gen"].append(inception.probabilities(composed.cpu(), rater))
-        rows["gt"].append(inception.probabilities(parts.truth.cpu(), rater))
+        rows["gen"].append(inception.probabilities(composed, rater))
+        rows["gt"].append(inception.probabilities(parts.truth, rater))
         rows["mask"].append(parts.mask.mean(dim=(1, 2, 3), keepdim=True).cpu())
         shown.update(int(part[-1]) + 1)
     numbers = {f"is_{name}": inception.inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}

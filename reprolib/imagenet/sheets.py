@@ -24,7 +24,9 @@ FIGURE_7 = (
 
 
 def _own(study: NaturalStudy) -> CGN:
-    return study.cgn(Trained(deciding(study.chosen.sources), 0, study.chosen.targets[0]))
+    """The deciding CGN of a study, where it computes."""
+    which = Trained(deciding(study.chosen.sources), 0, study.chosen.targets[0])
+    return study.cgn(which).to(study.params.device)
 
 
 @torch.inference_mode()
@@ -34,8 +36,9 @@ def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
     if world.name == "imagenet":
         truncation = study.chosen.truncation
         u, classes = model.noise(16, ("figure 7",), truncation), torch.tensor(FIGURE_7)
-        shape, texture, ground = (model.one_hot(column) for column in classes.unbind(1))
-        images = model.counterfactual(u, shape, texture, ground, truncation)[0]
+        device = study.params.device
+        shape, texture, ground = (model.one_hot(column).to(device) for column in classes.unbind(1))
+        images = model.counterfactual(u.to(device), shape, texture, ground, truncation)[0].cpu()
     else:
         images, _, classes = generate(model, Recipe(seed=7), torch.arange(16))
     names = [" / ".join(world.class_names[number] for number in row) for row in classes.tolist()]
@@ -43,12 +46,15 @@ def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
 
 
 def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
-    """Seed Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0."""
+    """Seed Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0, for the classes
+    that the world follows."""
     found = study.trained_cgn(Trained("trained", 0, study.chosen.targets[0])).tensors
     sheets = {int(name.removeprefix("sheet/")): value for name, value in found.items() if name.startswith("sheet/")}
     updates = sorted(sheets)
-    stacked = torch.stack([sheets[update] for update in updates]).permute(0, 1, 2, 4, 5, 3)
-    names = np.array([study.world.class_names[number] for number in study.world.shown])
+    followed = study.world.followed
+    rows = [study.world.shown.index(number) for number in followed]
+    stacked = torch.stack([sheets[update][rows] for update in updates]).permute(0, 1, 2, 4, 5, 3)
+    names = np.array([study.world.class_names[number] for number in followed])
     return {"updates": np.array(updates), "classes": names, "sheets": stacked.numpy()}
 
 
@@ -93,22 +99,28 @@ def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict
     """Seed Figs 10 to 12, chosen by a number and not by hand: the worst images of three kinds.
 
     ``entanglement``: texture maps in which the saliency net finds an object that fills least of the picture, although
-    the texture should be everywhere; ``residue``: backgrounds with the most saliency; ``realism``: composed images
-    whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the composed image.
+    the texture should be everywhere, of the classes that the seed shows if the world names them; ``residue``:
+    backgrounds with the most saliency; ``realism``: composed images whose own class the rater gives the least
+    probability. Each (shown, 2, H, W, 3): the map and the composed image.
     """
-    model = _own(study)
+    model, device = _own(study), study.params.device
     classes, u = rating.classes_of(candidates, model.architecture.classes), model.noise(candidates, ("rated",))
+    if entangled := study.world.entangled:  # the first third, enough to choose from
+        known = torch.tensor(entangled)
+        classes[: candidates // 3] = known[torch.arange(candidates // 3) % len(known)]
     maps: dict[str, list[Tensor]] = {name: [] for name in ("image", "front", "ground", "spread", "found", "doubt")}
-    rater = study.world.rater()
+    rater = study.world.rater().to(device)
     for part in torch.arange(candidates).split(rating.BATCH):
-        y = model.one_hot(classes[part])
-        image, _, front, ground = model.counterfactual(u[part], y, y, y)
+        y = model.one_hot(classes[part]).to(device)
+        image, _, front, ground = model.counterfactual(u[part].to(device), y, y, y)
         inside = model.u2net(front).mean(dim=(1, 2, 3))
-        probability = rater(image).softmax(1).gather(1, classes[part][:, None])[:, 0]
+        probability = rater(image).softmax(1).gather(1, classes[part][:, None].to(device))[:, 0]
         found = model.u2net(ground).mean(dim=(1, 2, 3))
         for name, values in zip(maps, (image, front, ground, -inside, found, -probability), strict=True):
-            maps[name].append(values)
+            maps[name].append(values.cpu())
     whole = {name: torch.cat(values) for name, values in maps.items()}
+    if entangled:
+        whole["spread"][candidates // 3 :] = -1  # the others come last
     kinds = {"entanglement": ("spread", "front"), "residue": ("found", "ground"), "realism": ("doubt", "image")}
     result = {}
     for kind, (score, picture) in kinds.items():
@@ -119,10 +131,11 @@ def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict
 
 
 def heads(study: NaturalStudy) -> dict[str, np.ndarray]:
-    """GradCAM of every head on real images: ``images`` (N, H, W, 3), and per training set ``<title>`` (3, N, H, W)."""
-    arrays: dict[str, np.ndarray] = {}
+    """GradCAM of every head: ``images`` (N, H, W, 3), ``kinds`` (2,), real ones first and then counterfactuals, as many
+    of each, and per training set ``<title>`` (3, N, H, W)."""
+    arrays: dict[str, np.ndarray] = {"kinds": np.array(["real images", "counterfactuals"])}
     for kind, which, title in training_sets(study):
-        found = study.classifier(kind, which, 0).tensors
+        found = study.examined(kind, which, 0).tensors
         arrays["images"] = found["seen"].permute(0, 2, 3, 1).numpy()
         arrays[title] = torch.stack([found[f"heatmaps/{head}"] for head in HEADS]).numpy()
     return arrays

@@ -7,14 +7,14 @@ Parameters come from the group of the world (``scenes`` or ``imagenet``); what a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from reprolib import features, parallel, rng
+from reprolib import features, rng
 from reprolib.imagenet import backgrounds_challenge, classify, cue_conflict, datasets, heads, rating
 from reprolib.imagenet import counterfactuals as sets
 from reprolib.imagenet import train as training
@@ -23,9 +23,11 @@ from reprolib.imagenet.classify import Batches, ClassifierSettings
 from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import HEADS, Plain
 from reprolib.imagenet.world import World
-from reprolib.schema import CgnSource, LossGroup, NaturalParams, Params, TextureTarget
+from reprolib.schema import CgnSource, LossGroup, NaturalParams, Params, TextureTarget, deciding
 from reprolib.store import Checkpoint, Result, Store, canonical, digest
 
+EXAMPLES = 4
+"""Real images and counterfactuals, so many of each, that heatmaps are shown of."""
 TrainedOn = Literal["real", "cgn", "truth"]
 """Real images alone, with counterfactuals of a CGN, or with true ones from the renderer."""
 
@@ -119,7 +121,8 @@ class NaturalStudy:
 
         def make(_: Checkpoint) -> Result:
             model = self.cgn(which).to(self.params.device)
-            numbers = rating.score(model, self.world.rater(), self.chosen.rated, self.world.truncations)
+            rater = self.world.rater().to(self.params.device)
+            numbers = rating.score(model, rater, self.chosen.rated, self.world.truncations)
             return Result(numbers | self.world.against_truth(model, self.chosen.rated))
 
         return self.store.get("natural_quality", recipe, make).numbers
@@ -127,50 +130,60 @@ class NaturalStudy:
     # ---------------------------------------------------------------- classifiers
 
     def counterfactual_folder(self, which: Trained) -> Path:
-        """The written counterfactuals of a CGN, ``train`` and ``val``; what is there is not made again."""
+        """The written counterfactuals of a CGN, ``train`` and ``val``; what is there is not made again, and a removed
+        image is."""
         sizes = {"train": self.chosen.counterfactuals, "val": self.chosen.validation}
         recipe = {"cgn": self.cgn_recipe(which), "seed": which.seed, "sizes": sizes} | self._machine()
         recipe |= {"truncation": self.chosen.truncation}
         root = self.store.root / "counterfactual_sets" / digest(canonical(recipe))[:16]
-        if parallel.rank() == 0 and not all((root / split / "labels.csv").exists() for split in sizes):
-            model = self.cgn(which).to(self.params.device)
-            for number, (split, size) in enumerate(sizes.items()):
-                drawn = sets.Recipe(truncation=self.chosen.truncation, seed=1000 * which.seed + number)
-                sets.write_set(model, drawn, root / split, split, size, batch=50)
-        parallel.wait()
+        model = cache(lambda: self.cgn(which).to(self.params.device))
+        for number, (split, size) in enumerate(sizes.items()):
+            drawn = sets.Recipe(truncation=self.chosen.truncation, seed=1000 * which.seed + number)
+            sets.write_set(model, self.world.classes, drawn, root / split, split, size, batch=50)
         return root
 
-    def classifier_settings(self, rate: float, ratio: float) -> ClassifierSettings:
-        """The settings of one cell of the search; a ratio of 0 trains on real images alone."""
+    def classifier_settings(
+        self, trained_on: TrainedOn, rate: float | None = None, ratio: float | None = None
+    ) -> ClassifierSettings:
+        """How a classifier is trained; rate, ratio: default those of the parameters."""
         chosen = self.chosen
+        wanted = chosen.cf_ratio if ratio is None else ratio
         return ClassifierSettings(
             epochs=chosen.epochs,
             batch=chosen.batch,
-            cf_ratio=ratio,
-            learning_rate=rate,
+            cf_ratio=0.0 if trained_on == "real" else wanted,
+            learning_rate=chosen.classifier_rate if rate is None else rate,
             workers=chosen.workers,
             device=self.params.device,
         )
 
-    def classifier(
-        self, trained_on: TrainedOn, which: Trained, seed: int, rate: float | None = None, ratio: float | None = None
-    ) -> Result:
-        """Train and score an ensemble.
-
-        rate, ratio: default those of the parameters. Numbers: ``history``, one row before training and one per epoch
-        (see ``evaluate``); ``best``, the index of the row with the best top-1 on real images; ``unusual``, see
-        ``unusual``, at the end; ``factors``, how often each head names its own factor on validation
-        counterfactuals at the end, in percent, none without counterfactuals. Tensors: ``heatmaps/<head>`` and
-        ``seen``, see ``heads.examine``.
-        """
-        rate, ratio = rate or self.chosen.classifier_rate, self.chosen.cf_ratio if ratio is None else ratio
-        settings = self.classifier_settings(rate, 0.0 if trained_on == "real" else ratio)
+    def _classifier_recipe(
+        self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings
+    ) -> dict[str, Any]:
         kept = {name: value for name, value in settings.__dict__.items() if name not in ("device", "workers")}
         recipe: dict[str, Any] = {"data": self.world.data_identity(), "training_set": trained_on, "seed": seed} | kept
         if trained_on == "cgn":
             recipe |= {"cgn": self.cgn_recipe(which), "truncation": self.chosen.truncation}
         if trained_on != "real":
             recipe |= {"size": self.chosen.counterfactuals, "validation": self.chosen.validation}
+        return recipe | self._machine()
+
+    def classifier(
+        self,
+        trained_on: TrainedOn,
+        which: Trained,
+        seed: int,
+        rate: float | None = None,
+        ratio: float | None = None,
+        with_tensors: bool = False,
+    ) -> Result:
+        """Train and score an ensemble.
+
+        rate, ratio: default those of the parameters. Numbers: ``history``, one row before training and one per epoch
+        (see ``evaluate``); ``best``, the index of the row with the best top-1 on real images. Tensors: the state of
+        the ensemble at that row.
+        """
+        settings = self.classifier_settings(trained_on, rate, ratio)
 
         def make(checkpoint: Checkpoint) -> Result:
             with rng.seeded("ensemble initialisation", self.world.name, seed):
@@ -182,13 +195,36 @@ class NaturalStudy:
             made = self._counterfactual_batches(trained_on, which, seed, settings, batches.per_epoch)
             title = f"ensemble on {trained_on} of {self.world.title}, seed {seed}"
             model, history = classify.train(model, batches, made, self.evaluate, settings, checkpoint, title)
-            best = max(range(len(history)), key=lambda row: history[row]["top1"])
-            numbers = {"history": history, "best": best, "unusual": self.unusual(model)}
-            if (unseen := self._counterfactuals(trained_on, which, seed, "val")) is not None:
-                numbers["factors"] = self._factors(model, unseen)
-            return Result(numbers, heads.examine(model, self.world.real("val"), settings.device))
+            return Result({"history": history, "best": classify.best_row(history)}, dict(model.state_dict()))
 
-        return self.store.get("ensemble", recipe | self._machine(), make, version=3, with_tensors=True)
+        recipe = self._classifier_recipe(trained_on, which, seed, settings)
+        return self.store.get("ensemble", recipe, make, version=4, with_tensors=with_tensors)
+
+    def examined(self, trained_on: TrainedOn, which: Trained, seed: int) -> Result:
+        """A closer look at the ensemble that ``classifier`` trains.
+
+        Numbers: ``unusual``, see there; ``factors`` and ``factors5``, how often each head names its own factor of
+        validation counterfactuals first, and among its first five, in percent; both only for an ensemble that saw
+        counterfactuals. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``, for EXAMPLES real images and
+        as many counterfactuals, the same for all ensembles.
+        """
+        looked_at = Trained(deciding(self.chosen.sources), 0, self.chosen.targets[0])
+        recipe = self._classifier_recipe(trained_on, which, seed, self.classifier_settings(trained_on))
+        shown = {"cgn": self.cgn_recipe(looked_at), "truncation": self.chosen.truncation}
+        shown |= {"validation": self.chosen.validation, "examples": EXAMPLES}
+
+        def make(_: Checkpoint) -> Result:
+            model = self.world.ensemble()
+            model.load_state_dict(self.classifier(trained_on, which, seed, with_tensors=True).tensors)
+            model = model.to(self.params.device).eval()
+            numbers: dict[str, Any] = {"unusual": self.unusual(model)}
+            if (unseen := self._counterfactuals(trained_on, which, seed, "val")) is not None:
+                numbers |= self._factors(model, unseen)
+            made = self.world.counterfactuals(self.counterfactual_folder(looked_at), "val")
+            images = [heads.examples(data, EXAMPLES) for data in (self.world.real("val"), made)]
+            return Result(numbers, heads.examine(model, torch.cat(images)))
+
+        return self.store.get("ensemble_examined", {"ensemble": recipe, "shown": shown}, make, with_tensors=True)
 
     def plain(self) -> dict[str, Any]:
         """The plain classifier of the world: ``row``, see ``evaluate``, with its only prediction as that of the mean of
@@ -220,10 +256,13 @@ class NaturalStudy:
             return self.world.true_counterfactuals(count, split, seed)
         return self.world.counterfactuals(self.counterfactual_folder(which), split)
 
-    def _factors(self, ensemble: nn.Module, data: Images) -> dict[str, float]:
-        """Top-1 of every head on its own factor."""
+    def _factors(self, ensemble: nn.Module, data: Images) -> dict[str, dict[str, float]]:
+        """Top-1 and top-5 of every head on its own factor (spec section 10.1)."""
         scores, labels = self._scores(ensemble, data)
-        return {head: classify.top_k(scores[head], labels[:, column], 1) for column, head in enumerate(HEADS)}
+        return {
+            name: {head: classify.top_k(scores[head], labels[:, column], k) for column, head in enumerate(HEADS)}
+            for name, k in (("factors", 1), ("factors5", min(5, self.world.classes)))
+        }
 
     def evaluate(self, ensemble: nn.Module) -> dict[str, float]:
         """One row of numbers in percent.

@@ -107,9 +107,9 @@ def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]
 
 
 def classifiers(study: NaturalStudy) -> pd.DataFrame:
-    """One row per classifier, at the epoch with the best top-1 on real images: trained_on, seed, epoch, and everything
-    that ``NaturalStudy.evaluate`` measures; ``unusual/<set>`` and ``factor/<head>`` at the last epoch. The first row is
-    the plain classifier of the world, which has no heads."""
+    """One row per classifier, at the epoch with the best top-1 on real images: trained_on, seed, epoch, everything that
+    ``NaturalStudy.evaluate`` measures, ``unusual/<set>``, and ``factor/<head>`` and ``factor5/<head>``. The first row
+    is the plain classifier of the world, which has no heads."""
     prepare(study)
     cases = classifier_cases(study)
     titles = [title for _, _, title in training_sets(study) for _ in range(study.chosen.seeds)]
@@ -117,18 +117,22 @@ def classifiers(study: NaturalStudy) -> pd.DataFrame:
         if kind == "cgn":
             study.counterfactual_folder(which)
     found = _run(study, "classifiers", [(study.classifier, *case) for case in cases])
+    closer = _run(study, "closer looks at classifiers", [(study.examined, *case) for case in cases])
     plain = study.plain()
     rows = [{"trained_on": study.world.plain_title, "seed": 0, "epoch": 0} | plain["row"] | _unusual(plain)]
-    for title, (_, _, seed), result in zip(titles, cases, found, strict=True):
-        numbers = result.numbers
-        factors = {f"factor/{head}": value for head, value in numbers.get("factors", {}).items()}
-        row = {"trained_on": title, "seed": seed, "epoch": numbers["best"]}
-        rows.append(row | _best(numbers) | _unusual(numbers) | factors)
+    for title, (_, _, seed), result, look in zip(titles, cases, found, closer, strict=True):
+        row = {"trained_on": title, "seed": seed, "epoch": result.numbers["best"]}
+        rows.append(row | _best(result.numbers) | _unusual(look.numbers) | _factors(look.numbers))
     return pd.DataFrame(rows)
 
 
 def _unusual(numbers: dict[str, Any]) -> dict[str, float]:
     return {f"unusual/{name}": value for name, value in numbers["unusual"].items()}
+
+
+def _factors(numbers: dict[str, Any]) -> dict[str, float]:
+    named = {"factor": numbers.get("factors", {}), "factor5": numbers.get("factors5", {})}
+    return {f"{name}/{head}": value for name, heads in named.items() for head, value in heads.items()}
 
 
 def _best(numbers: dict[str, Any]) -> dict[str, float]:
@@ -137,24 +141,32 @@ def _best(numbers: dict[str, Any]) -> dict[str, float]:
 
 
 def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, float, float]]:
-    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7."""
+    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7.
+
+    As there, one CGN goes through all learning rates, the authors' if it is at hand, and the others only through that
+    of the parameters.
+    """
     chosen = study.chosen
-    which = Trained(deciding(study.chosen.sources), 0, chosen.targets[0])
-    return [
-        ("cgn" if ratio else "real", which, 0, rate, ratio)
-        for rate in chosen.search_rates
-        for ratio in chosen.search_ratios
-    ]
+    whole = "authors" if "authors" in chosen.sources else deciding(chosen.sources)
+    cases: list[tuple[TrainedOn, Trained, int, float, float]] = []
+    if 0.0 in chosen.search_ratios:
+        cases += [("real", Trained(whole, 0, chosen.targets[0]), 0, rate, 0.0) for rate in chosen.search_rates]
+    for source in sorted(chosen.sources, key=lambda source: source != whole):
+        which, rates = Trained(source, 0, chosen.targets[0]), chosen.search_rates
+        wanted = rates if source == whole else [rate for rate in rates if rate == chosen.classifier_rate]
+        cases += [("cgn", which, 0, rate, ratio) for rate in wanted for ratio in chosen.search_ratios if ratio > 0]
+    return cases
 
 
 def search(study: NaturalStudy) -> pd.DataFrame:
-    """Seed Table 7: one row per learning rate and CF ratio: trained_on, rate, ratio, epoch, accuracies and gap."""
-    source, cases = deciding(study.chosen.sources), search_cases(study)
+    """Seed Table 7: the plain classifier, then one row per cell: trained_on, rate, ratio, epoch, accuracies and gap."""
+    cases, plain = search_cases(study), study.plain()["row"]
     found = _run(study, "search", [(study.classifier, *case) for case in cases])
-    rows = []
-    for (kind, _, _, rate, ratio), result in zip(cases, found, strict=True):
+    first = {"trained_on": study.world.plain_title, "rate": None, "ratio": 0.0, "epoch": 0}
+    rows = [first | _challenge(plain, "shape_texture") | {"top1": plain["top1"]}]
+    for (kind, which, _, rate, ratio), result in zip(cases, found, strict=True):
         best = _best(result.numbers)
-        title = REAL if kind == "real" else f"{REAL} + {SOURCES[source]}"
+        title = REAL if kind == "real" else f"{REAL} + {SOURCES[which.source]}"
         row = {"trained_on": title, "rate": rate, "ratio": ratio, "epoch": result.numbers["best"]}
         rows.append(row | _challenge(best, "shape_texture") | {"top1": best["top1"]})
     return pd.DataFrame(rows)
@@ -207,8 +219,11 @@ def bias_points(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def factors(runs: pd.DataFrame) -> pd.DataFrame:
-    """How often each head names its own factor on validation counterfactuals, in percent."""
-    return _shown(runs[_with_counterfactuals(runs)], {head: f"factor/{head}" for head in HEADS})
+    """How often each head names its own factor on validation counterfactuals first, and among five, in percent."""
+    columns = {
+        f"{head}{title}": f"{name}/{head}" for name, title in (("factor", ""), ("factor5", ", top-5")) for head in HEADS
+    }
+    return _shown(runs[_with_counterfactuals(runs)], columns)
 
 
 def unusual(runs: pd.DataFrame) -> pd.DataFrame:

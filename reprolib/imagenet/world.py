@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from torchvision.models import ResNet50_Weights
 
 from reprolib import assets
 from reprolib.errors import AssetError
@@ -33,6 +34,10 @@ class World(Protocol):
     patches: Patches
     shown: tuple[int, ...]
     """Classes of the sample sheets."""
+    followed: tuple[int, ...]
+    """Three of them, which the figure of training shows."""
+    entangled: tuple[int, ...]
+    """Classes in which the seed saw texture and background entangled; none where nobody looked."""
     truncations: tuple[float, ...]
     """Truncations of the latent at which a CGN is rated; 1, that of training, is one of them."""
     plain_title: str
@@ -59,7 +64,7 @@ class World(Protocol):
     def given_cgn(self, source: CgnSource) -> CGN:
         """The shipped or the authors' CGN, in eval mode."""
 
-    def rater(self) -> inception.Network:
+    def rater(self) -> nn.Module:
         """The classifier behind the Inception Score."""
 
     def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
@@ -100,13 +105,18 @@ class ImageNet:
 
     name, title, classes = "imagenet", "ImageNet", 1000
     patches = Patches()
-    shown: tuple[int, ...] = (15, 251, 330, 382, 385, 483, 559, 751, 938, 947, 999)
+    shown: tuple[int, ...] = (
+        15, 251, 330, 382, 385, 483, 559, 751, 938, 947, 999,  # those of the released code
+        779, 836, 1, 21, 951, 814,  # the seed's: four more in its code, lemon and a boat in its Fig 8
+    )  # fmt: skip
+    followed: tuple[int, ...] = (938, 951, 814)  # cauliflower (seed Fig 9), lemon and speedboat (Fig 8)
+    entangled: tuple[int, ...] = (815, 309, 319)  # spider web, bee, dragonfly (Fig 10)
     truncations: tuple[float, ...] = (1.0, 0.5)
     plain_title = "plain classifier (ResNet-50)"
 
     def __init__(self, params: ImagenetParams) -> None:
         self.data = params.data
-        self.class_names: Sequence[str] = [str(number) for number in range(self.classes)]
+        self.class_names: Sequence[str] = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
 
     def identity(self) -> dict[str, Any]:
         files = ("imagenet/biggan-deep-256.bin", "imagenet/u2net.pth")
@@ -139,7 +149,7 @@ class ImageNet:
     def _saliency(self) -> u2net.U2Net:
         return u2net.load("u2net", assets.path("imagenet/u2net.pth"))
 
-    def rater(self) -> inception.Network:
+    def rater(self) -> nn.Module:
         return inception.inception_v3()
 
     def against_truth(self, model: CGN, count: int) -> dict[str, Any]:

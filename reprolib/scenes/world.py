@@ -13,7 +13,7 @@ from torchvision import transforms
 
 from reprolib import features, shipped
 from reprolib.imagenet import datasets as folders
-from reprolib.imagenet import ensemble, inception
+from reprolib.imagenet import ensemble
 from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import Ensemble
@@ -30,6 +30,8 @@ class Scenes:
     class_names: Sequence[str] = CLASSES
     patches = Patches(64, 7, 26)
     shown: tuple[int, ...] = tuple(range(len(CLASSES)))
+    followed: tuple[int, ...] = (0, 4, 8)
+    entangled: tuple[int, ...] = ()
     truncations: tuple[float, ...] = (1.0,)  # its generator has no statistics for others
     plain_title = "plain classifier (scene reader)"
 
@@ -65,7 +67,7 @@ class Scenes:
         model.load_mechanisms(parts.tensors_of("cgn"))
         return model.eval()
 
-    def rater(self) -> inception.Network:
+    def rater(self) -> nn.Module:
         return parts.reader("scene")
 
     def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
