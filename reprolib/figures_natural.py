@@ -24,9 +24,10 @@ def counterfactuals(data: Arrays) -> Figure:
 
 @figure("scenes_interpolation", "imagenet_interpolation")
 def interpolation(data: Arrays) -> Figure:
-    """A walk from one class (left) to another (right) by one label at a time, and by all three."""
+    """A walk from one class (left) to another (right) by one label at a time, with the map that changes below each, and
+    by all three."""
     walks, ends = data["images"], data["ends"]
-    drawn, ax = plt.subplots(figsize=(7.6, 3.7))
+    drawn, ax = plt.subplots(figsize=(7.6, 0.85 * len(walks) + 0.4))
     show(ax, sheet(walks))
     step = walks.shape[2] + 2
     ax.set_yticks(step * np.arange(len(walks)) + step / 2, list(data["walks"]))

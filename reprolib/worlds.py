@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from reprolib import parallel
 from reprolib import params as parameters
+from reprolib.errors import ReproError
 from reprolib.imagenet import tables
+from reprolib.imagenet.counterfactuals import Mode, Recipe, claim_folder, write_set
 from reprolib.imagenet.study import NaturalStudy, Trained
 from reprolib.imagenet.world import ImageNet, World
 from reprolib.mnist.study import Study
 from reprolib.scenes import parts
 from reprolib.scenes.world import Scenes
-from reprolib.schema import Params
+from reprolib.schema import Params, deciding
 from reprolib.store import Store
 
 
@@ -55,3 +61,46 @@ def train_together(params: Params, name: str, store: Store) -> int:
     for case in cases:
         study.classifier(*case)
     return len(networks) + len(cases)
+
+
+def write_counterfactuals(
+    study: NaturalStudy,
+    root: Path,
+    split: str,
+    count: int,
+    mode: Mode,
+    classes: Sequence[Sequence[int]],
+    seed: int = 0,
+    legacy_minmax: bool = False,
+) -> Path:
+    """Write a set of counterfactuals of the deciding CGN below ``root``, in a folder that is called like the split;
+    return its label file. Goes on where an interrupted call was; under torchrun every process writes a share.
+
+    classes: for shape, texture and background, ids that the modes ``best_classes`` (default those that this CGN does
+    well) and ``fixed_classes`` (one each) draw from. Raises ReproError for classes that there are not, or that do not
+    fit the mode, and for a folder that holds another set.
+    """
+    which = Trained(deciding(study.chosen.sources), 0, study.chosen.targets[0])
+    if mode == "best_classes" and not any(classes):
+        classes = list(study.best_classes(which).values())
+    _fitting(mode, classes, study.world.classes)
+    ids = tuple(tuple(choices) for choices in classes)
+    recipe = Recipe(mode, study.chosen.truncation, seed, ids, legacy_minmax)  # type: ignore[arg-type]
+    made_with = {"cgn": study.cgn_recipe(which), "split": split} | recipe.__dict__
+    if parallel.rank() == 0:
+        claim_folder(root / split, made_with)
+    parallel.wait()
+    model = cache(lambda: study.cgn(which).to(study.params.device))
+    return write_set(model, study.world.classes, recipe, root / split, split, count, batch=50)
+
+
+def _fitting(mode: Mode, classes: Sequence[Sequence[int]], count: int) -> None:
+    for factor, choices in zip(("shape", "texture", "background"), classes, strict=True):
+        if unknown := [number for number in choices if not 0 <= number < count]:
+            raise ReproError(f"there is no class {unknown[0]} for {factor}; classes go from 0 to {count - 1}")
+        if mode in ("random", "random_same") and choices:
+            raise ReproError(f"mode {mode} draws from all classes; leave those of {factor} out, or take best_classes")
+        if mode == "fixed_classes" and len(choices) != 1:
+            raise ReproError(f"mode fixed_classes wants one class for {factor}, not {len(choices)}")
+        if mode == "best_classes" and not choices:
+            raise ReproError(f"mode best_classes has no class for {factor}; name some")

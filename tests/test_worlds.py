@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from reprolib import params, worlds
-from reprolib.errors import AssetError
-from reprolib.imagenet import cue_conflict, rating, tables
+from reprolib.errors import AssetError, ReproError
+from reprolib.imagenet import cue_conflict, datasets, rating, tables
+from reprolib.imagenet.counterfactuals import Mode
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.study import NaturalStudy
 from reprolib.imagenet.world import ImageNet
@@ -271,6 +272,50 @@ def test_one_command_makes_all_that_the_tables_read(study: NaturalStudy) -> None
     assert sorted(study.store.root.rglob("*.json")) == before
 
 
+NONE: tuple[list[int], ...] = ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("mode", "classes"),
+    [("random", NONE), ("random_same", NONE), ("best_classes", ([1, 2], [3], [4, 5])), ("fixed_classes", ([1], [2], [3]))],
+)  # fmt: skip
+def test_sets_are_written_in_every_mode(
+    study: NaturalStudy, mode: Mode, classes: tuple[list[int], ...], tmp_path: Path
+) -> None:
+    file = worlds.write_counterfactuals(study, tmp_path, "val", 6, mode, classes)
+    drawn = datasets.CounterfactualFolder(file.parent, datasets.eval_transform(64, 64)).labels
+    assert len(drawn) == 6 and drawn.min() >= 0 and drawn.max() < 9
+    if mode == "fixed_classes":
+        assert (drawn == torch.tensor([1, 2, 3])).all()
+    worlds.write_counterfactuals(study, tmp_path, "val", 8, mode, classes)
+    assert len(list((tmp_path / "val" / "ims").iterdir())) == 8
+    with pytest.raises(ReproError, match="holds counterfactuals of another recipe"):
+        worlds.write_counterfactuals(study, tmp_path, "val", 8, mode, classes, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "classes", "message"),
+    [("random", ([1], [], []), "draws from all classes"), ("fixed_classes", ([1], [2, 3], [4]), "one class for texture"),
+     ("fixed_classes", ([1], [2], [9]), "no class 9 for background"), ("best_classes", ([1], [], [2]), "no class for tex")],
+)  # fmt: skip
+def test_classes_that_do_not_fit_are_refused(
+    study: NaturalStudy, mode: Mode, classes: tuple[list[int], ...], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ReproError, match=message):
+        worlds.write_counterfactuals(study, tmp_path, "val", 6, mode, classes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_classes_that_a_cgn_does_well_are_found(study: NaturalStudy) -> None:
+    quality = rating.class_quality(study.world.given_cgn("shipped"), study.world.rater())
+    assert {name: len(values) for name, values in quality.items()} == dict.fromkeys(quality, 9)
+    best = rating.best_classes(quality)
+    assert set(best) == {"shape", "texture", "background"} and len(best["texture"]) > 5
+    assert all(0.15 <= quality["mean_mask"][number] <= 0.6 for number in best["shape"])
+    poor = dict.fromkeys(quality, [0.0] * 9)
+    assert rating.best_classes(poor)["shape"] == rating.best_classes(poor)["texture"] == []
+
+
 def test_pictures_of_the_study(study: NaturalStudy) -> None:
     from reprolib.imagenet import sheets
 
@@ -282,8 +327,10 @@ def test_pictures_of_the_study(study: NaturalStudy) -> None:
         kind: worst.shape for kind, worst in sheets.failures(study, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
     walk = sheets.interpolations(study)
-    assert walk["images"].shape == (4, 8, 64, 64, 3) and walk["ends"].tolist() == ["class fish", "class moon"]
-    assert (walk["images"][:, 0] == walk["images"][0, 0]).all() and not (walk["images"][0] == walk["images"][3]).all()
+    assert walk["images"].shape == (7, 8, 64, 64, 3) and walk["ends"].tolist() == ["class fish", "class moon"]
+    composed = walk["images"][::2]
+    assert (composed[:, 0] == composed[0, 0]).all() and not (composed[0] == composed[3]).all()
+    assert all((row[0] != row[-1]).any() for row in walk["images"])
     frames = sheets.tour(study, midpoints=1)["frames"]
     assert frames.shape == (12, 64, 64, 3) and not (frames[0] == frames[6]).all()
     heads = sheets.heads(study)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from filelock import FileLock
@@ -26,6 +27,7 @@ from reprolib.progress import Progress
 from reprolib.store import make_folder, write_atomically
 
 Mode = Literal["random", "random_same", "best_classes", "fixed_classes"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 FACTORS = ("shape", "texture", "bg")
 COLUMNS = ("", "im_name", *(f"{factor}_cls" for factor in FACTORS))
 QUALITY = 95
@@ -96,6 +98,18 @@ def write_set(
             _write_labels(folder / "labels.csv", run, draw_classes(recipe, torch.arange(count), classes))
     parallel.wait()
     return folder / "labels.csv"
+
+
+def claim_folder(folder: Path, made_with: dict[str, Any]) -> None:
+    """Write down what the images of a folder are made with, before the first of them.
+
+    Raises ReproError if the folder holds those of another recipe: its images would stay, with the labels of this one.
+    """
+    file, content = folder / "recipe.json", json.dumps(made_with, indent=1, sort_keys=True).encode() + b"\n"
+    if file.is_file() and file.read_bytes() != content:
+        raise ReproError(f"{folder} holds counterfactuals of another recipe (see {file}); choose another folder")
+    if not file.is_file():
+        write_atomically(file, content)
 
 
 def _write_images(cgn: CGN, recipe: Recipe, ims: Path, run: str, numbers: Tensor, batch: int) -> None:

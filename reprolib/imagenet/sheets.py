@@ -58,24 +58,28 @@ def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
     return {"updates": np.array(updates), "classes": names, "sheets": stacked.numpy()}
 
 
+WALKS = {"shape": "mask", "texture": "foreground", "background": "background"}
+"""The factor whose label changes, and the map that its mechanism makes."""
+
+
 @torch.inference_mode()
 def interpolations(study: NaturalStudy) -> dict[str, np.ndarray]:
     """A walk between two classes by one label at a time, then by all three, with u fixed: ``images``
-    (4, 8, H, W, 3), ``walks`` (4,) what changes, ``ends`` (2,) the classes."""
+    (7, 8, H, W, 3), the composed images and below them the map that changes, ``walks`` (7,) what a row shows, ``ends``
+    (2,) the classes."""
     model, world = _own(study), study.world
-    first, last = world.shown[0], world.shown[-1]
-    truncation = study.chosen.truncation
+    first, last, truncation = world.shown[0], world.shown[-1], world.walk_truncation
     u = model.noise(1, ("interpolation",), truncation)
-    rows = []
-    for moved in (*np.eye(3, dtype=int), np.ones(3, dtype=int)):
-        end = [last if move else first for move in moved]
-        rows.append(pictures(interpolation(model, u, [first] * 3, end, truncation=truncation)["image"]))
-    names = [f"class {world.class_names[number]}" for number in (first, last)]
-    return {
-        "images": np.stack(rows),
-        "walks": np.array(["shape", "texture", "background", "all three"]),
-        "ends": np.array(names),
-    }
+    rows, names = [], []
+    for number, (factor, part) in enumerate(WALKS.items()):
+        end = [last if number == moved else first for moved in range(3)]
+        walk = interpolation(model, u, [first] * 3, end, truncation=truncation)
+        varied = 2 * walk[part].expand_as(walk["image"]) - 1 if part == "mask" else walk[part]
+        rows += [pictures(walk["image"]), pictures(varied)]
+        names += [factor, f"its {'mask' if part == 'mask' else 'map'}"]
+    rows.append(pictures(interpolation(model, u, [first] * 3, [last] * 3, truncation=truncation)["image"]))
+    ends = [f"class {world.class_names[number]}" for number in (first, last)]
+    return {"images": np.stack(rows), "walks": np.array([*names, "all three"]), "ends": np.array(ends)}
 
 
 @torch.inference_mode()
@@ -83,7 +87,7 @@ def tour(study: NaturalStudy, midpoints: int = 4) -> dict[str, np.ndarray]:
     """The animation: from one class to another by shape, texture and background in turn, and back; ``frames``
     (6 * (midpoints + 1), H, W, 3)."""
     model, world = _own(study), study.world
-    truncation, here = study.chosen.truncation, [world.shown[0]] * 3
+    truncation, here = world.walk_truncation, [world.shown[0]] * 3
     u = model.noise(1, ("interpolation",), truncation)
     legs = []
     for goal in (world.shown[-1], world.shown[0]):

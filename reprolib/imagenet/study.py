@@ -127,6 +127,17 @@ class NaturalStudy:
 
         return self.store.get("natural_quality", recipe, make).numbers
 
+    def best_classes(self, which: Trained) -> dict[str, list[int]]:
+        """Classes of each factor that a CGN does well: what the mode ``best_classes`` draws from; see ``rating``."""
+        recipe = {"cgn": self.cgn_recipe(which), "rater": self.world.rater_identity(), "images": rating.PER_CLASS}
+        recipe |= {"truncation": self.chosen.truncation} | self._machine()
+
+        def make(_: Checkpoint) -> Result:
+            model, rater = self.cgn(which).to(self.params.device), self.world.rater().to(self.params.device)
+            return Result(rating.class_quality(model, rater, self.chosen.truncation))
+
+        return rating.best_classes(self.store.get("class_quality", recipe, make).numbers)
+
     # ---------------------------------------------------------------- classifiers
 
     def counterfactual_folder(self, which: Trained) -> Path:

@@ -40,6 +40,8 @@ class World(Protocol):
     """Classes in which the seed saw texture and background entangled; none where nobody looked."""
     truncations: tuple[float, ...]
     """Truncations of the latent at which a CGN is rated; 1, that of training, is one of them."""
+    walk_truncation: float
+    """Truncation of the latent of walks between classes."""
     plain_title: str
     """The plain classifier as a reader sees it."""
 
@@ -112,6 +114,7 @@ class ImageNet:
     followed: tuple[int, ...] = (938, 951, 814)  # cauliflower (seed Fig 9), lemon and speedboat (Fig 8)
     entangled: tuple[int, ...] = (815, 309, 319)  # spider web, bee, dragonfly (Fig 10)
     truncations: tuple[float, ...] = (1.0, 0.5)
+    walk_truncation = 0.3  # spec/imagenet.md, section 8
     plain_title = "plain classifier (ResNet-50)"
 
     def __init__(self, params: ImagenetParams) -> None:

@@ -33,6 +33,7 @@ class Scenes:
     followed: tuple[int, ...] = (0, 4, 8)
     entangled: tuple[int, ...] = ()
     truncations: tuple[float, ...] = (1.0,)  # its generator has no statistics for others
+    walk_truncation = 1.0
     plain_title = "plain classifier (scene reader)"
 
     def __init__(self, params: ScenesParams) -> None:
