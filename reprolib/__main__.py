@@ -136,7 +136,7 @@ def main() -> int:
         print(f"reprolib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(f"reprolib: {error or 'stopped'}; what was finished is kept, the same command goes on", file=sys.stderr)
+        print(f"reprolib: {str(error) or 'stopped'}; what was finished is kept, the same command goes on", file=sys.stderr)
         return 130
     return 0
 

@@ -53,6 +53,19 @@ def training(data: Arrays) -> Figure:
     return drawn
 
 
+@figure("scenes_samples", "imagenet_samples")
+def samples(data: Arrays) -> Figure:
+    """Seed Fig 8: what the mechanisms make of several latents, one panel a class. Sheets (C, 5, N, H, W, 3)."""
+    rows = ["premask", "m", "f", "b", "x_gen"]
+    drawn, axes = plt.subplots(1, len(data["classes"]), figsize=(5.0 * len(data["classes"]), 4.2), squeeze=False)
+    for ax, name, each in zip(axes[0], data["classes"], data["sheets"], strict=True):
+        show(ax, sheet(each), str(name))
+        step = each.shape[2] + 2
+        ax.set_yticks(step * np.arange(len(rows)) + step / 2, rows if ax is axes[0, 0] else [""] * len(rows))
+        ax.tick_params(length=0)
+    return drawn
+
+
 @figure("scenes_failures", "imagenet_failures")
 def failures(data: Arrays) -> Figure:
     """Seed Figs 10 to 12: the worst images of three kinds by a number; the map above, the composed image below."""

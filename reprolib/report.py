@@ -33,9 +33,12 @@ from reprolib.store import Store, digest, make_folder, write_atomically
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
 RUNS = ROOT / "runs"
-KEPT = ("quality", "training_quality", "classifier", "gradcam", "natural_quality", "ensemble", "plain_classifier")
+KEPT = (
+    "quality", "training_quality", "classifier", "gradcam",
+    "natural_quality", "ensemble", "ensemble_examined", "plain_classifier",
+)  # fmt: skip
 """Steps whose numbers a repository keeps."""
-WITH_PICTURES = ("gradcam", "ensemble")
+WITH_PICTURES = ("gradcam", "ensemble_examined")
 """Those of them whose heatmaps are kept too."""
 SEAL = "results/notebooks/SHA256SUMS"
 TEMPLATES = Path(__file__).parent / "templates"

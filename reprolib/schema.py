@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -144,6 +144,7 @@ class NaturalParams(Group):
     micro_batch: int = Field(5, ge=1, le=4096)
     accumulation: int = Field(500, ge=1, le=100_000, description="micro-batches whose gradients make one update")
     learning_rate: float = Field(1.0, gt=0, le=10_000, description="factor on the three published learning rates")
+    texture_rate: float = Field(3e-5, gt=0, le=1, description="learning rate of the texture mechanism; paper: 1.0e-5")
     one_class: bool = Field(True, description="all images of a micro-batch have one class, as published")
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style losses")
     mask_low: float = Field(
@@ -160,8 +161,12 @@ class NaturalParams(Group):
     batch: int = Field(32, ge=1, le=65_536)
     classifier_rate: float = Field(1e-4, gt=0, le=10, description="learning rate of the classifier")
     cf_ratio: float = Field(2.0, gt=0, le=100, description="counterfactuals per real image")
-    search_rates: list[float] = Field([1e-4, 1e-3], description="learning rates of the search of seed Table 7")
-    search_ratios: list[float] = Field([0.0, 1.0, 2.0], description="its counterfactuals per real image")
+    search_rates: list[Annotated[float, Field(gt=0, le=10)]] = Field(
+        [1e-4, 1e-3], description="learning rates of the search of seed Table 7"
+    )
+    search_ratios: list[Annotated[float, Field(ge=0, le=100)]] = Field(
+        [0.0, 1.0, 2.0], description="its counterfactuals per real image"
+    )
     workers: int = Field(8, ge=0, le=256, description="processes that read images")
 
 
@@ -190,7 +195,9 @@ class ScenesParams(NaturalParams):
     epochs: int = Field(3, ge=1, le=1000)
     classifier_rate: float = Field(2e-3, gt=0, le=10, description="learning rate of the classifier")
     cf_ratio: float = Field(1.0, gt=0, le=100, description="counterfactuals per real image")
-    search_rates: list[float] = Field([1e-3, 4e-3], description="learning rates of the search of seed Table 7")
+    search_rates: list[Annotated[float, Field(gt=0, le=10)]] = Field(
+        [1e-3, 4e-3], description="learning rates of the search of seed Table 7"
+    )
     workers: int = Field(0, ge=0, le=256, description="processes that read images")
 
 

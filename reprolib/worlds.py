@@ -31,6 +31,16 @@ def worlds(params: Params) -> list[World]:
     return [world_of(name, params) for name in ("scenes", "imagenet") if getattr(params, name).run]
 
 
+def told(params: Params) -> str:
+    """Which worlds a run has, as a sentence; for one that is left out, what it needs."""
+    if params.imagenet.run:
+        return "Worlds of this run: " + ", ".join(world.title for world in worlds(params)) + "."
+    return (
+        "ImageNet is not part of this run; what needs it is shown on Scenes. It runs with `imagenet: {run: true}`, as "
+        "in the profile gpu, once its files are in place: `python -m reprolib check gpu` names them."
+    )
+
+
 def studies(study: Study) -> list[NaturalStudy]:
     """The experiments on natural images that belong to a run; they share its store."""
     return [NaturalStudy(study.params, world, study.store) for world in worlds(study.params)]

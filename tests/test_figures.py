@@ -89,6 +89,7 @@ for world in ("scenes", "imagenet"):
             "ends": np.array(["a", "b"]),
         },
         f"{world}_training": {"sheets": small, "updates": np.arange(3), "classes": np.array(list("abcd"))},
+        f"{world}_samples": {"sheets": small[:2].swapaxes(1, 2)[:, :5], "classes": np.array(["a", "b"])},
         f"{world}_failures": dict.fromkeys(("entanglement", "residue", "realism"), small[:, :2, 0]),
         f"{world}_ablation": pd.DataFrame(
             {"cgn": "here", "target": ["patches", "fill"], "losses": ["all", "without texture loss"], "seed": 0}

@@ -157,6 +157,11 @@ def test_a_run_has_the_worlds_it_asks_for() -> None:
     assert [world.name for world in worlds.worlds(params.load(both))] == ["scenes", "imagenet"]
 
 
+def test_a_run_says_what_it_leaves_out() -> None:
+    assert worlds.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
+    assert "check gpu` names them" in worlds.told(params.load("smoke"))
+
+
 def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
     rows = tables.quality(study)
     assert rows["losses"].tolist() == ["all"] * 3 + ["without background loss"]
@@ -277,8 +282,13 @@ NONE: tuple[list[int], ...] = ([], [], [])
 
 @pytest.mark.parametrize(
     ("mode", "classes"),
-    [("random", NONE), ("random_same", NONE), ("best_classes", ([1, 2], [3], [4, 5])), ("fixed_classes", ([1], [2], [3]))],
-)  # fmt: skip
+    [
+        ("random", NONE),
+        ("random_same", NONE),
+        ("best_classes", ([1, 2], [3], [4, 5])),
+        ("fixed_classes", ([1], [2], [3])),
+    ],
+)
 def test_sets_are_written_in_every_mode(
     study: NaturalStudy, mode: Mode, classes: tuple[list[int], ...], tmp_path: Path
 ) -> None:
@@ -295,9 +305,13 @@ def test_sets_are_written_in_every_mode(
 
 @pytest.mark.parametrize(
     ("mode", "classes", "message"),
-    [("random", ([1], [], []), "draws from all classes"), ("fixed_classes", ([1], [2, 3], [4]), "one class for texture"),
-     ("fixed_classes", ([1], [2], [9]), "no class 9 for background"), ("best_classes", ([1], [], [2]), "no class for tex")],
-)  # fmt: skip
+    [
+        ("random", ([1], [], []), "draws from all classes"),
+        ("fixed_classes", ([1], [2, 3], [4]), "one class for texture"),
+        ("fixed_classes", ([1], [2], [9]), "no class 9 for background"),
+        ("best_classes", ([1], [], [2]), "no class for texture"),
+    ],
+)
 def test_classes_that_do_not_fit_are_refused(
     study: NaturalStudy, mode: Mode, classes: tuple[list[int], ...], message: str, tmp_path: Path
 ) -> None:
@@ -326,6 +340,8 @@ def test_pictures_of_the_study(study: NaturalStudy) -> None:
     assert {
         kind: worst.shape for kind, worst in sheets.failures(study, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
+    followed = sheets.samples(study, count=3)
+    assert followed["sheets"].shape == (2, 5, 3, 64, 64, 3) and followed["classes"].tolist() == ["butterfly", "moon"]
     walk = sheets.interpolations(study)
     assert walk["images"].shape == (7, 8, 64, 64, 3) and walk["ends"].tolist() == ["class fish", "class moon"]
     composed = walk["images"][::2]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from reprolib.figures import pictures
 from reprolib.imagenet import rating
-from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.cgn import CGN, compose
 from reprolib.imagenet.counterfactuals import Recipe, generate, interpolation
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained
@@ -56,6 +56,23 @@ def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
     stacked = torch.stack([sheets[update][rows] for update in updates]).permute(0, 1, 2, 4, 5, 3)
     names = np.array([study.world.class_names[number] for number in followed])
     return {"updates": np.array(updates), "classes": names, "sheets": stacked.numpy()}
+
+
+@torch.inference_mode()
+def samples(study: NaturalStudy, count: int = 6) -> dict[str, np.ndarray]:
+    """Seed Fig 8: what the mechanisms make of several latents: ``classes`` (C,), two that the world follows, and
+    ``sheets`` (C, 5, count, H, W, 3) with the rows premask, mask, texture map, background and composed image."""
+    model, world, device = _own(study), study.world, study.params.device
+    u, sheets = model.noise(count, ("samples",), study.chosen.truncation).to(device), []
+    for number in world.followed[1:]:
+        y = model.one_hot(torch.full((count,), number)).to(device)
+        parts = model(u, y, y, y, study.chosen.truncation)
+        mask = (2 * parts.mask - 1).expand_as(parts.truth)
+        image = compose(parts.mask, parts.foreground, parts.background)
+        rows = (parts.premask, mask, parts.foreground, parts.background, image)
+        sheets.append(np.stack([pictures(row.cpu()) for row in rows]))
+    names = [world.class_names[number] for number in world.followed[1:]]
+    return {"classes": np.array(names), "sheets": np.stack(sheets)}
 
 
 WALKS = {"shape": "mask", "texture": "foreground", "background": "background"}

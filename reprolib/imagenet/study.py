@@ -74,6 +74,7 @@ class NaturalStudy:
             patches=self.world.patches,
             mask_low=chosen.mask_low,
             learning_rate=chosen.learning_rate,
+            texture_rate=chosen.texture_rate,
             features=chosen.features,
             device=self.params.device,
         )
@@ -83,9 +84,10 @@ class NaturalStudy:
         if which.source != "trained":
             return {"world": self.world.identity(), "given": self.world.given_identity(which.source)}
         settings = self.settings(which)
-        recipe = {
-            name: value for name, value in settings.__dict__.items() if name not in ("device", "checkpoint_every")
-        }
+        unnamed = {"device", "checkpoint_every"}
+        if settings.texture_rate == training.LEARNING_RATES["f_text"]:  # older results name no other
+            unnamed.add("texture_rate")
+        recipe = {name: value for name, value in settings.__dict__.items() if name not in unnamed}
         recipe["weights"], recipe["patches"] = settings.weights.__dict__, settings.patches.__dict__
         recipe["features"] = {settings.features: features.SCALES[settings.features]}
         return {"world": self.world.identity(), "seed": which.seed} | recipe | self._machine()

@@ -73,6 +73,8 @@ class CgnSettings:
     """One class per micro-batch, as the code draws it; else one per sample."""
     learning_rate: float = 1.0
     """Factor on all three rates: the small models of Scenes have further to go in fewer updates."""
+    texture_rate: float = LEARNING_RATES["f_text"]
+    """Of the texture mechanism, before the factor; the paper's text has 1e-5."""
     truncation: float = 1.0
     features: features.Name = "vgg16"
     checkpoint_every: int = 500
@@ -143,9 +145,9 @@ def train_cgn(
     cgn = cgn.to(settings.device).train()
     nets = StyleNets(settings, cgn.architecture.size)
     mechanisms: dict[str, nn.Module] = {name: cgn.get_submodule(name) for name in LEARNING_RATES}
+    rates = LEARNING_RATES | {"f_text": settings.texture_rate}
     optimisers = {
-        name: Adam(model.parameters(), settings.learning_rate * LEARNING_RATES[name])
-        for name, model in mechanisms.items()
+        name: Adam(model.parameters(), settings.learning_rate * rates[name]) for name, model in mechanisms.items()
     }
 
     seen, watch_at = training.Memory(), watched_updates(settings.updates) if watch else []
