@@ -92,10 +92,16 @@ def plain_cgn(model: models.CGN) -> models.CGN:
     return model
 
 
-def forward(model: models.CGN, labels: Tensor) -> models.Mechanisms:
-    latent = model.latent(labels)
-    mask = model.f_shape(latent).clamp(0.0001, 0.9999)
-    return models.Mechanisms(mask, shuffle_texture(model.f_text1(latent)), shuffle_texture(model.f_text2(latent)))
+def forward(
+    model: models.CGN, labels: Tensor, foreground: Tensor | None = None, background: Tensor | None = None
+) -> models.Mechanisms:
+    """All three mechanisms: with one label and one noise, or, in counterfactual mode, with three of each."""
+    latents = [model.latent(labels)]
+    if foreground is not None and background is not None:
+        latents += [model.latent(foreground), model.latent(background)]
+    mask = model.f_shape(latents[0]).clamp(0.0001, 0.9999)
+    first, second = model.f_text1(latents[len(latents) // 2]), model.f_text2(latents[-1])
+    return models.Mechanisms(mask, shuffle_texture(first), shuffle_texture(second))
 
 
 class FullFeatures(nn.Module):
@@ -153,15 +159,16 @@ def train_cgn(variant: str, seed: int, batches: Iterator[tuple[Tensor, Tensor]])
 
 
 def counterfactuals(model: models.CGN, size: int, ratio: int) -> tuple[Tensor, Tensor]:
-    """Two full passes per batch of 100: one for the mask, one for the textures; images are collected one by one."""
+    """A full pass per batch of 100 for the mask, and one in counterfactual mode for each of its textures, whose mask is
+    thrown away (spec/mnist.md, section 7); images are collected one by one."""
     images, labels = [], []
     for _ in range(size // 100 // ratio):
         shape = torch.randint(0, 10, (100,))
         mask = forward(model, shape).mask
         for _ in range(ratio):
             first, second = shape[torch.randperm(100)], shape[torch.randperm(100)]
-            foreground, background = forward(model, first), forward(model, second)
-            composed = mask * foreground.foreground + (1 - mask) * background.background
+            made = forward(model, shape, first, second)
+            composed = mask * made.foreground + (1 - mask) * made.background
             images += list(composed.detach().cpu())
             labels += shape.tolist()
     return torch.stack(images), torch.tensor(labels)

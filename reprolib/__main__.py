@@ -11,6 +11,7 @@ from typing import Any
 
 from reprolib import __version__, assets, params
 from reprolib.errors import ReproError
+from reprolib.schema import Params
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +46,25 @@ def _parser() -> argparse.ArgumentParser:
     ship.add_argument("profile", **profile)
     parts = commands.add_parser("parts", help="train the pretrained networks of Scenes and ship them; half an hour")
     parts.add_argument("names", nargs="*", metavar="PART", help="such as generator, saliency, cgn; default all")
+    sets = commands.add_parser(
+        "counterfactuals", help="write a set of counterfactual images with their labels; under torchrun all share it"
+    )
+    sets.add_argument("profile", **profile)
+    sets.add_argument("world", choices=["scenes", "imagenet"])
+    sets.add_argument("folder", type=Path, help="the set is written to FOLDER/SPLIT: ims/ and labels.csv")
+    sets.add_argument("--count", type=int, default=100, help="images (default 100)")
+    sets.add_argument("--split", default="train", help="name of the set, such as train or val (default train)")
+    sets.add_argument("--seed", type=int, default=0, help="of latents and classes (default 0)")
+    sets.add_argument(
+        "--mode",
+        choices=["random", "random_same", "best_classes", "fixed_classes"],
+        default="random",
+        help="three random classes; one for all; from lists; or the given ones (default random)",
+    )
+    for factor in ("shape", "texture", "background"):
+        text = "class ids for best_classes (default those that this CGN does well), or one for fixed_classes"
+        sets.add_argument(f"--{factor}", type=int, nargs="+", default=[], metavar="ID", help=text)
+    sets.add_argument("--legacy", action="store_true", help="stretch every image and save JPEG 75, as published")
     train = commands.add_parser(
         "train", help="make the CGNs and classifiers of a world; under torchrun all processes share each training"
     )
@@ -87,6 +107,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
         done = {"promote": report.promote, "keep": report.keep, "adopt": report.adopt}[arguments.command](chosen)
         print(done if isinstance(done, Path) else f"{done} results copied")
+    elif arguments.command == "counterfactuals":
+        _counterfactuals(arguments, chosen)
     elif arguments.command == "train":
         from reprolib import parallel, worlds
         from reprolib.results import store_folder
@@ -105,6 +127,27 @@ def _run(arguments: argparse.Namespace) -> None:
         study = Study(chosen, Store(store_folder(chosen)))
         tables.prepare_cgns(study)
         print("\n".join(ship.ship(study)))
+
+
+def _counterfactuals(arguments: argparse.Namespace, chosen: Params) -> None:
+    from reprolib import parallel, worlds
+    from reprolib.imagenet.study import NaturalStudy
+    from reprolib.results import store_folder
+
+    if arguments.count < 1:
+        raise ReproError(f"--count is {arguments.count}; ask for at least one image")
+    if Path(arguments.split).name != arguments.split:
+        raise ReproError(f"--split is {arguments.split!r}; it names one folder, such as train")
+    with parallel.processes(chosen.device):
+        store = parallel.SharedStore(store_folder(chosen))
+        study = NaturalStudy(chosen, worlds.world_of(arguments.world, chosen), store)
+        classes = [arguments.shape, arguments.texture, arguments.background]
+        file = worlds.write_counterfactuals(
+            study, arguments.folder, arguments.split, arguments.count, arguments.mode, classes, arguments.seed,
+            arguments.legacy,
+        )  # fmt: skip
+        if parallel.rank() == 0:
+            print(file)
 
 
 def _parts(names: list[str]) -> None:
@@ -136,7 +179,8 @@ def main() -> int:
         print(f"reprolib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(f"reprolib: {str(error) or 'stopped'}; what was finished is kept, the same command goes on", file=sys.stderr)
+        why = str(error) or "stopped"
+        print(f"reprolib: {why}; what was finished is kept, the same command goes on", file=sys.stderr)
         return 130
     return 0
 

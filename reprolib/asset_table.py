@@ -148,6 +148,22 @@ TABLE = [
         "weights by DeepMind, code Apache-2.0",
     ),
     Asset(
+        "imagenet/biggan-deep-128.bin",
+        "b86146a8cfcde4cda135adba4b2806f78b3abe2dac9d0fd090cc3ab318604ad9",
+        211_000_000,
+        "biggan_128",
+        ("https://s3.amazonaws.com/models.huggingface.co/biggan/biggan-deep-128-pytorch_model.bin",),
+        "weights by DeepMind, code Apache-2.0",
+    ),
+    Asset(
+        "imagenet/biggan-deep-512.bin",
+        "",
+        236_000_000,
+        "biggan_512",
+        ("https://s3.amazonaws.com/models.huggingface.co/biggan/biggan-deep-512-pytorch_model.bin",),
+        "weights by DeepMind, code Apache-2.0",
+    ),
+    Asset(
         "imagenet/u2net.pth",
         "10025a17f49cd3208afc342b589890e402ee63123d6f2d289a4a0903695cce58",
         176_290_937,
@@ -173,6 +189,32 @@ TABLE = [
         (),
         "MIT (Sauer & Geiger)",
         manual=_drive("12yVFHPUjKmUFGnO2D4xVlTSpF8CUj136"),
+    ),
+    *(
+        Asset(
+            f"imagenet/cgn_without_{loss}.pth",
+            "",
+            1_110_000_000,
+            "ablation_cgns",
+            (),
+            "not stated (Bagad et al. 2022)",
+            manual=_drive(file),
+        )
+        for loss, file in (
+            ("shape", "1jk7OAqcm7Rmr3IlQKp8zXLRJGK7Jpz6n"),
+            ("text", "1CaehPSrDLdSXNfgyQsDBY9RmekoGj1_2"),
+            ("bg", "1RURmaClHfCD7tthuIqXczYs_yBK_6Lgv"),
+            ("rec", "10S9pYe0P7Nodkqd1igP2RirimSWv35Bt"),
+        )
+    ),
+    Asset(
+        "imagenet/ensemble_bagad.pth",
+        "",
+        119_000_000,
+        "bagad_ensemble",
+        (),
+        "not stated (Bagad et al. 2022)",
+        manual=_drive("19D7_t3uzA_OlV4fA21Jm6bcB8GJMzPnK"),
     ),
     Asset(
         "resnet50-0676ba61.pth",
@@ -211,7 +253,8 @@ FOLDER_TABLE = [
         "imagenet/imagenet-mini",
         "imagenet_mini",
         ("train", "val"),
-        f"{_KAGGLE} kaggle.com/datasets/ifigotin/imagenetmini-1000 (34,745 and 3,923 images in 1,000 class folders)",
+        f"{_KAGGLE} kaggle.com/datasets/ifigotin/imagenetmini-1000 (34,745 and 3,923 images in 1,000 class folders; "
+        "also drive.google.com file 1ft5tjOh9Rx_6OBkqyPL4NaqC70Rl0kxK)",
         "derived from ImageNet, for research",
     ),
     Folder(

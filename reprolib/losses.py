@@ -109,12 +109,18 @@ def random_fill(images: Tensor, mask: Tensor, degree: float = 0.95, threshold: f
     return torch.stack([_filled(image, m[0] > threshold, degree) for image, m in zip(images, mask, strict=True)])
 
 
+MOST_PASTES = 1000
+"""An object of 0.3 % of the image fills it in about so many; a single pixel would take tens of thousands."""
+
+
 def _filled(image: Tensor, region: Tensor, degree: float) -> Tensor:
     canvas, filled = image.clone(), region.clone()
     if not region.any():
         return canvas
     inside = region.nonzero()
-    while filled.float().mean() <= degree:
+    for _ in range(MOST_PASTES):
+        if filled.float().mean() > degree:
+            break
         outside = (~filled).nonzero()
         target = outside[torch.randint(len(outside), (1,), device=image.device)]
         source = inside[torch.randint(len(inside), (1,), device=image.device)]

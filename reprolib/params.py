@@ -17,10 +17,13 @@ from pydantic import ValidationError
 
 from reprolib import assets
 from reprolib.errors import ParameterError
+from reprolib.mnist.settings import VARIANTS
 from reprolib.schema import Params, did_you_mean
 
 FOLDER = Path(__file__).parent.parent / "params"
 PROFILES = ("smoke", "cpu", "gpu")
+GPUS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+"""Devices of which one is there when CUDA can run: of Linux, and of Linux inside Windows."""
 
 
 def load(source: str | Path | Mapping[str, Any]) -> Params:
@@ -159,6 +162,11 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
         max(sizes) < least,
         f"'ablation.sizes' is {sizes}, too few for every ratio of 'ablation.ratios'; ask for at least {least}",
     )
+    most = max(VARIANTS[name].max_ratio for name in params.variants)
+    yield (
+        min(params.ablation.ratios) > most,
+        f"no ratio of 'ablation.ratios' can be shown on {', '.join(params.variants)}; ask for at most {most}",
+    )
     yield (
         params.scenes.run and "authors" in params.scenes.sources,
         "'scenes.sources' names 'authors', but they made no CGN of Scenes; take 'trained' or 'shipped'",
@@ -202,7 +210,12 @@ def needed_assets(params: Params) -> list[str]:
 
 
 def check(source: str | Path | Mapping[str, Any]) -> Params:
-    """``load``, then make sure that every needed asset is on this machine. Raises ParameterError or AssetError."""
+    """``load``, then make sure that every needed asset, and a GPU if one is asked for, is on this machine.
+
+    Raises ParameterError or AssetError.
+    """
     params = load(source)
     assets.require(*needed_assets(params))
+    if params.device == "cuda" and not any(file.exists() for file in GPUS):
+        raise ParameterError(f"'device' is 'cuda', but this machine has no GPU ({GPUS[0]} is missing); use device: cpu")
     return params

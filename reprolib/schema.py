@@ -25,6 +25,14 @@ class Group(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _distinct(cls, value: Any) -> Any:
+        """What is named twice would count as two repetitions."""
+        if isinstance(value, list) and len(set(value)) < len(value):
+            raise ValueError("something is named twice")
+        return value
+
 
 class DigitParams(Group):
     """Which digits and textures the data sets are painted with."""
@@ -108,18 +116,15 @@ class ClassifierParams(Group):
 class AblationParams(Group):
     """Accuracy against the number of counterfactuals (seed Figs 5 and 6)."""
 
-    sizes: list[int] = Field([10_000, 100_000, 1_000_000], min_length=1, description="counterfactuals, one point each")
-    ratios: list[int] = Field([1, 5, 10, 20], min_length=1, description="CF ratios, one line each")
+    sizes: list[Annotated[int, Field(ge=1, le=10_000_000)]] = Field(
+        [10_000, 100_000, 1_000_000], min_length=1, description="counterfactuals, one point each"
+    )
+    ratios: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
+        [1, 5, 10, 20], min_length=1, description="CF ratios, one line each"
+    )
     mixes: list[Literal["original+cf", "cf"]] = Field(["original+cf", "cf"], description="with original data, or alone")
     epochs: int = Field(10, ge=1, le=1000)
     seeds: int = Field(1, ge=1, le=100)
-
-    @field_validator("sizes", "ratios")
-    @classmethod
-    def _positive(cls, values: list[int]) -> list[int]:
-        if any(value < 1 for value in values):
-            raise ValueError("every entry must be at least 1")
-        return values
 
 
 class GradcamParams(Group):
@@ -227,8 +232,6 @@ class Params(Group):
         for name in names:
             if name not in VARIANTS:
                 raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
-        if len(set(names)) < len(names):
-            raise ValueError("a variant is named twice")
         return names
 
     @field_validator("n_jobs")

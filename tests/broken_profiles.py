@@ -39,6 +39,7 @@ def _fields() -> list[tuple[str, str, Any, Any]]:
 
 
 FIELDS = _fields()
+VARIANT = "colored_MNIST"
 STEPS = dict[str, int] | int | None
 NUMBERS = [field for field in FIELDS if field[2] in (int, float, int | None)]
 words = st.text(st.characters(categories=["L"]), min_size=1, max_size=12)
@@ -83,6 +84,22 @@ def out_of_range(draw: st.DrawFn) -> Case:
     beyond = [st.integers(min_value=-(10**12), max_value=math.ceil(low) - 1)]
     beyond += [st.integers(min_value=math.floor(high) + 1, max_value=10**12)] if high is not None else []
     return "out of range", _text(group, key, draw(st.one_of(beyond))), _path(group, key)
+
+
+@st.composite
+def bad_entry(draw: st.DrawFn) -> Case:
+    """A list with an entry that is out of range, or one that stands there twice."""
+    group, key, entry = draw(
+        st.sampled_from(
+            [("ablation", "sizes", st.integers(max_value=0)), ("ablation", "ratios", st.integers(1001, 10**12)),
+             ("scenes", "search_rates", st.floats(max_value=0, allow_infinity=False)),
+             ("imagenet", "search_ratios", st.floats(max_value=-1, allow_infinity=False))]
+        )
+    )  # fmt: skip
+    twice = draw(st.sampled_from([("cgn", "sources", "shipped"), ("gan", "kinds", "dcgan"), ("", "variants", VARIANT)]))
+    if draw(st.booleans()):
+        return "bad entry", _text(*twice[:2], [twice[2]] * 2), "named twice"
+    return "bad entry", _text(group, key, [draw(entry)]), _path(group, key)
 
 
 @st.composite
@@ -145,6 +162,7 @@ broken = st.one_of(
     unknown_key(),
     wrong_type(),
     out_of_range(),
+    bad_entry(),
     no_number(),
     yaml_surprise(),
     broken_file(),

@@ -12,6 +12,7 @@ KINDS = {
     "unknown key",
     "wrong type",
     "out of range",
+    "bad entry",
     "NaN or infinite",
     "YAML surprise",
     "no valid YAML",

@@ -101,7 +101,7 @@ def test_help_lists_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         _main(monkeypatch, "--help")
     listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")}
     assert ended.value.code == 0
-    assert listed >= {"check", "fetch", "report", "render", "promote", "ship"}
+    assert listed >= {"check", "fetch", "report", "render", "promote", "ship", "counterfactuals"}
 
 
 @pytest.mark.parametrize("arguments", [(), ("nothing",), ("fetch",), ("check", "smoke", "cpu")])
@@ -134,4 +134,18 @@ def test_stopping_says_that_the_same_command_goes_on(
 
     monkeypatch.setattr(params, "check", stop)
     assert _main(monkeypatch, "check", "smoke") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert capsys.readouterr().err == "reprolib: stopped; what was finished is kept, the same command goes on\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--count", "0"), "--count is 0"), (("--split", "../train"), "--split is '../train'"),
+     (("--mode", "fixed_classes", "--shape", "1"), "fixed_classes wants one class for texture, not 0")],
+)  # fmt: skip
+def test_a_set_that_cannot_be_is_refused(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
+    assert _main(monkeypatch, "counterfactuals", "smoke", "scenes", str(tmp_path / "out"), *arguments) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()

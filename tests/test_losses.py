@@ -206,6 +206,15 @@ def test_random_fill_covers_the_image_with_the_object() -> None:
     assert all((inside == pixel[:, None]).all(0).any() for pixel in pixels.T[::50])  # every pixel is one of the object
 
 
+def test_random_fill_ends_also_for_a_single_pixel() -> None:
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 5, 7] = 1
+    images = torch.rand(1, 3, 64, 64)
+    filled = losses.random_fill(images, mask)
+    painted = (filled == images[..., 5:6, 7:8]).all(1).sum()
+    assert painted == losses.MOST_PASTES + 1  # each paste lands on an empty pixel
+
+
 def test_random_fill_leaves_an_image_without_an_object_alone() -> None:
     images = torch.rand(1, 3, 16, 16)
     torch.testing.assert_close(losses.random_fill(images, torch.full((1, 1, 16, 16), 0.4)), images)

@@ -101,6 +101,15 @@ def test_check_refuses_a_profile_whose_files_are_missing(tmp_path: Path, monkeyp
         params.check("gpu")
 
 
+def test_check_refuses_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(params.assets, "require", lambda *groups: None)
+    monkeypatch.setattr(params, "GPUS", (tmp_path / "gpu",))
+    with pytest.raises(ParameterError, match=r"'device' is 'cuda', but .* has no GPU .* device: cpu"):
+        params.check("gpu")
+    (tmp_path / "gpu").touch()
+    assert params.check("gpu").device == "cuda"
+
+
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("profile: cpu\nseeds: 3\ncgn: {seeds: 3, steps: 7}\nablation: {sizes: [100]}\n")
@@ -137,7 +146,14 @@ WRONG = [
     ("variants: [coloured_MNIST]", ["variants", "'coloured_MNIST' is no variant; did you mean 'colored_MNIST'?"]),
     ("variants: [wildlife_MNIST, wildlife_MNIST]", ["'variants'", "named twice"]),
     ("variants: []", ["'variants' is []"]),
-    ("ablation: {sizes: [100, 0]}", ["'ablation.sizes' is [100, 0]", "at least 1"]),
+    ("ablation: {sizes: [100, 0]}", ["'ablation.sizes.1' is 0", "greater than or equal to 1"]),
+    ("ablation: {sizes: [1000, 1000]}", ["'ablation.sizes' is [1000, 1000]", "named twice"]),
+    ("ablation: {ratios: [2000]}", ["'ablation.ratios.0' is 2000", "1000"]),
+    ("{variants: [colored_MNIST], ablation: {ratios: [20]}}", ["no ratio of 'ablation.ratios'", "at most 10"]),
+    ("cgn: {sources: [shipped, shipped]}", ["'cgn.sources'", "named twice"]),
+    ("scenes: {search_rates: [0.0]}", ["'scenes.search_rates.0' is 0.0", "greater than 0"]),
+    ("scenes: {search_ratios: [-1.0]}", ["'scenes.search_ratios.0' is -1.0", "greater than or equal to 0"]),
+    ("scenes: {targets: [patches, patches]}", ["'scenes.targets'", "named twice"]),
     ("cgn: {sources: [shipped, authors]}", ["authors' Wildlife CGN", "'digits.textures'", "'cgn.sources'"]),
     ("{seeds: 4, cgn: {sources: [trained], seeds: 3}}", ["'seeds' is 4", "'cgn.seeds' is 3", "raise 'cgn.seeds' to 4"]),
     ("cgn: {steps: 0}", ["'cgn.steps' is 0", "between 1 and 10,000,000"]),
