@@ -25,10 +25,11 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "results" / "bench"
 CAPTIONS = {
     "steps": "Each step against the straightforward way (`benchmarks/plain.py`): median and range of n runs, in turn.",
-    "limits": "How near training is to the processor's rate of matrix products, and the time outside torch operators.",
-    "scaling": "Cost against the number of counterfactuals.",
-    "seeds": "Training 50 CGN steps for several seeds.",
-    "runs": "Whole runs.",
+    "limits": "How near training and generation are to the processor's rate of matrix products, median and range of n, "
+    "and the time outside torch operators.",
+    "scaling": "Cost of one image against the number of counterfactuals: median and range of n.",
+    "seeds": "Training 50 CGN steps for several seeds: median and range of n.",
+    "runs": "Whole runs, once each.",
     "acceptance": "Classifiers trained here on the authors' counterfactuals: out-of-domain accuracy in percent, last "
     "epoch, one repetition, convolutions in bfloat16 (`make acceptance`).",
 }
@@ -52,7 +53,7 @@ def main() -> int:
         print(markdown_table(measured(chosen, arguments.n)))
     makers: dict[str, Callable[[], pd.DataFrame]] = {
         "steps": partial(measured, list(STEPS), arguments.n),
-        "limits": limits,
+        "limits": partial(limits, arguments.n),
         "scaling": partial(scaling, arguments.n),
         "seeds": partial(seeds, arguments.n),
         "runs": runs,

@@ -16,7 +16,7 @@ import psutil
 import torch
 
 from benchmarks.steps import small_cgn
-from benchmarks.timing import once
+from benchmarks.timing import once, spread
 from reprolib import jobs
 from reprolib.errors import ReproError
 from reprolib.results import build_folder
@@ -85,16 +85,16 @@ def seeds(repetitions: int) -> pd.DataFrame:
     threads, rows = torch.get_num_threads(), []
     _side_by_side(threads)  # starts the workers
     for count in (1, 2, 4):
-        one = min(once(partial(_one_by_one, count)) for _ in range(repetitions))
-        many = min(once(partial(_side_by_side, count)) for _ in range(repetitions))
+        pairs = [(once(partial(_one_by_one, count)), once(partial(_side_by_side, count))) for _ in range(repetitions)]
+        one, many = (list(times) for times in zip(*pairs, strict=True))
         rows.append(
             {
                 "seeds": count,
-                f"one by one, {threads} threads each": f"{one:.1f} s",
-                f"{threads} side by side, one thread each": f"{many:.1f} s",
-                "side by side, per seed": f"{many / count:.1f} s",
-                "times faster": f"{one / many:.2f}",
-                "best of": repetitions,
+                f"one by one, {threads} threads each, s": spread(one, ".1f"),
+                f"{threads} side by side, one thread each, s": spread(many, ".1f"),
+                "side by side, per seed, s": spread([each / count for each in many], ".1f"),
+                "times faster": spread([a / b for a, b in pairs], ".2f"),
+                "n": repetitions,
             }
         )
     return pd.DataFrame(rows)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass
@@ -61,6 +64,27 @@ def once(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def flops(call: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions in a call."""
+    counts: Any = {torch.ops.aten.convolution_backward: _backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=counts) as counted:
+        call()
+    return int(counted.get_total_flops())
+
+
+def _backward_flops(grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any) -> int:
+    """Of the backward pass of a convolution, from shapes: as many as forward for each of the two gradients that are
+    wanted. torch's own count forgets groups, and a depthwise convolution would count a hundredfold."""
+    transposed, wanted = rest[4], rest[7]
+    return 2 * math.prod(x if transposed else grad) * math.prod(weight[1:]) * (bool(wanted[0]) + bool(wanted[1]))
+
+
+def spread(values: list[float], form: str) -> str:
+    """``median (smallest to largest)``."""
+    middle, low, high = (format(value, form) for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({low} to {high})"
 
 
 def matmul_rate(size: int = 2048, repetitions: int = 5) -> float:
