@@ -27,8 +27,8 @@ CAPTIONS = {
     "steps": "Each step against the straightforward way (`benchmarks/plain.py`): median and range of n runs, in turn.",
     "limits": "How near training and generation are to the processor's rate of matrix products, median and range of n, "
     "and the time outside torch operators.",
-    "scaling": "Cost of one image against the number of counterfactuals: median and range of n.",
-    "seeds": "Training 50 CGN steps for several seeds: median and range of n.",
+    "scaling": "Cost of one image against the number of counterfactuals.",
+    "seeds": "Training 50 CGN steps for several seeds.",
     "runs": "Whole runs, once each.",
     "acceptance": "Classifiers trained here on the authors' counterfactuals: out-of-domain accuracy in percent, last "
     "epoch, one repetition, convolutions in bfloat16 (`make acceptance`).",
