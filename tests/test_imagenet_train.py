@@ -128,7 +128,7 @@ def test_micro_batches_and_accumulation_can_be_exchanged(tmp_path: Path) -> None
 def test_a_run_that_resumes_amid_an_accumulation_equals_the_unbroken_one(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(CHEAP, checkpoint_every=1)
+    settings = dataclasses.replace(SETTINGS, checkpoint_every=1)
     expected = _train(tmp_path / "whole", settings)
     draw, calls = train._draw, []
 
@@ -154,3 +154,19 @@ def test_the_global_generator_does_not_matter(tmp_path: Path, nets: StyleNets) -
     train.train_cgn(model, 7, whole, Checkpoint(tmp_path / "second"), "Toy")
     second = model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("one_class", [True, False])
+def test_a_micro_batch_has_one_class_or_one_per_sample(one_class: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgn, drawn = _cgn().eval(), []
+    monkeypatch.setattr(cgn, "one_hot", lambda classes: (drawn.append(classes), CGN.one_hot(cgn, classes))[1])
+    settings = dataclasses.replace(SETTINGS, micro_batch=8, one_class=one_class)
+    with torch.no_grad():
+        train._draw(cgn, 0, 0, settings)
+    assert len(drawn[0]) == 8 and (len(drawn[0].unique()) == 1) == one_class
+
+
+def test_gradients_that_wait_go_back_to_their_device() -> None:
+    layer = torch.nn.Linear(2, 1, bias=False).to("meta")
+    train.Gradients(layer).load_state_dict({"weight": torch.ones(1, 2)})
+    assert layer.weight.grad is not None and layer.weight.grad.device.type == "meta"
