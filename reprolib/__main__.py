@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     adopt.add_argument("profile", **profile)
     ship = commands.add_parser("ship", help="train CGNs and ship the best of them in reprolib/weights")
     ship.add_argument("profile", **profile)
-    parts = commands.add_parser("parts", help="train the pretrained networks of Scenes and ship them; half an hour")
+    parts = commands.add_parser("parts", help="train the pretrained networks of Scenes and ship them; an hour")
     parts.add_argument("names", nargs="*", metavar="PART", help="such as generator, saliency, cgn; default all")
     sets = commands.add_parser(
         "counterfactuals", help="write a set of counterfactual images with their labels; under torchrun all share it"

@@ -17,7 +17,7 @@ from reprolib.imagenet.world import ImageNet, World
 from reprolib.mnist.study import Study
 from reprolib.scenes import parts
 from reprolib.scenes.world import Scenes
-from reprolib.schema import Params, deciding
+from reprolib.schema import Params
 from reprolib.store import Store
 
 
@@ -90,7 +90,7 @@ def write_counterfactuals(
     well) and ``fixed_classes`` (one each) draw from. Raises ReproError for classes that there are not, or that do not
     fit the mode, and for a folder that holds another set.
     """
-    which = Trained(deciding(study.chosen.sources), 0, study.chosen.targets[0])
+    which = study.deciding
     if mode == "best_classes" and not any(classes):
         classes = list(study.best_classes(which).values())
     _fitting(mode, classes, study.world.classes)

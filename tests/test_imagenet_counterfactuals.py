@@ -97,7 +97,7 @@ def test_processes_that_share_a_set_write_the_set(
     monkeypatch.setattr(cf.parallel, "wait", lambda: None)
     for rank, there in ((1, [1, 3]), (0, [0, 1, 2, 3, 4])):  # process 0 looks again: what is missing, it would share
         monkeypatch.setattr(cf.parallel, "rank", lambda rank=rank: rank)
-        for _ in range(3):
+        for _ in range(4):  # until process 1 has no share left
             cf.write_set(lambda: cgn, 9, Recipe(), tmp_path / "shared" / "train", "run", 5)
         names = sorted(file.name for file in (tmp_path / "shared" / "train" / "ims").iterdir())
         if rank == 0:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock
@@ -27,7 +27,6 @@ from reprolib.progress import Progress
 from reprolib.store import make_folder, write_atomically
 
 Mode = Literal["random", "random_same", "best_classes", "fixed_classes"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 FACTORS = ("shape", "texture", "bg")
 COLUMNS = ("", "im_name", *(f"{factor}_cls" for factor in FACTORS))
 QUALITY = 95
@@ -114,7 +113,8 @@ def claim_folder(folder: Path, made_with: dict[str, Any]) -> None:
 
 def _write_images(cgn: CGN, recipe: Recipe, ims: Path, run: str, numbers: Tensor, batch: int) -> None:
     shown = Progress(f"counterfactuals in {ims}", len(numbers), "images")
-    for first, part in zip(range(0, len(numbers), batch), numbers.split(batch), strict=True):
+    for first in range(0, len(numbers), batch):  # none, where there are fewer images than processes
+        part = numbers[first : first + batch]
         images, _, _ = generate(cgn, recipe, part)
         for number, image in zip(part.tolist(), images, strict=True):
             write_atomically(ims / image_name(run, number), encoded(image, recipe.legacy_minmax))

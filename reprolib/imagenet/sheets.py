@@ -13,7 +13,6 @@ from reprolib.imagenet.counterfactuals import Recipe, generate, interpolation
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained
 from reprolib.imagenet.tables import training_sets
-from reprolib.schema import deciding
 
 FIGURE_7 = (
     (883, 207, 72), (907, 145, 337), (351, 271, 97), (894, 454, 979), (947, 992, 460), (859, 607, 955),
@@ -25,8 +24,7 @@ FIGURE_7 = (
 
 def _own(study: NaturalStudy) -> CGN:
     """The deciding CGN of a study, where it computes."""
-    which = Trained(deciding(study.chosen.sources), 0, study.chosen.targets[0])
-    return study.cgn(which).to(study.params.device)
+    return study.cgn(study.deciding).to(study.params.device)
 
 
 @torch.inference_mode()

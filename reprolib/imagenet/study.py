@@ -55,6 +55,11 @@ class NaturalStudy:
         self.__dict__.update(state)
         torch.set_num_threads(self.params.threads)
 
+    @property
+    def deciding(self) -> Trained:
+        """The CGN that decides a claim, and that the figures show: its first run, with the first target."""
+        return Trained(deciding(self.chosen.sources), 0, self.chosen.targets[0])
+
     def _machine(self) -> dict[str, Any]:
         return {"device": self.params.device, "threads": self.params.threads}
 
@@ -221,9 +226,8 @@ class NaturalStudy:
         counterfactuals. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``, for EXAMPLES real images and
         as many counterfactuals, the same for all ensembles.
         """
-        looked_at = Trained(deciding(self.chosen.sources), 0, self.chosen.targets[0])
         recipe = self._classifier_recipe(trained_on, which, seed, self.classifier_settings(trained_on))
-        shown = {"cgn": self.cgn_recipe(looked_at), "truncation": self.chosen.truncation}
+        shown = {"cgn": self.cgn_recipe(self.deciding), "truncation": self.chosen.truncation}
         shown |= {"validation": self.chosen.validation, "examples": EXAMPLES}
 
         def make(_: Checkpoint) -> Result:
@@ -233,7 +237,7 @@ class NaturalStudy:
             numbers: dict[str, Any] = {"unusual": self.unusual(model)}
             if (unseen := self._counterfactuals(trained_on, which, seed, "val")) is not None:
                 numbers |= self._factors(model, unseen)
-            made = self.world.counterfactuals(self.counterfactual_folder(looked_at), "val")
+            made = self.world.counterfactuals(self.counterfactual_folder(self.deciding), "val")
             images = [heads.examples(data, EXAMPLES) for data in (self.world.real("val"), made)]
             return Result(numbers, heads.examine(model, torch.cat(images)))
 
