@@ -19,13 +19,13 @@ $(READY): pyproject.toml requirements.lock
 	touch $@
 
 report: $(READY)  ## run the notebooks of PROFILE and write build/PROFILE/report.md and report.html; resumes
-	$(RUN) -m reprolib report $(PROFILE)
+	$(RUN) -m reprolib report "$(PROFILE)"
 
 render: $(READY)  ## write report.md again from results/ and figures/
 	$(RUN) -m reprolib render .
 
 promote: $(READY)  ## make the finished run of PROFILE the committed report
-	$(RUN) -m reprolib promote $(PROFILE)
+	$(RUN) -m reprolib promote "$(PROFILE)"
 
 test: $(READY)  ## style, types, unit tests, and the committed notebooks against their stored outputs
 	$(VENV)/bin/ruff check .

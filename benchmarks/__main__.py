@@ -18,8 +18,8 @@ import torch
 from benchmarks.end_to_end import runs, seeds
 from benchmarks.steps import STEPS, limits, scaling
 from reprolib import provenance
+from reprolib.files import write_atomically
 from reprolib.report import markdown_table
-from reprolib.store import write_atomically
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "results" / "bench"

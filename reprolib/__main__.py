@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from reprolib import __version__, assets, params
 from reprolib.errors import ReproError
-from reprolib.schema import Params
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,63 +73,75 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    """Heavy modules are imported only by the commands that need them."""
-    if arguments.command == "fetch":
-        for name in arguments.groups:
-            for file in assets.fetch(name):
-                print(file)
-        return
-    if arguments.command == "render":
-        from reprolib import report
+# ---------------------------------------------------------------- the commands; each imports what only it needs
 
-        print(report.render(arguments.folder))
-        return
-    if arguments.command == "fingerprint":
-        from reprolib import fingerprint
 
-        parts = fingerprint.of_folder(arguments.folder)
-        for name, sha256 in (parts | {"total": fingerprint.total(parts)}).items():
-            print(f"{sha256}  {name}")
-        return
-    if arguments.command == "parts":
-        _parts(arguments.names)
-        return
+def _check(arguments: argparse.Namespace) -> None:
+    params.check(arguments.profile)
+    print(f"{arguments.profile}: parameters are valid and every needed file is at hand")
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    for name in arguments.groups:
+        for file in assets.fetch(name):
+            print(file)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    chosen = params.check(arguments.profile)  # before the heavy import
+    from reprolib import report
+
+    print(report.make(chosen))
+
+
+def _render(arguments: argparse.Namespace) -> None:
+    from reprolib import report
+
+    print(report.render(arguments.folder))
+
+
+def _fingerprint(arguments: argparse.Namespace) -> None:
+    from reprolib import fingerprint
+
+    parts = fingerprint.of_folder(arguments.folder)
+    for name, sha256 in (parts | {"total": fingerprint.total(parts)}).items():
+        print(f"{sha256}  {name}")
+
+
+def _copy(arguments: argparse.Namespace) -> None:
     chosen = params.check(arguments.profile)
-    if arguments.command == "check":
-        print(f"{arguments.profile}: parameters are valid and every needed file is at hand")
-    elif arguments.command == "report":
-        from reprolib import report
+    from reprolib import report
 
-        print(report.make(chosen))
-    elif arguments.command in ("promote", "keep", "adopt"):
-        from reprolib import report
-
-        done = {"promote": report.promote, "keep": report.keep, "adopt": report.adopt}[arguments.command](chosen)
-        print(done if isinstance(done, Path) else f"{done} results copied")
-    elif arguments.command == "counterfactuals":
-        _counterfactuals(arguments, chosen)
-    elif arguments.command == "train":
-        from reprolib import parallel, worlds
-        from reprolib.results import store_folder
-
-        with parallel.processes(chosen.device):
-            made = worlds.train_together(chosen, arguments.world, parallel.SharedStore(store_folder(chosen)))
-            if parallel.rank() == 0:
-                print(f"{made} results in {store_folder(chosen)}")
-    elif arguments.command == "ship":
-        from reprolib import ship
-        from reprolib.mnist import tables
-        from reprolib.mnist.study import Study
-        from reprolib.results import store_folder
-        from reprolib.store import Store
-
-        study = Study(chosen, Store(store_folder(chosen)))
-        tables.prepare_cgns(study)
-        print("\n".join(ship.ship(study)))
+    done = {"promote": report.promote, "keep": report.keep, "adopt": report.adopt}[arguments.command](chosen)
+    print(done if isinstance(done, Path) else f"{done} results copied")
 
 
-def _counterfactuals(arguments: argparse.Namespace, chosen: Params) -> None:
+def _train(arguments: argparse.Namespace) -> None:
+    chosen = params.check(arguments.profile)
+    from reprolib import parallel, worlds
+    from reprolib.results import store_folder
+
+    with parallel.processes(chosen.device):
+        made = worlds.train_together(chosen, arguments.world, parallel.SharedStore(store_folder(chosen)))
+        if parallel.rank() == 0:
+            print(f"{made} results in {store_folder(chosen)}")
+
+
+def _ship(arguments: argparse.Namespace) -> None:
+    chosen = params.check(arguments.profile)
+    from reprolib import ship
+    from reprolib.mnist import tables
+    from reprolib.mnist.study import Study
+    from reprolib.results import store_folder
+    from reprolib.store import Store
+
+    study = Study(chosen, Store(store_folder(chosen)))
+    tables.prepare_cgns(study)
+    print("\n".join(ship.ship(study)))
+
+
+def _counterfactuals(arguments: argparse.Namespace) -> None:
+    chosen = params.check(arguments.profile)
     from reprolib import parallel, worlds
     from reprolib.imagenet.study import NaturalStudy
     from reprolib.results import store_folder
@@ -150,18 +162,25 @@ def _counterfactuals(arguments: argparse.Namespace, chosen: Params) -> None:
             print(file)
 
 
-def _parts(names: list[str]) -> None:
+def _parts(arguments: argparse.Namespace) -> None:
     from reprolib import worlds
     from reprolib.results import build_folder
     from reprolib.scenes import parts
     from reprolib.store import Store
 
     store, known = Store(build_folder() / "scenes" / "store"), [*parts.PARTS, "cgn"]
-    if unknown := set(names) - set(known):
+    if unknown := set(arguments.names) - set(known):
         raise ReproError(f"there is no part {', '.join(sorted(unknown))}; the parts are {', '.join(known)}")
-    for name in names or known:
+    for name in arguments.names or known:
         made = worlds.ship_cgn(store) if name == "cgn" else parts.make(name, store)
         print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "check": _check, "fetch": _fetch, "report": _report, "render": _render, "fingerprint": _fingerprint,
+    "promote": _copy, "keep": _copy, "adopt": _copy, "ship": _ship, "parts": _parts,
+    "counterfactuals": _counterfactuals, "train": _train,
+}  # fmt: skip
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -174,9 +193,14 @@ def main() -> int:
     arguments = _parser().parse_args()
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        _run(arguments)
+        COMMANDS[arguments.command](arguments)
     except ReproError as error:
         print(f"reprolib: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"reprolib: {named}{error.strerror or error}; free some space, or choose a place that you may read and "
+              "write; what was finished is kept, the same command goes on", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt as error:
         why = str(error) or "stopped"

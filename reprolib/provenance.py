@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "grad-cam", "papermill", "matplotlib")
 
@@ -40,11 +41,12 @@ def processor() -> str:
 
 
 def current() -> dict[str, Any]:
-    """Versions, machine, threads, commit and the time (UTC)."""
+    """Versions, machine, threads, processes that work together, commit and the time (UTC)."""
     return {
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processes": distributed.get_world_size() if distributed.is_initialized() else 1,
         "processor": processor(),
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),

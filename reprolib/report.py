@@ -8,28 +8,26 @@ not trusted, because it also stands in the notebook of a kernel that was killed.
 from __future__ import annotations
 
 import base64
-import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
-from filelock import FileLock, Timeout
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from reprolib import params as parameters
-from reprolib import published, statistics
+from reprolib import published, shipped, statistics
 from reprolib.errors import ReproError
+from reprolib.files import agrees, locked, make_folder, remove, write_atomically, write_sums, writing
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
 from reprolib.schema import Params
-from reprolib.store import Store, digest, make_folder, write_atomically
+from reprolib.store import Store
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
 RUNS = ROOT / "runs"
@@ -41,6 +39,7 @@ KEPT = (
 WITH_PICTURES = ("gradcam", "ensemble_examined")
 """Those of them whose heatmaps are kept too."""
 SEAL = "results/notebooks/SHA256SUMS"
+REPORT = ("report.md", "report.html")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -52,35 +51,22 @@ def make(params: Params) -> Path:
     """
     folder = build_folder() / run_name(params)
     with _only_run(folder):
-        for name in ("report.md", "report.html", SEAL):
-            (folder / name).unlink(missing_ok=True)
+        remove(*(folder / name for name in (*REPORT, SEAL)))
         for claim, name in NOTEBOOKS.items():
             execute(name, params, folder / "results" / "notebooks" / f"{name}.ipynb")
             read_manifest(folder, claim)
         seal_notebooks(folder)
-        return render(folder)
+        return _render(folder)
 
 
-@contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
+def _only_run(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock of a run's folder. Raises ReproError if another run has it; the lock of a killed run is free."""
-    make_folder(folder)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ReproError(f"another run is writing to {folder}; wait until it has ended, or stop it") from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return locked(folder / ".lock", f"another run is writing to {folder}; wait until it has ended, or stop it")
 
 
 def seal_notebooks(folder: Path) -> None:
     """Write down the SHA-256 of every executed notebook: a report embeds none that was changed afterwards."""
-    files = [folder / "results" / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS.values()]
-    sums = "".join(f"{digest(file.read_bytes())}  {file.name}\n" for file in files)
-    write_atomically(folder / SEAL, sums.encode())
+    write_sums(folder / SEAL, [folder / "results" / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS.values()])
 
 
 def execute(name: str, params: Params, target: Path) -> None:
@@ -91,18 +77,19 @@ def execute(name: str, params: Params, target: Path) -> None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     print(f"{name}: executing with profile {params.profile}", file=sys.stderr, flush=True)
     try:
-        papermill.execute_notebook(
-            ROOT / "notebooks" / f"{name}.ipynb",
-            target,
-            parameters=params.model_dump(),
-            kernel_name="python3",
-            cwd=ROOT / "notebooks",
-            progress_bar=False,
-            stdout_file=sys.stderr,
-        )
+        with writing(target):
+            papermill.execute_notebook(
+                ROOT / "notebooks" / f"{name}.ipynb",
+                target,
+                parameters=params.model_dump(),
+                kernel_name="python3",
+                cwd=ROOT / "notebooks",
+                progress_bar=False,
+                stdout_file=sys.stderr,
+            )
     except PapermillExecutionError as error:
         raise ReproError(f"notebook {name} failed: {error.ename}: {error.evalue}; see {target}") from None
     except (RuntimeError, ValueError, nbformat.ValidationError) as error:  # a dead kernel is a RuntimeError
@@ -129,8 +116,14 @@ def canonical_notebook(text: str) -> str:
 def render(folder: Path) -> Path:
     """Write ``report.md`` and ``report.html`` from ``results/`` and ``figures/`` of a folder; the same bytes each time.
 
-    Raises ReproError if a claim is unfinished or one of its files was changed.
+    Raises ReproError if a claim is unfinished, if one of its files was changed, or if a run is writing there.
     """
+    read_manifest(folder, "claim1")  # before a lock is left in a folder that holds no run
+    with _only_run(folder):
+        return _render(folder)
+
+
+def _render(folder: Path) -> Path:
     context = _context(folder)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -148,16 +141,21 @@ def render(folder: Path) -> Path:
 
 
 def promote(params: Params) -> Path:
-    """Copy the results, figures and executed notebooks of a finished run to the top of the repository."""
+    """Copy the results, figures and executed notebooks of a finished run to the top of the repository.
+
+    The report goes first and comes back last, so a promotion that is killed leaves none; the same command goes on.
+    """
     source = build_folder() / run_name(params)
     render(source)  # refuses an unfinished run before anything here is replaced
-    for name in ("results", "figures"):
-        for old in (ROOT / name).glob("*"):
-            if old.name == "bench":  # of the machine, not of a run
-                continue
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-        shutil.copytree(source / name, ROOT / name, dirs_exist_ok=True)
-    return render(ROOT)
+    with _only_run(source), _only_run(ROOT), writing(ROOT):
+        remove(*(ROOT / name for name in REPORT))
+        for name in ("results", "figures"):
+            for old in (ROOT / name).glob("*"):
+                if old.name == "bench":  # of the machine, not of a run
+                    continue
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+            shutil.copytree(source / name, ROOT / name, dirs_exist_ok=True)
+        return _render(ROOT)
 
 
 def keep(params: Params) -> int:
@@ -214,7 +212,7 @@ def _shipped(params: dict[str, Any]) -> list[str]:
     """A sentence on the origin of each shipped CGN that a run used."""
     if "shipped" not in params["cgn"]["sources"]:
         return []
-    known = json.loads((Path(__file__).parent / "weights" / "quality.json").read_text(encoding="utf-8"))
+    known = shipped.record(shipped.WEIGHTS / "quality.json")
     sentences = []
     for variant in params["variants"]:
         entry = known[shipped_name(variant, params["digits"]["textures"])]
@@ -267,12 +265,12 @@ def _notebook_html(file: Path) -> str:
     """
     from nbconvert import HTMLExporter
 
-    seal = file.parent / "SHA256SUMS"
-    for needed in (file, seal):
+    sums, repair = file.parent / "SHA256SUMS", "run the notebooks again, or restore the file"
+    for needed in (file, sums):
         if not needed.is_file():
-            raise ReproError(f"{needed} is missing; run the notebooks again, or restore the file")
-    if f"{digest(file.read_bytes())}  {file.name}" not in seal.read_text(encoding="utf-8").splitlines():
-        raise ReproError(f"{file} was changed after it was made; run the notebooks again, or restore the file")
+            raise ReproError(f"{needed} is missing; {repair}")
+    if not agrees(sums, file):
+        raise ReproError(f"{file} or {sums.name} beside it was changed after it was made; {repair}")
     exporter = HTMLExporter(template_name="basic", sanitize_html=True)
     page: str = exporter.from_filename(str(file))[0]
     return page

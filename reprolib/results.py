@@ -8,7 +8,6 @@ claim without one.
 from __future__ import annotations
 
 import io
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from matplotlib.figure import Figure
 
 from reprolib import figures, provenance, statistics
 from reprolib.errors import ReproError
+from reprolib.files import canonical, digest, remove, sealed, unsealed, write_atomically
 from reprolib.params import load
 from reprolib.schema import Params
-from reprolib.store import canonical, digest, write_atomically
 
 ROOT = Path(__file__).parent.parent
 FORMAT = 2
@@ -58,7 +57,7 @@ class Results:
         self.files: dict[str, str] = {}
         self.verdicts: dict[str, str] = {}
         self.beside: dict[str, dict[str, str]] = {}
-        self._manifest.unlink(missing_ok=True)  # from here on this claim is unfinished
+        remove(self._manifest)  # from here on this claim is unfinished
 
     @property
     def _manifest(self) -> Path:
@@ -133,8 +132,7 @@ class Results:
             "verdicts": self.verdicts,
             "beside": self.beside,
         }
-        manifest["sha256"] = digest(canonical(manifest))
-        write_atomically(self._manifest, json.dumps(manifest, indent=1, sort_keys=True).encode())
+        write_atomically(self._manifest, sealed(manifest))
 
 
 def _told(verdicts: dict[str, str]) -> str:
@@ -151,13 +149,11 @@ def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
     if not file.is_file():
         raise ReproError(f"{claim} is not finished: {file} does not exist; {repair}")
     try:
-        manifest: dict[str, Any] = json.loads(file.read_bytes())
-        seal = manifest.pop("sha256")
-        whole = seal == digest(canonical(manifest)) and manifest["claim"] == claim
-    except (ValueError, KeyError, AttributeError, TypeError):
-        whole = False
-    if not whole:
-        raise ReproError(f"{file} is damaged; {repair}")
+        manifest = unsealed(file.read_bytes())
+    except ValueError:
+        raise ReproError(f"{file} is damaged; {repair}") from None
+    if manifest.get("claim") != claim:
+        raise ReproError(f"{file} is that of {manifest.get('claim')}; {repair}")
     if manifest.get("format") != FORMAT:
         raise ReproError(f"{file} was made by another version of reprolib; {repair}")
     for name, sha256 in manifest["files"].items():

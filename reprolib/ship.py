@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from reprolib import shipped
@@ -10,7 +9,6 @@ from reprolib.errors import ReproError
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
 from reprolib.shipped import WEIGHTS
-from reprolib.store import write_atomically
 
 QUALITY = WEIGHTS / "quality.json"
 
@@ -24,13 +22,13 @@ def ship(study: Study) -> list[str]:
     """
     if "trained" not in study.params.cgn.sources:
         raise ReproError("'cgn.sources' has no 'trained', so there is nothing to ship; add it to the profile")
-    known: dict[str, Any] = json.loads(QUALITY.read_text()) if QUALITY.exists() else {}
+    known = shipped.record(QUALITY) if QUALITY.exists() else {}
     lines = []
     for variant in study.params.variants:
         file = study.weights_file(variant)
         earlier = known.get(file.name, {}).get("runs", [])
         ours = [_run(study, variant, seed) for seed in range(study.params.cgn.seeds)]
-        runs = ours + [run for run in earlier if _name(run) not in map(_name, ours)]
+        runs = ours + [run for run in earlier if run["recipe"] not in [each["recipe"] for each in ours]]
         best = max(runs, key=lambda run: (run["good_digits"], sum(run["recognised"])))
         if best in ours:
             state = study.cgn(variant, "trained", best["seed"]).state_dict()
@@ -40,7 +38,7 @@ def ship(study: Study) -> list[str]:
             f"{VARIANTS[variant].title}: seed {best['seed']} after {best['steps']:,} steps, {best['good_digits']} good "
             f"digits, is the best of {len(runs)} runs"
         )
-    write_atomically(QUALITY, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
+    shipped.write_record(QUALITY, known)
     return lines
 
 
@@ -50,7 +48,3 @@ def _run(study: Study, variant: str, seed: int) -> dict[str, Any]:
     step = max(over_training, key=int)
     named = {"seed": seed, "steps": int(step), "edge_weight": study.params.cgn.edge_weight}
     return over_training[step] | named | {"recipe": study.cgn_recipe(variant, seed)}
-
-
-def _name(run: dict[str, Any]) -> tuple[Any, ...]:
-    return run["seed"], run["steps"], run["edge_weight"]

@@ -1,28 +1,30 @@
-"""The weights that reprolib ships, verified by the hashes beside them."""
+"""The weights that reprolib ships and what was measured on them, verified by the hashes beside them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from torch import Tensor
 
-from reprolib import assets
+from reprolib import files
 from reprolib.errors import AssetError
-from reprolib.store import write_atomically
 
 WEIGHTS = Path(__file__).parent / "weights"
+SUMS = "SHA256SUMS"
 
 
 def sha256(file: Path) -> str:
-    """The hash of a shipped weights file. Raises AssetError if it is missing or damaged."""
-    repair = f"restore it with `git checkout -- reprolib/weights/{file.name}`"
-    if not file.is_file():
-        raise AssetError(f"shipped weights {file.name} are missing; {repair}")
-    known = dict(line.split()[::-1] for line in (file.parent / "SHA256SUMS").read_text().splitlines())
-    if (found := assets.sha256_of(file)) != known.get(file.name):
-        raise AssetError(f"shipped weights {file.name} are damaged (wrong SHA-256); {repair}")
-    return found
+    """The hash of a shipped file. Raises AssetError if it is missing or damaged."""
+    sums, repair = file.parent / SUMS, "with `git checkout -- reprolib/weights`"
+    for needed in (file, sums):
+        if not needed.is_file():
+            raise AssetError(f"shipped file {needed.name} is missing; restore it {repair}")
+    if not files.agrees(sums, file):
+        raise AssetError(f"shipped file {file.name} and {SUMS} beside it do not agree; restore both {repair}")
+    return files.sha256_of(file)
 
 
 def read(file: Path) -> dict[str, Tensor]:
@@ -32,9 +34,23 @@ def read(file: Path) -> dict[str, Tensor]:
     return found
 
 
+def record(file: Path) -> dict[str, Any]:
+    """What was measured on shipped weights, by name. Raises AssetError if the file is missing or damaged."""
+    sha256(file)
+    found: dict[str, Any] = json.loads(file.read_bytes())
+    return found
+
+
 def write(file: Path, state: dict[str, Tensor]) -> None:
-    """Write a weights file and bring the SHA256SUMS of its folder up to date."""
-    content = safetensors.torch.save({name: value.contiguous() for name, value in state.items()})
-    write_atomically(file, content)
-    sums = [f"{assets.sha256_of(each)}  {each.name}\n" for each in sorted(file.parent.glob("*.safetensors"))]
-    write_atomically(file.parent / "SHA256SUMS", "".join(sums).encode())
+    """Write a weights file and its hash."""
+    _write(file, safetensors.torch.save({name: value.contiguous() for name, value in state.items()}))
+
+
+def write_record(file: Path, known: dict[str, Any]) -> None:
+    """Write what was measured, and its hash."""
+    _write(file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _write(file: Path, content: bytes) -> None:
+    files.write_atomically(file, content)
+    files.write_sums(file.parent / SUMS, [*file.parent.glob("*.safetensors"), *file.parent.glob("*.json")])

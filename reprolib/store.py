@@ -8,11 +8,8 @@ aside, reported, and made again.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
-import os
 import resource
 import sys
 import time
@@ -23,11 +20,20 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from reprolib import provenance
-from reprolib.errors import StoreError
+from reprolib.files import (
+    canonical,
+    digest,
+    locked,
+    remove,
+    sealed,
+    set_aside,
+    unsealed,
+    write_atomically,
+    writing,
+)  # fmt: skip
 
 
 @dataclass
@@ -40,43 +46,6 @@ class Result:
     """Where, when and with what the result was made; filled by the store."""
 
 
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write to a temporary name in the same folder, flush to disk, rename. Raises StoreError when that fails.
-
-    A file has one writer at a time (results and runs are locked), so what a killed one left is simply written over.
-    """
-    part = file.with_name(f".{file.name}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise StoreError(
-            f"{file} cannot be written ({error.strerror}); free some space or choose a folder that you may write to"
-        ) from error
-
-
-def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces: equal values give equal bytes. NaN is refused with ValueError."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def set_aside(file: Path, why: str) -> None:
-    """Rename a broken file to ``*.corrupt`` and say so on stderr."""
-    with contextlib.suppress(FileNotFoundError):  # another process may have been faster
-        file.replace(file.with_name(file.name + ".corrupt"))
-    print(f"{file} {why}; it was set aside as *.corrupt and will be made again", file=sys.stderr, flush=True)
-
-
 class Checkpoint:
     """The state of an unfinished training run: a SHA-256, then what ``torch.save`` writes; the last two are kept.
 
@@ -86,24 +55,22 @@ class Checkpoint:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.previous = file.with_name(file.name + ".previous")
-        self.part = file.with_name(f".{file.name}.new")
 
     def save(self, state: dict[str, Any]) -> None:
         """Write ``state`` (nested dicts and lists of tensors and plain values); the last state stays as a spare."""
         stream = io.BytesIO()
         torch.save(state, stream)
         content = stream.getvalue()
-        write_atomically(self.part, bytes.fromhex(self._seal(content)) + content)
-        if self.file.exists():
-            self.file.replace(self.previous)
-        self.part.replace(self.file)
+        with writing(self.previous):
+            if self.file.exists():
+                self.file.replace(self.previous)
+        write_atomically(self.file, bytes.fromhex(self._seal(content)) + content)
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that is whole, or None."""
         for file in (self.file, self.previous):
-            if not file.exists():
+            if (content := _content(file)) is None:
                 continue
-            content = file.read_bytes()
             if content[:32].hex() == self._seal(content[32:]):
                 state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
                 return state
@@ -114,8 +81,15 @@ class Checkpoint:
         return digest(self.file.name.encode() + content)
 
     def remove(self) -> None:
-        for file in (self.file, self.previous, self.part):
-            file.unlink(missing_ok=True)
+        remove(self.file, self.previous)
+
+
+def _content(file: Path) -> bytes | None:
+    """The bytes of a file, None if there is none: another process may rename it between a look and a read."""
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 class Store:
@@ -123,6 +97,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self._within = 0.0
+        """Seconds that the result being made has spent on other results."""
 
     def file(self, step: str, recipe: dict[str, Any], version: int = 1) -> Path:
         """The JSON file of a result: readable in front, a hash of the whole recipe behind."""
@@ -147,20 +123,22 @@ class Store:
         file = self.file(step, recipe, version)
         if found := self.find(file, with_tensors):
             return found
-        make_folder(file.parent)
-        with FileLock(file.with_suffix(".lock")):
-            if found := self.find(file, with_tensors, aside=True):
-                return found  # another process was faster
-            checkpoint = Checkpoint(file.with_suffix(".checkpoint"))
-            start = time.perf_counter()
-            result = make(checkpoint)
-            result.numbers = json.loads(canonical(result.numbers))  # text keys, as they will be read
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            seconds = time.perf_counter() - start
-            result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
-            self._write(file, step, recipe, version, result)
-            checkpoint.remove()
-        return result
+        start, before, self._within = time.perf_counter(), self._within, 0.0
+        try:
+            with locked(file.with_suffix(".lock")):
+                if found := self.find(file, with_tensors, aside=True):
+                    return found  # another process was faster
+                checkpoint = Checkpoint(file.with_suffix(".checkpoint"))
+                result = make(checkpoint)
+                result.numbers = json.loads(canonical(result.numbers))  # text keys, as they will be read
+                seconds = time.perf_counter() - start - self._within
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
+                self._write(file, step, recipe, version, result)
+                checkpoint.remove()
+                return result
+        finally:
+            self._within = before + time.perf_counter() - start
 
     def find(self, file: Path, with_tensors: bool, aside: bool = False) -> Result | None:
         """A stored result that will do: with_tensors, a copy without tensors is none. aside: see ``read``."""
@@ -172,14 +150,12 @@ class Store:
 
         aside: rename a damaged one to ``*.corrupt``. Without the lock another process may just be replacing it.
         """
-        if not file.exists():
+        if (content := _content(file)) is None:
             return None
-        tensors_file = file.with_suffix(".safetensors")
         try:
-            entry = json.loads(file.read_bytes())
-            seal = entry.pop("sha256")
+            entry = unsealed(content)
             ours = self.file(entry["step"], entry["recipe"], entry["version"])
-            if seal != digest(canonical(entry)) or ours.name != file.name:  # a renamed result is another's
+            if ours.name != file.name:  # a renamed result is another's
                 raise ValueError
         except (ValueError, KeyError, AttributeError, TypeError):
             if aside:
@@ -187,37 +163,42 @@ class Store:
             return None
         if entry["tensors"] is None:
             return Result(entry["numbers"], {}, entry["made"])
-        content = tensors_file.read_bytes() if tensors_file.exists() else b""
-        if digest(content) != entry["tensors"]:
+        tensors_file = file.with_suffix(".safetensors")
+        tensors = _content(tensors_file) or b""
+        if digest(tensors) != entry["tensors"]:
             if aside:
                 set_aside(tensors_file, "is a damaged result")
             return None
-        return Result(entry["numbers"], safetensors.torch.load(content), entry["made"])
+        return Result(entry["numbers"], safetensors.torch.load(tensors), entry["made"])
 
     def copy_numbers(self, target: Path, steps: Sequence[str], with_tensors: Sequence[str] = ()) -> int:
         """Copy the results of some steps into another store, most of them without tensors; return how many.
 
         Numbers are a few kilobytes where weights are megabytes: this is what a repository can keep of a run, so that
-        a later run, with more seeds for example, builds on it. A damaged result is left out, and a whole one in the
-        target stays, because it may have the tensors that the copy lacks.
+        a later run, with more seeds for example, builds on it. A damaged result is named on stderr and left out, and a
+        whole one in the target stays, because it may have the tensors that the copy lacks.
         """
         copied = 0
         for file in [file for step in steps for file in sorted((self.root / step).glob("*.json"))]:
             if (result := self.read(file, aside=False)) is None:
+                print(f"{file} is damaged and was not copied; the next report makes it again", file=sys.stderr)
                 continue
-            entry = json.loads(file.read_bytes())
+            entry = unsealed(file.read_bytes())
             if entry["step"] not in with_tensors:
                 result.tensors = {}
             copy = target / entry["step"] / file.name
-            make_folder(copy.parent)
-            with FileLock(copy.with_suffix(".lock")):
+            with locked(copy.with_suffix(".lock")):
                 if self.read(copy) is None:
                     self._write(copy, entry["step"], entry["recipe"], entry["version"], result)
             copied += 1
         return copied
 
     def cost(self) -> list[dict[str, Any]]:
-        """What the results of each step took: step, results, hours of processor time, peak memory in MB, commits."""
+        """What the results of each step took: step, results, hours by the clock, peak memory in MB, commits.
+
+        The hours of a result are its own, without those of results that it needed. Its peak is that of the process that
+        made it, up to then: a process that makes many results tells the peak of the largest so far.
+        """
         rows = []
         for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
             made = [found.made for file in sorted(folder.glob("*.json")) if (found := self.read(file, aside=False))]
@@ -247,13 +228,4 @@ class Store:
             "tensors": tensors,
             "made": result.made,
         }
-        entry["sha256"] = digest(canonical(entry))
-        write_atomically(file, json.dumps(entry, indent=1, sort_keys=True).encode())
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents. Raises StoreError when that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be made ({error.strerror}); choose a folder you may write to") from error
+        write_atomically(file, sealed(entry))

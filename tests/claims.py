@@ -8,9 +8,9 @@ import pandas as pd
 from nbformat.v4 import new_code_cell, new_notebook, writes
 
 from reprolib import report
+from reprolib.files import write_atomically
 from reprolib.results import Results
 from reprolib.schema import Params
-from reprolib.store import write_atomically
 
 CRITERIA = {
     "claim1": ("good_digits", "shape_control", "texture_control"),

@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from reprolib import __main__ as cli
-from reprolib import assets, params, report, shipped
+from reprolib import assets, files, params, report, shipped
 from reprolib.mnist import digits, textures, weights
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.settings import shipped_name
@@ -104,7 +104,7 @@ def published(origin: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.Monk
     """A cache that holds every file of the origin, under the hashes of the origin."""
     folder, address = origin
     table = [
-        dataclasses.replace(asset, sha256=assets.sha256_of(folder / asset.name), urls=(address + asset.name,), npm=None)
+        dataclasses.replace(asset, sha256=files.sha256_of(folder / asset.name), urls=(address + asset.name,), npm=None)
         for asset in assets.ASSETS.values()
         if (folder / asset.name).is_file()
     ]
@@ -249,7 +249,7 @@ def test_damage_is_found_named_and_mended(
 
 def _refusal(read: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command line says when something that it runs reads the file."""
-    monkeypatch.setattr(cli, "_run", lambda arguments: read())
+    monkeypatch.setitem(cli.COMMANDS, "render", lambda arguments: read())
     monkeypatch.setattr("sys.argv", ["reprolib", "render", "."])
     assert cli.main() == 2
     return capsys.readouterr().err.strip()

@@ -13,8 +13,8 @@ import pytest
 
 from reprolib import figures, params, results
 from reprolib.errors import ReproError
+from reprolib.files import canonical, digest
 from reprolib.results import Results, read_manifest
-from reprolib.store import canonical, digest
 
 EVIDENCE = pd.DataFrame(
     [

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from reprolib import assets, params, ship
+from reprolib import params, ship
 from reprolib.errors import ReproError
+from reprolib.files import sha256_of
 from reprolib.mnist.study import Study
 from reprolib.store import Store
 
@@ -46,8 +47,9 @@ def test_the_best_run_is_shipped_and_the_others_are_recorded(
     assert ship.ship(study) == ["Colored MNIST: seed 1 after 2 steps, 3 good digits, is the best of 2 runs"]
     entry, file = _record(tmp_path), tmp_path / "weights" / f"{VARIANT}.safetensors"
     assert entry["runs"][entry["shipped"]]["seed"] == 1 and len(entry["runs"]) == 2
-    line = f"{assets.sha256_of(file)}  {file.name}\n"
-    assert (tmp_path / "weights" / "SHA256SUMS").read_text() == line
+    folder = file.parent
+    lines = [f"{sha256_of(each)}  {each.name}\n" for each in (file, folder / "quality.json")]
+    assert (folder / "SHA256SUMS").read_text() == "".join(lines)
 
 
 def test_an_earlier_run_that_was_better_stays(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from reprolib import store
+from reprolib import files, store
 from reprolib.errors import StoreError
-from reprolib.store import Checkpoint, Result, Store, write_atomically
+from reprolib.files import unsealed, write_atomically
+from reprolib.store import Checkpoint, Result, Store
 
 RECIPE = {"variant": "colored_MNIST", "seed": 1, "size": 100, "nested": {"b": 1, "a": [1, 2]}}
 
@@ -37,7 +38,7 @@ def results(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
-def files(folder: Path) -> set[str]:
+def endings(folder: Path) -> set[str]:
     return {file.name.split(".", 1)[1] for file in folder.rglob("*") if file.is_file()}
 
 
@@ -109,13 +110,13 @@ def test_a_result_that_another_process_mends_is_left_alone(
     file = results.file("train", RECIPE)
     whole = file.read_bytes()
     file.write_bytes(b"damaged")
-    acquire = store.FileLock.acquire
+    acquire = files.FileLock.acquire
 
     def after_the_other(self: Any, *args: Any, **kwargs: Any) -> Any:
         file.write_bytes(whole)
         return acquire(self, *args, **kwargs)
 
-    monkeypatch.setattr(store.FileLock, "acquire", after_the_other)
+    monkeypatch.setattr(files.FileLock, "acquire", after_the_other)
     make = Maker()
     results.get("train", RECIPE, make)
     assert make.calls == 0 and file.read_bytes() == whole
@@ -124,7 +125,7 @@ def test_a_result_that_another_process_mends_is_left_alone(
 
 
 def test_setting_aside_what_another_process_set_aside_is_no_error(tmp_path: Path) -> None:
-    store.set_aside(tmp_path / "gone", "is damaged")
+    files.set_aside(tmp_path / "gone", "is damaged")
     assert not list(tmp_path.iterdir())
 
 
@@ -137,6 +138,18 @@ def test_a_copy_does_not_replace_a_whole_result(results: Store, tmp_path: Path) 
     make = Maker()
     assert results.get("train", RECIPE, make, with_tensors=True).tensors and make.calls == 0
     assert kept.get("train", RECIPE, make).numbers and make.calls == 0
+
+
+def test_a_damaged_result_is_not_copied_and_named(
+    results: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2):
+        results.get("train", RECIPE | {"seed": seed}, Maker())
+    file = results.file("train", RECIPE)
+    file.write_bytes(flip(file.read_bytes()))
+    assert results.copy_numbers(tmp_path / "kept", ["train"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"{file} is damaged and was not copied; the next report makes it again\n" and file.is_file()
 
 
 def test_the_cost_of_results_is_told_per_step(results: Store) -> None:
@@ -152,8 +165,39 @@ def test_any_changed_number_is_found(results: Store) -> None:
     file = results.file("train", RECIPE)
     entry = json.loads(file.read_text())
     entry["numbers"]["accuracy"] = 0.99
-    file.write_text(json.dumps(entry))
+    file.write_text(json.dumps(entry, indent=1, sort_keys=True))
     assert results.read(file) is None
+
+
+def test_a_result_under_the_name_of_another_is_found(results: Store) -> None:
+    results.get("train", RECIPE, Maker(tensors=False))
+    file, other = results.file("train", RECIPE), results.file("train", RECIPE | {"seed": 2})
+    file.rename(other)
+    assert results.read(other) is None and unsealed(other.with_name(f"{other.name}.corrupt").read_bytes())
+
+
+def test_a_result_tells_its_own_time_without_that_of_others(results: Store) -> None:
+    """One that waits for another, made inside or found, counts only what is left."""
+
+    def inner(_: Checkpoint) -> Result:
+        time.sleep(0.4)
+        return Result({})
+
+    def outer(_: Checkpoint) -> Result:
+        results.get("inner", {}, inner)
+        results.get("inner", {}, inner)
+        time.sleep(0.2)
+        return Result({})
+
+    def failing(_: Checkpoint) -> Result:
+        results.get("inner", {"seed": 1}, inner)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        results.get("failing", {}, failing)
+    for recipe in ({}, {"seed": 1}):  # the second time nothing inside has to be made
+        assert 0.2 <= results.get("outer", recipe, outer).made["seconds"] < 0.4
+    assert results.get("inner", {}, inner).made["seconds"] >= 0.4
 
 
 def test_json_is_written_last(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +210,7 @@ def test_json_is_written_last(results: Store, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(KeyboardInterrupt):
         results.get("train", RECIPE, Maker())
     monkeypatch.undo()
-    assert "safetensors" in files(results.root)
+    assert "safetensors" in endings(results.root)
     assert results.read(results.file("train", RECIPE)) is None  # tensors alone are no result
     make = Maker()
     results.get("train", RECIPE, make)
@@ -204,7 +248,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(results: Store) -> None:
         results.get("train", RECIPE, interrupted)
     assert results.get("train", RECIPE | {"seed": 2}, resumed).numbers == {"from": None}
     assert results.get("train", RECIPE, resumed).numbers == {"from": {"step": 7}}
-    assert files(results.root) == {"json", "lock"}  # a finished run needs no checkpoint
+    assert endings(results.root) == {"json", "lock"}  # a finished run needs no checkpoint
 
 
 def make_slowly(root: Path, log: Path) -> None:
@@ -232,16 +276,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in the way")
     with pytest.raises(StoreError, match=r"results/train cannot be made \(.*\); choose a folder"):
         Store(tmp_path / "results").get("train", RECIPE, Maker())
-
-
-@pytest.mark.parametrize("where", ["folder", "file/name"])
-def test_a_failed_write_is_one_sentence_and_leaves_no_part(where: str, tmp_path: Path) -> None:
-    (tmp_path / "folder" / "inside").mkdir(parents=True)  # a folder where the file should go
-    (tmp_path / "file").write_text("a file where the folder should be")
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(StoreError, match=r"cannot be written \(.*\); free some space or choose a folder"):
-        write_atomically(tmp_path / where, b"content")
-    assert sorted(tmp_path.rglob("*")) == before
 
 
 STATES = [{"step": step, "model": {"w": torch.full((3,), float(step))}, "list": [1, None, "a"]} for step in range(3)]
@@ -277,7 +311,7 @@ def test_a_save_that_is_cut_short_loses_nothing(checkpoint: Checkpoint, monkeypa
     replace = Path.replace
 
     def cut_short(self: Path, target: Path) -> Path:
-        if target == checkpoint.file:  # the old state has just become the spare
+        if target == checkpoint.file:  # the old state has just become the spare, the new one is a part
             raise KeyboardInterrupt
         return replace(self, target)
 
@@ -290,7 +324,7 @@ def test_a_save_that_is_cut_short_loses_nothing(checkpoint: Checkpoint, monkeypa
 def test_a_removed_checkpoint_is_gone_with_its_spare(checkpoint: Checkpoint) -> None:
     checkpoint.save(STATES[0])
     checkpoint.save(STATES[1])
-    checkpoint.part.write_bytes(b"what a killed save leaves")
+    checkpoint.file.with_name(f".{checkpoint.file.name}.part").write_bytes(b"what a killed save leaves")
     checkpoint.remove()
     checkpoint.remove()  # twice is no error
     assert list(checkpoint.file.parent.iterdir()) == []

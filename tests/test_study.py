@@ -13,12 +13,13 @@ import torch
 
 from reprolib import params, shipped
 from reprolib.errors import AssetError
+from reprolib.files import canonical
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, heatmaps, tables, variants, weights
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
-from reprolib.store import Store, canonical
+from reprolib.store import Store
 
 VARIANT = "double_colored_MNIST"
 TINY = {

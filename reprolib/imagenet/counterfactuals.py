@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
 from reprolib import parallel, rng
 from reprolib.errors import ReproError
+from reprolib.files import locked, make_folder, write_atomically
 from reprolib.imagenet.cgn import CGN
 from reprolib.progress import Progress
-from reprolib.store import make_folder, write_atomically
 
 Mode = Literal["random", "random_same", "best_classes", "fixed_classes"]
 FACTORS = ("shape", "texture", "bg")
@@ -86,7 +85,7 @@ def write_set(
     """
     ims = folder / "ims"
     make_folder(ims)
-    with FileLock(folder / ".lock") if parallel.rank() == 0 else nullcontext():  # two runs may want the same set
+    with locked(folder / ".lock") if parallel.rank() == 0 else nullcontext():  # two runs may want the same set
         found = {file.name for file in ims.iterdir()}
         missing = torch.tensor([i for i in range(count) if image_name(run, i) not in found], dtype=torch.long)
         parallel.wait()  # all have looked before one writes

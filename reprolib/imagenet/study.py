@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reprolib import features, rng
+from reprolib.files import canonical, digest
 from reprolib.imagenet import backgrounds_challenge, classify, cue_conflict, datasets, heads, rating
 from reprolib.imagenet import counterfactuals as sets
 from reprolib.imagenet import train as training
@@ -24,7 +25,7 @@ from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import HEADS, Plain
 from reprolib.imagenet.world import World
 from reprolib.schema import CgnSource, LossGroup, NaturalParams, Params, TextureTarget, deciding
-from reprolib.store import Checkpoint, Result, Store, canonical, digest
+from reprolib.store import Checkpoint, Result, Store
 
 EXAMPLES = 4
 """Real images and counterfactuals, so many of each, that heatmaps are shown of."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.models import ResNet50_Weights
 
-from reprolib import assets
+from reprolib import assets, files
 from reprolib.errors import AssetError
 from reprolib.imagenet import backgrounds_challenge, biggan, cgn, cue_conflict, datasets, ensemble, inception, u2net
 from reprolib.imagenet.cgn import CGN
@@ -139,7 +139,7 @@ class ImageNet:
 
     @staticmethod
     def _sha256(name: str) -> str:
-        return assets.sha256_of(assets.path(name))
+        return files.sha256_of(assets.path(name))
 
     def new_cgn(self) -> CGN:
         model = CGN("biggan-deep-256", self._saliency())

