@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from nbformat.v4 import new_code_cell, new_notebook, writes
 
@@ -28,6 +29,7 @@ def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
         if claim == "claim1":
             curve = {"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [level / 10, 9]}
             run.figure("training_quality", pd.DataFrame(curve))
+            run.figure("counterfactuals", {"Colored MNIST": np.full((2, 2, 32, 32, 3), int(level), np.uint8)})
         rows = [("CGN trained here", name, "colored_MNIST", level + i) for name in CRITERIA[claim] for i in (0, 1)]
         run.judge(pd.DataFrame(rows, columns=["source", "criterion", "case", "value"]))
         run.finish()
