@@ -33,7 +33,7 @@ def writing(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"{file} cannot be written ({error.strerror}); free some space or choose a folder that you may write to"
+            f"{file} cannot be written ({error.strerror or error}); free some space or choose a folder you may write to"
         ) from error
 
 

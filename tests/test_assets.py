@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import http.server
 import io
+import os
 import re
 import tarfile
 import threading
@@ -16,7 +18,7 @@ import pytest
 
 from reprolib import assets
 from reprolib.assets import Asset
-from reprolib.errors import AssetError
+from reprolib.errors import AssetError, StoreError
 
 GOOD = b"the published bytes " * 500
 NAME = "toy/data.gz"
@@ -91,9 +93,14 @@ def put(folder: Path, content: bytes, name: str = NAME) -> Path:
     return folder / name
 
 
-def tarball(member: str, content: bytes) -> bytes:
+def tarball(member: str, content: bytes, *links: tuple[str, str]) -> bytes:
+    """A file, and symbolic links (name, target) before it."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, target in links:
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            archive.addfile(link)
         info = tarfile.TarInfo(member)
         info.size = len(content)
         archive.addfile(info, io.BytesIO(content))
@@ -205,6 +212,10 @@ def test_npm_gives_the_unpacked_form(cache: Path, npm: Path, server: Server, mon
         pytest.param(b"no tarball", id="no tarball"),
         pytest.param(b"", id="empty"),
         pytest.param(None, id="npm fails"),
+        pytest.param(tarball("package/../../../evil", b"unpacked"), id="above the folder"),
+        pytest.param(tarball("/tmp/evil", b"unpacked"), id="absolute"),
+        pytest.param(tarball("package/other", b"", (MEMBER, "/etc/hostname")), id="link to the machine"),
+        pytest.param(tarball("package/data/data/evil", b"", (MEMBER, "../../../..")), id="link to a folder above"),
     ],
 )
 def test_a_bad_npm_package_is_refused(
@@ -218,6 +229,23 @@ def test_a_bad_npm_package_is_refused(
     assert files(cache) == []
 
 
+def test_an_archive_writes_nothing_outside_its_folder(
+    cache: Path, npm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wanted member is read; what else is in the archive never becomes a file, wherever it points."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name in ("../evil", "../../../evil", str(tmp_path / "evil"), MEMBER):
+            info = tarfile.TarInfo(name)
+            info.size = len(b"unpacked")
+            archive.addfile(info, io.BytesIO(b"unpacked"))
+    npm.write_bytes(stream.getvalue())
+    before = files(tmp_path)
+    offer(monkeypatch, npm=("package", MEMBER, sha(b"unpacked")))
+    assert assets.fetch("toy") == [cache / "toy/data"]
+    assert files(tmp_path) == sorted([*before, "cache/toy/data"])
+
+
 def test_a_machine_without_npm_is_told_so(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, npm=("package", MEMBER, sha(b"unpacked")))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -225,11 +253,52 @@ def test_a_machine_without_npm_is_told_so(cache: Path, tmp_path: Path, monkeypat
         assets.fetch("toy")
 
 
-def test_a_cache_that_cannot_be_made_is_an_asset_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_made_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch)
     cache.write_text("a file in the way")
-    with pytest.raises(AssetError, match=re.escape(str(cache))):
+    with pytest.raises(StoreError, match=re.escape(str(cache))):
         assets.fetch("toy")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_read_only_cache_is_not_blamed_on_the_network(
+    number: int, cache: Path, server: Server, npm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pooch
+
+    def refuse(*args: object, **named: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    offer(monkeypatch, server.url("good"), npm=("package", MEMBER, sha(b"unpacked")))
+    monkeypatch.setattr(pooch, "retrieve", refuse)
+    with pytest.raises(StoreError, match=rf"cache {re.escape(str(cache))} cannot be written.*REPROLIB_CACHE") as caught:
+        assets.fetch("toy")
+    assert "network" not in str(caught.value) and files(cache) == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_file_without_a_published_hash_is_held_to_its_first_one(
+    own: bool, cache: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = dataclasses.replace(offer(monkeypatch, server.url("good")), sha256=sha(GOOD)[:8])
+    for begin in (sha(GOOD)[:8], ""):
+        monkeypatch.setattr(assets, "ASSETS", {NAME: dataclasses.replace(asset, sha256=begin)})
+        monkeypatch.setattr(assets, "TABLE", [assets.ASSETS[NAME]])
+        if own:
+            monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path / "mine"))
+        file = put(tmp_path / "mine" if own else cache, GOOD)
+        assert assets.path(NAME) == assets.path(NAME) == file
+        file.write_bytes(GOOD[:-1] + b"?")
+        with pytest.raises(AssetError, match=r"is corrupt \(wrong SHA-256\)") as caught:
+            assets.path(NAME)
+        if own:  # told how to replace it on purpose
+            known = str(caught.value).split("remove ")[1].split(",")[0]
+            assert file.read_bytes() != GOOD
+            file.write_bytes(GOOD)
+            assert assets.path(NAME) == file
+            Path(known).unlink()
+        else:
+            assert assets.fetch("toy") == [file] and assets.path(NAME).read_bytes() == GOOD
 
 
 MNIST_HALF = {"mnist": 4, "authors_cgn": 3, "textures": 20, "vgg16": 1}

@@ -137,6 +137,18 @@ def test_stopping_says_that_the_same_command_goes_on(
     assert capsys.readouterr().err == "reprolib: stopped; what was finished is kept, the same command goes on\n"
 
 
+def test_what_the_disk_refuses_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_: object) -> None:
+        raise PermissionError(13, "Permission denied", "somewhere/file")
+
+    monkeypatch.setattr(params, "check", refused)
+    assert _main(monkeypatch, "check", "smoke") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("reprolib: somewhere/file: Permission denied; free some space") and said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(("--count", "0"), "--count is 0"), (("--split", "../train"), "--split is '../train'"),

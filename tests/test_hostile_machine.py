@@ -113,14 +113,21 @@ def test_a_clock_that_runs_backwards_changes_no_result(tmp_path: Path, capfd: py
     assert all(row["hours"] >= 0 for row in store.cost())
 
 
-def test_two_threads_give_nearly_the_weights_of_one(tmp_path: Path) -> None:
-    """Sums in another order: equal within a tolerance that is printed, after as many steps as the small run has."""
-    weights = {}
+def test_two_threads_give_the_weights_of_one(tmp_path: Path) -> None:
+    """Sums in another order. The first step moves every weight by the learning rate of 2e-4 or hardly less; where a
+    gradient is all but zero, rounding decides its sign. From there on the two runs drift apart, as printed."""
+    runs = []
     for threads in (1, 2):
         study = Study(params.load(small_run.TINY | {"threads": threads}), Store(tmp_path))
-        weights[threads] = study.trained_cgn(small_run.VARIANT, 0).tensors
+        runs.append(study.trained_cgn(small_run.VARIANT, 0).tensors)
     torch.set_num_threads(1)
-    largest = max(float((weights[1][name] - weights[2][name]).abs().max()) for name in weights[1])
-    print(f"largest difference of a weight after {small_run.TINY['cgn']['steps']} steps: {largest:.1e}")  # type: ignore[index]
     assert len(list(tmp_path.glob("cgn/*.json"))) == 2, "threads are part of a result's name"
-    assert largest < 0.02
+    for step in (1, 5, 20):
+        names = [name for name in runs[0] if name.startswith(f"{step}/f_") and name.endswith(("weight", "bias"))]
+        difference = torch.cat([(runs[0][name] - runs[1][name]).abs().flatten() for name in names])
+        share = float((difference < 1e-6).double().mean())
+        print(f"one against two threads, step {step}: {100 * share:.2f} % of the weights agree within 1e-6, "
+              f"all within {float(difference.max()):.1e}")  # fmt: skip
+        if step == 1:
+            assert share > 0.999 and difference.max() < 5e-4
+    assert 0 < difference.max() < 0.01

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
@@ -13,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from reprolib import params, report
 from reprolib.errors import ReproError
+from reprolib.files import locked
 from reprolib.results import Results
 from reprolib.schema import Params
 
@@ -169,7 +173,7 @@ def test_two_notebooks_that_were_swapped_are_noticed(folder: Path) -> None:
     second.write_bytes(contents[0])
     first.write_bytes(contents[1])
     with pytest.raises(
-        ReproError, match=r"claim1_quality\.ipynb was changed after it was made; run the notebooks again"
+        ReproError, match=r"claim1_quality\.ipynb or SHA256SUMS beside it was changed after it was made; run the"
     ):
         report.render(folder)
 
@@ -292,6 +296,39 @@ def test_promoting_replaces_a_run_and_leaves_measured_speed(tmp_path: Path, monk
     assert speed.read_text() == "step\n" and not stale.exists()
     made = sorted(path.name for path in (tmp_path / "build" / "smoke" / "results").glob("*"))
     assert sorted(path.name for path in (top / "results").glob("*")) == sorted([*made, "bench"])
+
+
+@pytest.mark.parametrize("at", [1, 4, 9])
+def test_a_promotion_that_is_killed_leaves_no_report(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old report beside new or missing tables would look finished."""
+    top, chosen = tmp_path / "top", params.load("smoke")
+    finish(top, chosen, level=50.0)
+    report.render(top)
+    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr(report, "ROOT", top)
+    finish(tmp_path / "build" / "smoke", chosen)
+    copied, copy = count(1), shutil.copyfile
+
+    def killed(*args: Any, **named: Any) -> Any:
+        if next(copied) == at:
+            raise KeyboardInterrupt
+        return copy(*args, **named)
+
+    monkeypatch.setattr(shutil, "copyfile", killed)
+    with pytest.raises(KeyboardInterrupt):
+        report.promote(chosen)
+    assert not (top / "report.md").exists() and not (top / "report.html").exists()
+    report.promote(chosen)
+    assert (top / "report.md").read_text() == (tmp_path / "build" / "smoke" / "report.md").read_text()
+
+
+def test_rendering_waits_for_no_run_and_disturbs_none(folder: Path) -> None:
+    with (
+        locked(folder / ".lock"),
+        pytest.raises(ReproError, match="another run is writing to"),
+    ):
+        report.render(folder)
+    assert not (folder / "report.md").exists()
 
 
 def test_natural_images_have_their_own_verdicts_beside_the_published_numbers(tmp_path: Path) -> None:
