@@ -1,7 +1,7 @@
 """Every plot of the report: one function, one figure, one data file.
 
-A figure is drawn from its data file alone, so that ``make render`` can draw it again and a test can hold the numbers
-behind it to a tolerance. Data are a table (CSV) or arrays (npz, uint8 pictures (..., H, W, 3)).
+A figure is drawn from its data file alone, so that it can be drawn again and a test can hold the numbers behind it to a
+tolerance. Data are a table (CSV) or arrays (npz, uint8 pictures (..., H, W, 3)).
 """
 
 from __future__ import annotations

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import joblib
+import torch
 
 from reprolib import progress
 from reprolib.schema import Params
+from reprolib.store import Store
 
 # Without this, glibc returns the memory of every large tensor to the kernel and faults it in again at the next step: a
 # quarter of the time. Only the worker processes, which are started later, read it.
@@ -25,6 +27,23 @@ os.environ.setdefault(
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class Experiments:
+    """What the studies of both halves share: parameters, and a store for results. Their methods are jobs."""
+
+    def __init__(self, params: Params, store: Store) -> None:
+        self.params, self.store = params, store
+        torch.set_num_threads(params.threads)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a worker process, which has its own idea of threads until it is told."""
+        self.__dict__.update(state)
+        torch.set_num_threads(self.params.threads)
+
+    def _machine(self) -> dict[str, Any]:
+        """What changes bits without changing the experiment; a part of every recipe."""
+        return {"device": self.params.device, "threads": self.params.threads}
 
 
 def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None = None) -> list[Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import claims
+import damage
 import numpy as np
 import pytest
 import torch
@@ -33,25 +34,6 @@ from reprolib.mnist.settings import shipped_name
 from reprolib.store import Checkpoint, Result, Store
 
 
-def _flip(where: float, bit: int) -> Callable[[Path, Path], None]:
-    """Flip a bit of the byte at a share of the file: 0 is the first byte, 1 the last."""
-
-    def flip(file: Path, other: Path) -> None:
-        content = bytearray(file.read_bytes())
-        content[round(where * (len(content) - 1))] ^= 1 << bit
-        file.write_bytes(content)
-
-    return flip
-
-
-def _truncate(file: Path, other: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-7])
-
-
-def _empty(file: Path, other: Path) -> None:
-    file.write_bytes(b"")
-
-
 def _swap(file: Path, other: Path) -> None:
     mine, theirs = file.read_bytes(), other.read_bytes()
     assert mine != theirs
@@ -59,11 +41,20 @@ def _swap(file: Path, other: Path) -> None:
     other.write_bytes(mine)
 
 
-FLIPS = {
-    "first byte": _flip(0.0, 0), "last byte": _flip(1.0, 7), "a third": _flip(1 / 3, 7), "half": _flip(0.5, 0),
+def _flip(where: float, bit: int) -> Callable[[Path, Path], None]:
+    return lambda file, other: damage.flip(file, where, bit)
+
+
+DAMAGE: dict[str, Callable[[Path, Path], None]] = {
+    "first byte": _flip(0.0, 0),
+    "last byte": _flip(1.0, 7),
+    "a third": _flip(1 / 3, 7),
+    "half": _flip(0.5, 0),
     "somewhere": _flip(random.Random(0).random(), random.Random(1).randrange(8)),
-}  # fmt: skip
-DAMAGE = FLIPS | {"cut short": _truncate, "emptied": _empty, "swapped with its like": _swap}
+    "cut short": lambda file, other: damage.cut(file),
+    "emptied": lambda file, other: damage.empty(file),
+    "swapped with its like": _swap,
+}
 
 
 @dataclass
@@ -243,11 +234,11 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Kind]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("harm", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 def test_damage_is_found_named_and_mended(
     make: Callable[[pytest.FixtureRequest, Path], Kind],
-    damage: Callable[[Path, Path], None],
+    harm: Callable[[Path, Path], None],
     request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -256,7 +247,7 @@ def test_damage_is_found_named_and_mended(
     kind = make(request, tmp_path)
     whole = kind.read()
     textures.load.cache_clear()
-    damage(kind.file, kind.other)
+    harm(kind.file, kind.other)
     if kind.mend is None:
         assert kind.read() == whole
         said = capsys.readouterr().err.strip()
@@ -266,7 +257,7 @@ def test_damage_is_found_named_and_mended(
         kind.mend()
         assert _same(kind.read(), whole)
     assert "\n" not in said, "one sentence"
-    assert kind.file.name in said or (damage is _swap and kind.other.name in said)
+    assert kind.file.name in said or (harm is _swap and kind.other.name in said)
     assert kind.repair in said
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import damage
 import numpy as np
 import pandas as pd
 import PIL.Image
@@ -13,7 +14,7 @@ import pytest
 
 from reprolib import figures, params, results
 from reprolib.errors import ReproError
-from reprolib.files import canonical, digest
+from reprolib.files import digest, sealed, unsealed
 from reprolib.results import Results, read_manifest
 
 EVIDENCE = pd.DataFrame(
@@ -45,11 +46,11 @@ def _files(folder: Path) -> set[str]:
 
 
 def test_everything_is_written_and_sealed(folder: Path) -> None:
-    sealed = {"results/numbers.csv", "figures/training_quality.csv", "figures/training_quality.png",
-              "results/claim3_verdict.csv"}  # fmt: skip
-    assert _files(folder) == sealed | {"results/claim3.json"}
+    made = {"results/numbers.csv", "figures/training_quality.csv", "figures/training_quality.png",
+            "results/claim3_verdict.csv"}  # fmt: skip
+    assert _files(folder) == made | {"results/claim3.json"}
     manifest = read_manifest(folder, "claim3")
-    assert manifest["files"] == {name: digest((folder / name).read_bytes()) for name in sealed}
+    assert manifest["files"] == {name: digest((folder / name).read_bytes()) for name in made}
 
 
 def test_the_manifest_says_what_was_run(folder: Path) -> None:
@@ -130,10 +131,8 @@ def test_a_claim_that_starts_again_is_unfinished_until_it_finishes(folder: Path)
 
 def test_a_manifest_of_another_version_is_refused(folder: Path) -> None:
     file = folder / "results" / "claim3.json"
-    manifest = json.loads(file.read_bytes())
-    del manifest["sha256"]
-    manifest["format"] -= 1
-    file.write_text(json.dumps(manifest | {"sha256": digest(canonical(manifest))}))
+    manifest = unsealed(file.read_bytes())
+    file.write_bytes(sealed(manifest | {"format": manifest["format"] - 1}))
     with pytest.raises(ReproError, match=r"claim3\.json was made by another version of reprolib; run the notebook"):
         read_manifest(folder, "claim3")
 
@@ -152,27 +151,13 @@ def test_results_go_to_the_build_folder_of_their_profile(tmp_path: Path, monkeyp
     assert (tmp_path / "elsewhere" / "smoke" / "results" / "numbers.csv").is_file()
 
 
-def _flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-5])
-
-
-def _empty(file: Path) -> None:
-    file.write_bytes(b"")
-
-
 @pytest.mark.parametrize(
     "name",
     ["results/numbers.csv", "figures/training_quality.csv", "figures/training_quality.png", "results/claim3.json"],
 )
-@pytest.mark.parametrize("damage", [_flip, _cut, _empty, Path.unlink])
-def test_damage_is_refused_with_the_name_of_the_file(folder: Path, name: str, damage: Callable[[Path], None]) -> None:
-    damage(folder / name)
+@pytest.mark.parametrize("harm", [damage.flip, damage.cut, damage.empty, Path.unlink])
+def test_damage_is_refused_with_the_name_of_the_file(folder: Path, name: str, harm: Callable[[Path], None]) -> None:
+    harm(folder / name)
     with pytest.raises(ReproError, match=Path(name).name):
         read_manifest(folder, "claim3")
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import damage
 import pytest
 import torch
 from torch import Tensor, nn
@@ -96,9 +97,7 @@ def test_two_crashes_do_not_matter_either(checkpoint: Checkpoint, unbroken: tupl
 def test_a_damaged_checkpoint_costs_one_more_interval(checkpoint: Checkpoint, unbroken: tuple[Any, ...]) -> None:
     with pytest.raises(RuntimeError, match="power failure"):
         Toy(_raise_at(12)).run(checkpoint)
-    content = bytearray(checkpoint.file.read_bytes())
-    content[len(content) // 2] ^= 1
-    checkpoint.file.write_bytes(content)
+    damage.flip(checkpoint.file)
     resumed = Toy().run(checkpoint)
     assert resumed.steps[0] == 5
     assert resumed.bits() == unbroken

@@ -24,6 +24,7 @@ from reprolib.imagenet.classify import Batches, ClassifierSettings
 from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import HEADS, Plain
 from reprolib.imagenet.world import World
+from reprolib.jobs import Experiments
 from reprolib.schema import CgnSource, LossGroup, NaturalParams, Params, TextureTarget, deciding
 from reprolib.store import Checkpoint, Result, Store
 
@@ -43,26 +44,18 @@ class Trained:
     without: LossGroup | None = None
 
 
-class NaturalStudy:
+class NaturalStudy(Experiments):
     """The experiments on one world for one set of parameters."""
 
     def __init__(self, params: Params, world: World, store: Store) -> None:
-        self.params, self.world, self.store = params, world, store
+        super().__init__(params, store)
+        self.world = world
         self.chosen: NaturalParams = getattr(params, world.name)
-        torch.set_num_threads(params.threads)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """In a worker process, which has its own idea of threads until it is told."""
-        self.__dict__.update(state)
-        torch.set_num_threads(self.params.threads)
 
     @property
     def deciding(self) -> Trained:
         """The CGN that decides a claim, and that the figures show: its first run, with the first target."""
         return Trained(deciding(self.chosen.sources), 0, self.chosen.targets[0])
-
-    def _machine(self) -> dict[str, Any]:
-        return {"device": self.params.device, "threads": self.params.threads}
 
     # ---------------------------------------------------------------- the CGN
 

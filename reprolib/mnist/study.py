@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from reprolib import assets, features, shipped
+from reprolib.jobs import Experiments
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, heatmaps, quality, train, variants
 from reprolib.mnist.cgn import CGN
@@ -22,14 +23,9 @@ from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.dcgan import DCGAN
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.mnist.variants import Painted
-from reprolib.mnist.weights import (
-    authors_asset,
-    authors_cgn,
-    cgn_from,
-    classifier_from,
-)
-from reprolib.schema import CgnSource, Params
-from reprolib.store import Checkpoint, Result, Store
+from reprolib.mnist.weights import authors_asset, authors_cgn, cgn_from, classifier_from
+from reprolib.schema import CgnSource
+from reprolib.store import Checkpoint, Result
 
 
 @dataclass(frozen=True)
@@ -50,17 +46,8 @@ class TrainingSet:
         return "+".join(part for part in ("Original" if self.original else "", made) if part)
 
 
-class Study:
+class Study(Experiments):
     """The experiments for one set of parameters."""
-
-    def __init__(self, params: Params, store: Store) -> None:
-        self.params, self.store = params, store
-        torch.set_num_threads(params.threads)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """In a worker process, which has its own idea of threads until it is told."""
-        self.__dict__.update(state)
-        torch.set_num_threads(self.params.threads)
 
     # ---------------------------------------------------------------- data
 
@@ -90,10 +77,6 @@ class Study:
         textures = chosen.textures if fixed.textured else None
         painted = {"textures": textures, "held_out": fixed.held_out, "rule": variants.rule_version(variant)}
         return {"source": chosen.source, "limit": chosen.limit} | painted
-
-    def _machine(self) -> dict[str, Any]:
-        """What changes bits without changing the experiment."""
-        return {"device": self.params.device, "threads": self.params.threads}
 
     # ---------------------------------------------------------------- generative models
 
