@@ -36,7 +36,7 @@ test: $(READY)  ## style, types, unit tests, and the committed notebooks against
 acceptance: $(READY)  ## train on the authors' counterfactuals and compare with the published accuracies; an hour
 	$(RUN) -m pytest -m acceptance -rP tests/test_acceptance.py
 
-soak: $(READY)  ## kill runs at 50 writes and at 50 random moments, kernels and workers too, and compare bits; half an hour
+soak: $(READY)  ## kill runs at 50 writes and at 50 random moments, kernels and workers too, and compare bits; an hour
 	REPROLIB_KILLS=50 $(RUN) -m pytest -rP tests/test_kills.py
 
 large: $(READY)  ## the paper's networks with random weights at 256 pixels; 8 GB, minutes

@@ -24,6 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count, cycle
 from pathlib import Path
 
 import psutil
@@ -35,7 +36,7 @@ from reprolib.results import read_manifest
 from reprolib.store import Store
 
 SOAK = int(os.environ.get("REPROLIB_KILLS", "0"))
-"""Kills per attack in the long form; a fifth as many of the whole run, which takes a minute for each."""
+"""Kills per attack in the long form."""
 
 
 def _start(folder: Path, die_at_write: int | None = None) -> multiprocessing.context.ForkServerProcess:
@@ -228,29 +229,36 @@ def _victims(runner: subprocess.Popen[bytes]) -> dict[str, list[psutil.Process]]
     return found
 
 
+def _one_of(kind: str, runner: subprocess.Popen[bytes], draw: random.Random) -> psutil.Process | None:
+    """A process of this kind as soon as there is one; None if the run ends before."""
+    while runner.poll() is None:
+        if found := _victims(runner)[kind]:
+            return draw.choice(found)
+        time.sleep(0.05)
+    return None
+
+
 def test_kills_of_runner_kernel_and_workers_lose_nothing(tmp_path: Path) -> None:
-    if not SOAK:
-        pytest.skip("minutes per kill: `make soak`")
+    """The short form kills a kernel and a worker of one run; the long form whatever the dice say."""
     draw, kills = random.Random(3), Counter[str]()
+    kinds = (draw.choice(["runner", "kernel", "worker"]) for _ in count()) if SOAK else cycle(["kernel", "worker"])
+    wanted = SOAK or 2
     whole = tmp_path / "unbroken"
     whole.mkdir()
     start = time.monotonic()
     assert _report(whole).wait() == 0
     seconds, expected = time.monotonic() - start, _parts(whole)
     runs = 0
-    while kills.total() < SOAK // 5:
+    while kills.total() < wanted:
         folder = tmp_path / f"run {runs}"
         folder.mkdir()
         while True:
             runner = _report(folder)
-            try:
-                runner.wait(draw.uniform(2, seconds))  # a later call is faster, so some end by themselves
-            except subprocess.TimeoutExpired:
-                kind = draw.choice(["runner", "kernel", "worker"])
-                if not (victims := _victims(runner).get(kind)):
-                    kind, victims = "runner", _victims(runner)["runner"]
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a later call is faster, so some end by themselves
+                runner.wait(draw.uniform(2, seconds if SOAK else seconds / 3))
+            if kills.total() < wanted and (victim := _one_of(kind := next(kinds), runner, draw)):
                 with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
-                    draw.choice(victims).kill()
+                    victim.kill()
                     kills[kind] += 1
             if runner.wait() == 0:
                 break
