@@ -37,7 +37,7 @@ def runs() -> pd.DataFrame:
         (
             f"MNIST study of report.md, one of {seeds} seeds, time of all jobs",
             f"{3600 * hours / seeds:,.0f} s",
-            f"{memory / 2**10:.1f} GiB, largest job",
+            f"{memory / 2**10:.1f} GiB, largest process",
         ),
     ]
     return pd.DataFrame(rows, columns=["run", "time", "peak memory"])

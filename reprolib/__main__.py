@@ -12,6 +12,7 @@ from typing import Any
 
 from reprolib import __version__, assets, params
 from reprolib.errors import ReproError
+from reprolib.files import refused
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -198,6 +199,8 @@ def main() -> int:
         print(f"reprolib: {error}", file=sys.stderr)
         return 2
     except OSError as error:
+        if not refused(error):
+            raise
         named = f"{error.filename}: " if error.filename else ""
         print(f"reprolib: {named}{error.strerror or error}; free some space, or choose a place that you may read and "
               "write; what was finished is kept, the same command goes on", file=sys.stderr)  # fmt: skip

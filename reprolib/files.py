@@ -1,19 +1,19 @@
 """Files that are whole or not there: atomic writes, locks, hashes, sealed JSON and SHA256SUMS.
 
-What reprolib writes goes through here: a full disk or a folder without permission ends in one sentence, and a killed
-process leaves nothing that looks finished.
+A full disk or a folder without permission ends in one sentence; a killed process leaves nothing that looks finished.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,15 @@ from reprolib.errors import ReproError, StoreError
 
 LARGE = 2**24
 """Bytes from which a file is hashed once per process, as long as its size and its times stay the same."""
+
+
+_DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EEXIST,
+         errno.ENOTDIR, errno.EISDIR}  # fmt: skip
+
+
+def refused(error: OSError) -> bool:
+    """Whether an error is the disk's, which a user can mend, and not that of a network or a program."""
+    return isinstance(error, PermissionError) or error.errno in _DISK
 
 
 @contextlib.contextmanager
@@ -68,27 +77,34 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
         with part.open("ab") as stream:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(stream, fcntl.LOCK_EX)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(stream.fileno()), part.stat()):
-                    stream.truncate(0)
-                    yield stream
-                    return
+            if _is(stream, part):
+                stream.truncate(0)
+                yield stream
+                return
             # while this process waited, the other one gave the file its name: begin a new one
+
+
+def _is(stream: IO[bytes], file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), file.stat())
+    except FileNotFoundError:
+        return False
 
 
 def remove(*files: Path) -> None:
     """Remove files, where they are there, and what killed writers of them left. Raises StoreError when that fails."""
-    for file in files:
-        with writing(file):
+    for file in [each for each in files if each.parent.is_dir()]:
+        part = file.with_name(f".{file.name}.part")
+        with writing(file), _alone(part):
             file.unlink(missing_ok=True)
-            file.with_name(f".{file.name}.part").unlink(missing_ok=True)
+            part.unlink()
 
 
 def set_aside(file: Path, why: str) -> None:
     """Rename a broken file to ``*.corrupt`` and say so on stderr. Raises StoreError when that fails."""
     with writing(file), contextlib.suppress(FileNotFoundError):  # another process may have been faster
         file.replace(file.with_name(file.name + ".corrupt"))
-    print(f"{file} {why}; it was set aside as *.corrupt and will be made again", file=sys.stderr, flush=True)
+        print(f"{file} {why}; it was set aside as *.corrupt and will be made again", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -155,12 +171,14 @@ def unsealed(content: bytes) -> dict[str, Any]:
     return entry
 
 
-def write_sums(sums: Path, files: Iterable[Path]) -> None:
-    """Write down the SHA-256 of files in the folder of ``sums``, as sha256sum does."""
-    write_atomically(sums, "".join(f"{sha256_of(file)}  {file.name}\n" for file in sorted(files)).encode())
+def write_sums(sums: Path, *files: Path) -> None:
+    """Write the SHA-256 of files into a list as sha256sum makes it; the lines of other files stay as they are."""
+    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
+    known = {line[66:]: line for line in lines} | {file.name: f"{sha256_of(file)}  {file.name}" for file in files}
+    write_atomically(sums, "".join(f"{known[name]}\n" for name in sorted(known)).encode())
 
 
-def agrees(sums: Path, file: Path) -> bool:
-    """Whether ``sums`` is a list of hashes that has this file's."""
-    content, line = sums.read_bytes(), f"{sha256_of(file)}  {file.name}\n".encode()
-    return bool(re.fullmatch(rb"([0-9a-f]{64}  [\w.-]+\n)+", content)) and line in content.splitlines(keepends=True)
+def agrees(sums: Path, name: str, sha256: str) -> bool:
+    """Whether ``sums`` is a list of hashes, with this one for a file of this name."""
+    content, line = sums.read_bytes(), f"{sha256}  {name}\n".encode()
+    return bool(re.fullmatch(rb"([0-9a-f]{64}  [^\n/]+\n)+", content)) and line in content.splitlines(keepends=True)

@@ -13,21 +13,25 @@ from typing import Any
 
 from reprolib.errors import ReproError
 from reprolib.files import canonical, digest
+from reprolib.report import NOTEBOOKS
+from reprolib.results import read_manifest
 from reprolib.store import Store
 
 MEASURED = ("results/compute.csv", "results/bench/")
 """Files and folders that tell how long something took."""
-MEASURED_SECTION = ("## What was run where", "## Parameters")
+MEASURED_SECTION = (b"## What was run where", b"## Parameters")
 """The part of report.md that tells when and where: from the first heading to the second."""
 
 
 def of_folder(folder: Path) -> dict[str, str]:
     """File (relative) -> SHA-256 of its canonical content, for the report, results, figures and store of a run.
 
-    Raises ReproError if the folder holds no finished report.
+    Raises ReproError if the folder holds no finished report, or if something in it is damaged.
     """
     if not (folder / "report.md").is_file():
         raise ReproError(f"{folder} holds no finished report; make one with `python -m reprolib report PROFILE`")
+    for claim in NOTEBOOKS:
+        read_manifest(folder, claim)
     parts = [folder / "report.md", *(file for part in ("results", "figures") for file in (folder / part).rglob("*"))]
     names = {file.relative_to(folder).as_posix(): file for file in parts if file.is_file()}
     kept = {name: file for name, file in names.items() if not name.startswith(MEASURED) and file.name != "SHA256SUMS"}
@@ -42,7 +46,7 @@ def of_store(root: Path) -> dict[str, str]:
     store, found = Store(root), {}
     for file in sorted(root.glob("*/*.json")):
         if store.read(file, aside=False) is None:
-            raise ReproError(f"{file} or its tensors are damaged; `python -m reprolib report PROFILE` makes them again")
+            raise ReproError(f"{file} or its tensors are damaged; remove them, or run the report that uses them again")
         found[f"store/{file.relative_to(root).as_posix()}"] = digest(_canonical(file.name, file))
     return found
 
@@ -54,8 +58,8 @@ def total(parts: dict[str, str]) -> str:
 
 def _canonical(name: str, file: Path) -> bytes:
     if name == "report.md":
-        before, _, rest = file.read_text(encoding="utf-8").partition(MEASURED_SECTION[0])
-        return (before + rest.partition(MEASURED_SECTION[1])[2]).encode()
+        before, _, rest = file.read_bytes().partition(MEASURED_SECTION[0])
+        return before + rest.partition(MEASURED_SECTION[1])[2]
     if file.suffix == ".json":
         return canonical(_without_origin(json.loads(file.read_bytes())))
     return file.read_bytes()

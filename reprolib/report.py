@@ -23,7 +23,7 @@ from markdown_it import MarkdownIt
 from reprolib import params as parameters
 from reprolib import published, shipped, statistics
 from reprolib.errors import ReproError
-from reprolib.files import agrees, locked, make_folder, remove, write_atomically, write_sums, writing
+from reprolib.files import agrees, locked, make_folder, remove, sha256_of, write_atomically, write_sums, writing
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
 from reprolib.schema import Params
@@ -66,7 +66,7 @@ def _only_run(folder: Path) -> AbstractContextManager[None]:
 
 def seal_notebooks(folder: Path) -> None:
     """Write down the SHA-256 of every executed notebook: a report embeds none that was changed afterwards."""
-    write_sums(folder / SEAL, [folder / "results" / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS.values()])
+    write_sums(folder / SEAL, *(folder / "results" / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS.values()))
 
 
 def execute(name: str, params: Params, target: Path) -> None:
@@ -80,19 +80,18 @@ def execute(name: str, params: Params, target: Path) -> None:
     make_folder(target.parent)
     print(f"{name}: executing with profile {params.profile}", file=sys.stderr, flush=True)
     try:
-        with writing(target):
-            papermill.execute_notebook(
-                ROOT / "notebooks" / f"{name}.ipynb",
-                target,
-                parameters=params.model_dump(),
-                kernel_name="python3",
-                cwd=ROOT / "notebooks",
-                progress_bar=False,
-                stdout_file=sys.stderr,
-            )
+        papermill.execute_notebook(
+            ROOT / "notebooks" / f"{name}.ipynb",
+            target,
+            parameters=params.model_dump(),
+            kernel_name="python3",
+            cwd=ROOT / "notebooks",
+            progress_bar=False,
+            stdout_file=sys.stderr,
+        )
     except PapermillExecutionError as error:
         raise ReproError(f"notebook {name} failed: {error.ename}: {error.evalue}; see {target}") from None
-    except (RuntimeError, ValueError, nbformat.ValidationError) as error:  # a dead kernel is a RuntimeError
+    except (RuntimeError, ValueError, OSError, nbformat.ValidationError) as error:  # a dead kernel is a RuntimeError
         raise ReproError(f"notebook {name} stopped: {error}; run the same command to go on") from None
     write_atomically(target, canonical_notebook(target.read_text(encoding="utf-8")).encode())
 
@@ -146,16 +145,21 @@ def promote(params: Params) -> Path:
     The report goes first and comes back last, so a promotion that is killed leaves none; the same command goes on.
     """
     source = build_folder() / run_name(params)
-    render(source)  # refuses an unfinished run before anything here is replaced
-    with _only_run(source), _only_run(ROOT), writing(ROOT):
+    read_manifest(source, "claim1")  # before a lock is left in a folder that holds no run
+    with _only_run(source), _only_run(ROOT):
+        _render(source)  # refuses an unfinished run before anything here is replaced
         remove(*(ROOT / name for name in REPORT))
         for name in ("results", "figures"):
-            for old in (ROOT / name).glob("*"):
-                if old.name == "bench":  # of the machine, not of a run
-                    continue
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-            shutil.copytree(source / name, ROOT / name, dirs_exist_ok=True)
+            with writing(ROOT / name):
+                for old in [each for each in (ROOT / name).glob("*") if each.name != "bench"]:  # of no run
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+                shutil.copytree(source / name, ROOT / name, dirs_exist_ok=True, copy_function=_copy)
         return _render(ROOT)
+
+
+def _copy(source: str, target: str) -> None:
+    """For copytree, which makes a long list of plain errors: a refused write ends it."""
+    write_atomically(Path(target), Path(source).read_bytes())
 
 
 def keep(params: Params) -> int:
@@ -269,7 +273,7 @@ def _notebook_html(file: Path) -> str:
     for needed in (file, sums):
         if not needed.is_file():
             raise ReproError(f"{needed} is missing; {repair}")
-    if not agrees(sums, file):
+    if not agrees(sums, file.name, sha256_of(file)):
         raise ReproError(f"{file} or {sums.name} beside it was changed after it was made; {repair}")
     exporter = HTMLExporter(template_name="basic", sanitize_html=True)
     page: str = exporter.from_filename(str(file))[0]

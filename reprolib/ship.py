@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from reprolib import shipped
 from reprolib.errors import ReproError
+from reprolib.files import canonical
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
 from reprolib.shipped import WEIGHTS
@@ -22,6 +24,11 @@ def ship(study: Study) -> list[str]:
     """
     if "trained" not in study.params.cgn.sources:
         raise ReproError("'cgn.sources' has no 'trained', so there is nothing to ship; add it to the profile")
+    with shipped.alone(QUALITY.parent):
+        return _ship(study)
+
+
+def _ship(study: Study) -> list[str]:
     known = shipped.record(QUALITY) if QUALITY.exists() else {}
     lines = []
     for variant in study.params.variants:
@@ -47,4 +54,5 @@ def _run(study: Study, variant: str, seed: int) -> dict[str, Any]:
     over_training = study.training_quality(variant, seed)
     step = max(over_training, key=int)
     named = {"seed": seed, "steps": int(step), "edge_weight": study.params.cgn.edge_weight}
-    return over_training[step] | named | {"recipe": study.cgn_recipe(variant, seed)}
+    recipe = json.loads(canonical(study.cgn_recipe(variant, seed)))  # as it is read again
+    return over_training[step] | named | {"recipe": recipe}

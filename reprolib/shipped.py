@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ def sha256(file: Path) -> str:
     for needed in (file, sums):
         if not needed.is_file():
             raise AssetError(f"shipped file {needed.name} is missing; restore it {repair}")
-    if not files.agrees(sums, file):
+    found = files.sha256_of(file)
+    if not files.agrees(sums, file.name, found):
         raise AssetError(f"shipped file {file.name} and {SUMS} beside it do not agree; restore both {repair}")
-    return files.sha256_of(file)
+    return found
 
 
 def read(file: Path) -> dict[str, Tensor]:
@@ -41,6 +43,11 @@ def record(file: Path) -> dict[str, Any]:
     return found
 
 
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """While this is held, nobody else ships into a folder."""
+    return files.locked(folder / ".lock")
+
+
 def write(file: Path, state: dict[str, Tensor]) -> None:
     """Write a weights file and its hash."""
     _write(file, safetensors.torch.save({name: value.contiguous() for name, value in state.items()}))
@@ -53,4 +60,4 @@ def write_record(file: Path, known: dict[str, Any]) -> None:
 
 def _write(file: Path, content: bytes) -> None:
     files.write_atomically(file, content)
-    files.write_sums(file.parent / SUMS, [*file.parent.glob("*.safetensors"), *file.parent.glob("*.json")])
+    files.write_sums(file.parent / SUMS, file)

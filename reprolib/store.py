@@ -55,16 +55,18 @@ class Checkpoint:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.previous = file.with_name(file.name + ".previous")
+        self.new = file.with_name(file.name + ".new")
 
     def save(self, state: dict[str, Any]) -> None:
         """Write ``state`` (nested dicts and lists of tensors and plain values); the last state stays as a spare."""
         stream = io.BytesIO()
         torch.save(state, stream)
         content = stream.getvalue()
-        with writing(self.previous):
+        write_atomically(self.new, bytes.fromhex(self._seal(content)) + content)
+        with writing(self.file):
             if self.file.exists():
                 self.file.replace(self.previous)
-        write_atomically(self.file, bytes.fromhex(self._seal(content)) + content)
+            self.new.replace(self.file)
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that is whole, or None."""
@@ -81,7 +83,7 @@ class Checkpoint:
         return digest(self.file.name.encode() + content)
 
     def remove(self) -> None:
-        remove(self.file, self.previous)
+        remove(self.file, self.previous, self.new)
 
 
 def _content(file: Path) -> bytes | None:
@@ -128,10 +130,10 @@ class Store:
             with locked(file.with_suffix(".lock")):
                 if found := self.find(file, with_tensors, aside=True):
                     return found  # another process was faster
-                checkpoint = Checkpoint(file.with_suffix(".checkpoint"))
+                checkpoint, waited = Checkpoint(file.with_suffix(".checkpoint")), time.perf_counter() - start
                 result = make(checkpoint)
                 result.numbers = json.loads(canonical(result.numbers))  # text keys, as they will be read
-                seconds = time.perf_counter() - start - self._within
+                seconds = time.perf_counter() - start - waited - self._within
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
                 self._write(file, step, recipe, version, result)
@@ -150,16 +152,7 @@ class Store:
 
         aside: rename a damaged one to ``*.corrupt``. Without the lock another process may just be replacing it.
         """
-        if (content := _content(file)) is None:
-            return None
-        try:
-            entry = unsealed(content)
-            ours = self.file(entry["step"], entry["recipe"], entry["version"])
-            if ours.name != file.name:  # a renamed result is another's
-                raise ValueError
-        except (ValueError, KeyError, AttributeError, TypeError):
-            if aside:
-                set_aside(file, "is a damaged result")
+        if (entry := self._entry(file, aside)) is None:
             return None
         if entry["tensors"] is None:
             return Result(entry["numbers"], {}, entry["made"])
@@ -171,6 +164,20 @@ class Store:
             return None
         return Result(entry["numbers"], safetensors.torch.load(tensors), entry["made"])
 
+    def _entry(self, file: Path, aside: bool) -> dict[str, Any] | None:
+        """What stands in the JSON file of a result, verified; see ``read``."""
+        if (content := _content(file)) is None:
+            return None
+        try:
+            entry = unsealed(content)
+            if self.file(entry["step"], entry["recipe"], entry["version"]).name == file.name:
+                return entry
+        except (ValueError, KeyError, AttributeError, TypeError):
+            pass
+        if aside:  # or another's result, renamed
+            set_aside(file, "is a damaged result")
+        return None
+
     def copy_numbers(self, target: Path, steps: Sequence[str], with_tensors: Sequence[str] = ()) -> int:
         """Copy the results of some steps into another store, most of them without tensors; return how many.
 
@@ -180,10 +187,10 @@ class Store:
         """
         copied = 0
         for file in [file for step in steps for file in sorted((self.root / step).glob("*.json"))]:
-            if (result := self.read(file, aside=False)) is None:
-                print(f"{file} is damaged and was not copied; the next report makes it again", file=sys.stderr)
+            entry, result = self._entry(file, aside=False), self.read(file, aside=False)
+            if entry is None or result is None:
+                print(f"{file} or its tensors are damaged and were not copied; make or restore them", file=sys.stderr)
                 continue
-            entry = unsealed(file.read_bytes())
             if entry["step"] not in with_tensors:
                 result.tensors = {}
             copy = target / entry["step"] / file.name

@@ -10,15 +10,18 @@ import io
 import os
 import re
 import tarfile
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import damage
 import pytest
 
 from reprolib import assets
 from reprolib.assets import Asset
 from reprolib.errors import AssetError, StoreError
+from reprolib.files import unsealed
 
 GOOD = b"the published bytes " * 500
 NAME = "toy/data.gz"
@@ -260,45 +263,96 @@ def test_a_cache_that_cannot_be_made_is_named(cache: Path, monkeypatch: pytest.M
         assets.fetch("toy")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_full_or_read_only_cache_is_not_blamed_on_the_network(
-    number: int, cache: Path, server: Server, npm: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", ["url", "npm"])
+def test_a_full_cache_is_not_blamed_on_the_network(
+    where: str, cache: Path, server: Server, npm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pooch
 
     def refuse(*args: object, **named: object) -> None:
-        raise OSError(number, os.strerror(number))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    offer(monkeypatch, server.url("good"), npm=("package", MEMBER, sha(b"unpacked")))
-    monkeypatch.setattr(pooch, "retrieve", refuse)
-    with pytest.raises(StoreError, match=rf"cache {re.escape(str(cache))} cannot be written.*REPROLIB_CACHE") as caught:
+    npm.write_bytes(tarball(MEMBER, b"unpacked"))
+    offer(monkeypatch, *[server.url("good")][: where == "url"], npm=("package", MEMBER, sha(b"unpacked")))
+    monkeypatch.setattr(*((pooch, "retrieve") if where == "url" else (assets.shutil, "copyfileobj")), refuse)
+    with pytest.raises(StoreError, match=rf"{re.escape(str(cache))} cannot be written \(No space.*REPROLIB_CACHE"):
         assets.fetch("toy")
-    assert "network" not in str(caught.value) and files(cache) == []
+    assert files(cache) == []
+
+
+@pytest.fixture
+def no_rights(cache: Path) -> Iterator[Path]:
+    """The cache as a user sees it who may only read; pytest's own folders cannot even be entered by one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        put(folder, GOOD[:-1])
+        for each in (folder / "toy", folder):
+            each.chmod(0o555)
+        superuser = os.geteuid() == 0
+        if superuser:
+            os.seteuid(65534)
+        yield folder
+        if superuser:
+            os.seteuid(0)
+        for each in (folder, folder / "toy"):
+            each.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["toy/new", "other/new"])
+def test_a_read_only_cache_is_not_blamed_on_the_network(
+    name: str, no_rights: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pooch  # noqa: F401 - what it imports may lie where this user cannot look
+
+    monkeypatch.setenv("REPROLIB_CACHE", str(no_rights))
+    asset = dataclasses.replace(offer(monkeypatch, server.url("good")), name=name)
+    monkeypatch.setattr(assets, "TABLE", [asset])
+    monkeypatch.setattr(assets, "ASSETS", {name: asset})
+    with pytest.raises(StoreError, match=r"cannot be written \(.*; free some space, or name another folder in"):
+        assets.fetch("toy")
+
+
+def test_a_corrupt_file_in_a_read_only_cache_is_called_corrupt(
+    no_rights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch)
+    monkeypatch.setenv("REPROLIB_CACHE", str(no_rights))
+    with pytest.raises(AssetError, match=r"data\.gz is corrupt \(wrong SHA-256\); replace it"):
+        assets.path(NAME)
 
 
 @pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("begin", [sha(GOOD)[:1], ""])
 def test_a_file_without_a_published_hash_is_held_to_its_first_one(
-    own: bool, cache: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begin: str, own: bool, cache: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset = dataclasses.replace(offer(monkeypatch, server.url("good")), sha256=sha(GOOD)[:8])
-    for begin in (sha(GOOD)[:8], ""):
-        monkeypatch.setattr(assets, "ASSETS", {NAME: dataclasses.replace(asset, sha256=begin)})
-        monkeypatch.setattr(assets, "TABLE", [assets.ASSETS[NAME]])
-        if own:
-            monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path / "mine"))
-        file = put(tmp_path / "mine" if own else cache, GOOD)
-        assert assets.path(NAME) == assets.path(NAME) == file
-        file.write_bytes(GOOD[:-1] + b"?")
-        with pytest.raises(AssetError, match=r"is corrupt \(wrong SHA-256\)") as caught:
-            assets.path(NAME)
-        if own:  # told how to replace it on purpose
-            known = str(caught.value).split("remove ")[1].split(",")[0]
-            assert file.read_bytes() != GOOD
-            file.write_bytes(GOOD)
-            assert assets.path(NAME) == file
-            Path(known).unlink()
-        else:
-            assert assets.fetch("toy") == [file] and assets.path(NAME).read_bytes() == GOOD
+    asset = dataclasses.replace(offer(monkeypatch, server.url("good")), sha256=begin)
+    monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
+    monkeypatch.setattr(assets, "TABLE", [asset])
+    if own:
+        monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path / "mine"))
+    file = put(tmp_path / "mine" if own else cache, GOOD)
+    assert assets.path(NAME) == assets.path(NAME) == file
+    file.write_bytes(next(other for i in range(256) if sha(other := GOOD + bytes([i]))[0] == sha(GOOD)[0]))
+    said = "is not the file that was first used here" if own else r"is corrupt \(wrong SHA-256\)"
+    with pytest.raises(AssetError, match=said) as caught:
+        assets.path(NAME)
+    if own:  # told how to replace it on purpose
+        Path(str(caught.value).split("remove ")[1].split(" if")[0]).unlink()
+        assert assets.path(NAME) == file
+    else:
+        assert assets.fetch("toy") == [file] and assets.path(NAME).read_bytes() == GOOD
+
+
+def test_a_damaged_first_hash_accuses_no_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asset = offer(monkeypatch)
+    monkeypatch.setattr(assets, "ASSETS", {NAME: dataclasses.replace(asset, sha256="")})
+    file = put(cache, GOOD)
+    assert assets.path(NAME) == file
+    (record,) = (cache / "first-seen").iterdir()
+    damage.flip(record)
+    assert assets.path(NAME) == file
+    assert unsealed(record.read_bytes())["first"] == sha(GOOD)
 
 
 MNIST_HALF = {"mnist": 4, "authors_cgn": 3, "textures": 20, "vgg16": 1}

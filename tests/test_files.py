@@ -7,9 +7,11 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import claims
 import pandas as pd
 import pytest
 
@@ -62,6 +64,29 @@ def test_two_writers_of_a_file_never_mix(tmp_path: Path) -> None:
     assert seen <= {b"a" * 100_000, b"b" * 100_000} and list(tmp_path.iterdir()) == [file]
 
 
+def test_a_part_that_vanishes_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: (tmp_path / ".file.part").unlink())
+    with pytest.raises(StoreError, match=r"file cannot be written \(No such file"):
+        files.write_atomically(tmp_path / "file", b"content")
+    assert not list(tmp_path.iterdir())
+
+
+def _write_slowly(file: Path) -> None:
+    os.fsync = lambda _: time.sleep(1)
+    files.write_atomically(file, b"content")
+
+
+def test_removing_waits_for_a_writer(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    writer = multiprocessing.get_context("fork").Process(target=_write_slowly, args=(file,))
+    writer.start()
+    while not (tmp_path / ".file.part").exists():
+        time.sleep(0.01)
+    files.remove(file)
+    writer.join()
+    assert writer.exitcode == 0 and not list(tmp_path.iterdir())
+
+
 def test_a_lock_that_is_taken_is_told_or_waited_for(tmp_path: Path) -> None:
     lock = tmp_path / "folder" / ".lock"
     with (
@@ -81,7 +106,8 @@ def read_only() -> Iterator[Path]:
         folder = Path(name)
         Store(folder / "store").get("toy", {}, lambda _: Result({"value": 1}))
         (folder / "file").write_bytes(b"content")
-        inside = [folder, folder / "store", folder / "store" / "toy"]
+        claims.finish(folder / "smoke", params.load("smoke"))
+        inside = [each for each in (folder, *folder.rglob("*")) if each.is_dir()]
         for each in inside:
             each.chmod(0o555)
         superuser = os.geteuid() == 0
@@ -104,6 +130,8 @@ ATTEMPTS: dict[str, Callable[[Path], object]] = {
     "make a result": lambda folder: Store(folder / "store").get("toy", {"seed": 1}, lambda _: Result({"value": 1})),
     "copy results": lambda folder: Store(folder / "store").copy_numbers(folder / "runs", ["toy"]),
     "run": lambda folder: report.make(params.load("smoke")),
+    "render": lambda folder: report.render(folder / "smoke"),
+    "promote": lambda folder: report.promote(params.load("smoke")),
     "claim": lambda folder: Results("claim1", params.load("smoke"), folder / "store").figure("a", pd.DataFrame()),
 }
 
@@ -116,7 +144,7 @@ def test_a_folder_that_may_only_be_read_is_one_sentence(
     before = sorted(read_only.rglob("*"))
     with pytest.raises(StoreError, match="Permission denied") as caught:
         attempt(read_only)
-    assert str(read_only) in str(caught.value) and "\n" not in str(caught.value)
+    assert str(read_only) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 300
     assert sorted(read_only.rglob("*")) == before and (read_only / "file").read_bytes() == b"content"
     assert Store(read_only / "store").get("toy", {}, lambda _: Result()).numbers == {"value": 1}
 
@@ -150,14 +178,28 @@ def test_every_changed_byte_of_a_list_of_hashes_is_found(tmp_path: Path) -> None
     for file in members:
         file.write_bytes(file.name.encode())
     sums = tmp_path / "SHA256SUMS"
-    files.write_sums(sums, members)
+    files.write_sums(sums, *members)
     assert subprocess.run(["sha256sum", "--check", "--quiet", sums], cwd=tmp_path).returncode == 0
     content = sums.read_bytes()
     for position in range(len(content)):
         sums.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
-        assert not all(files.agrees(sums, file) for file in members)
+        assert not all(files.agrees(sums, file.name, files.sha256_of(file)) for file in members)
     sums.write_bytes(content[:-1])
-    assert not files.agrees(sums, members[0])
+    assert not files.agrees(sums, members[0].name, files.sha256_of(members[0]))
+
+
+def test_a_new_hash_leaves_those_of_other_files(tmp_path: Path) -> None:
+    """A file that was damaged meanwhile must not become the right one."""
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    sums = tmp_path / "SHA256SUMS"
+    files.write_sums(sums, tmp_path / "b", tmp_path / "a")
+    first = sums.read_text().splitlines()
+    (tmp_path / "a").write_text("damaged")
+    (tmp_path / "b").write_text("new")
+    files.write_sums(sums, tmp_path / "b")
+    second = sums.read_text().splitlines()
+    assert second[0] == first[0] and second[1] == f"{files.digest(b'new')}  b" and len(second) == 2
 
 
 def test_a_large_file_is_hashed_again_only_after_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count, cycle
 from pathlib import Path
 
 import psutil
@@ -239,27 +238,26 @@ def _one_of(kind: str, runner: subprocess.Popen[bytes], draw: random.Random) -> 
 
 
 def test_kills_of_runner_kernel_and_workers_lose_nothing(tmp_path: Path) -> None:
-    """The short form kills a kernel and a worker of one run; the long form whatever the dice say."""
+    """The short form kills a kernel and a worker; the long form whatever the dice say."""
     draw, kills = random.Random(3), Counter[str]()
-    kinds = (draw.choice(["runner", "kernel", "worker"]) for _ in count()) if SOAK else cycle(["kernel", "worker"])
-    wanted = SOAK or 2
+    wanted = ["kernel", "worker"] if not SOAK else draw.choices(["runner", "kernel", "worker"], k=SOAK)
     whole = tmp_path / "unbroken"
     whole.mkdir()
     start = time.monotonic()
     assert _report(whole).wait() == 0
     seconds, expected = time.monotonic() - start, _parts(whole)
     runs = 0
-    while kills.total() < wanted:
+    while wanted:
         folder = tmp_path / f"run {runs}"
         folder.mkdir()
         while True:
             runner = _report(folder)
             with contextlib.suppress(subprocess.TimeoutExpired):  # a later call is faster, so some end by themselves
                 runner.wait(draw.uniform(2, seconds if SOAK else seconds / 3))
-            if kills.total() < wanted and (victim := _one_of(kind := next(kinds), runner, draw)):
+            if wanted and (victim := _one_of(wanted[-1], runner, draw)):
                 with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
                     victim.kill()
-                    kills[kind] += 1
+                    kills[wanted.pop()] += 1
             if runner.wait() == 0:
                 break
             assert not list((folder / "build").glob("*/report.md"))

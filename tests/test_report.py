@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import damage
 import nbformat
@@ -305,16 +303,17 @@ def test_a_promotion_that_is_killed_leaves_no_report(at: int, tmp_path: Path, mo
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(report, "ROOT", top)
     finish(tmp_path / "build" / "smoke", chosen)
-    copied, copy = count(1), shutil.copyfile
+    copied, copy = count(1), report._copy
 
-    def killed(*args: Any, **named: Any) -> Any:
+    def killed(source: str, target: str) -> None:
         if next(copied) == at:
             raise KeyboardInterrupt
-        return copy(*args, **named)
+        copy(source, target)
 
-    monkeypatch.setattr(shutil, "copyfile", killed)
-    with pytest.raises(KeyboardInterrupt):
-        report.promote(chosen)
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "_copy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            report.promote(chosen)
     assert not (top / "report.md").exists() and not (top / "report.html").exists()
     report.promote(chosen)
     assert (top / "report.md").read_text() == (tmp_path / "build" / "smoke" / "report.md").read_text()

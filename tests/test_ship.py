@@ -52,6 +52,12 @@ def test_the_best_run_is_shipped_and_the_others_are_recorded(
     assert (folder / "SHA256SUMS").read_text() == "".join(lines)
 
 
+def test_shipping_again_counts_no_run_twice(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _measured(monkeypatch, [3, 3])
+    assert ship.ship(study) == ship.ship(study)
+    assert len(_record(tmp_path)["runs"]) == 2
+
+
 def test_an_earlier_run_that_was_better_stays(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _measured(monkeypatch, [5, 4])
     ship.ship(study)

@@ -86,6 +86,7 @@ def write_set(
     ims = folder / "ims"
     make_folder(ims)
     with locked(folder / ".lock") if parallel.rank() == 0 else nullcontext():  # two runs may want the same set
+        parallel.wait()  # until process 0 has the folder for all of them
         found = {file.name for file in ims.iterdir()}
         missing = torch.tensor([i for i in range(count) if image_name(run, i) not in found], dtype=torch.long)
         parallel.wait()  # all have looked before one writes

@@ -74,12 +74,18 @@ def tensors_of(name: str) -> dict[str, Tensor]:
 
 def ship(name: str, state: dict[str, Tensor], quality: dict[str, Any]) -> None:
     """Write the file of a part, and what is known of it to ``scenes.json``."""
-    shipped.write(file(name), state)
-    note(name, quality)
+    with shipped.alone(WEIGHTS):
+        shipped.write(file(name), state)
+        _note(name, quality)
 
 
 def note(name: str, quality: dict[str, Any]) -> None:
     """Keep what was measured on a part, shipped or not."""
+    with shipped.alone(WEIGHTS):
+        _note(name, quality)
+
+
+def _note(name: str, quality: dict[str, Any]) -> None:
     known = shipped.record(QUALITY) if QUALITY.exists() else {}
     known[name] = quality
     shipped.write_record(QUALITY, known)
