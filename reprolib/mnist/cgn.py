@@ -173,8 +173,8 @@ class FoldedTexture(nn.Module):
         with torch.no_grad():
             affine = layers[:5](unit).permute(0, 2, 3, 1)
             self.shape = affine.shape[1:]
-            self.offset = affine[-1].flatten().float()
-            self.matrix = (affine[:-1] - affine[-1]).flatten(1).float()
+            affine[:-1] -= affine[-1]
+            self.matrix = affine.flatten(1).float()
             kernel, bias = _without_norm(layers[7], layers[8])
             self.kernel, self.bias = _channels_last(_smeared(kernel)), bias.float()
             kernel, bias = _without_norm(layers[10], layers[11])
@@ -183,8 +183,11 @@ class FoldedTexture(nn.Module):
             self.last_bias = bias.repeat_interleave(4).float()
 
     def forward(self, latent: Tensor) -> Tensor:
-        """(B, 42) -> (B, 3, 32, 32) in (-1, 1), before the shuffler."""
-        x = torch.addmm(self.offset, latent, self.matrix).unflatten(1, self.shape).permute(0, 3, 1, 2)
+        """(B, 42) -> (B, 3, 32, 32) in (-1, 1), before the shuffler; by parts whose layers fit into a cache."""
+        return torch.cat([self._images(part) for part in latent.split(50)])
+
+    def _images(self, latent: Tensor) -> Tensor:
+        x = (F.pad(latent, (0, 1), value=1.0) @ self.matrix).unflatten(1, self.shape).permute(0, 3, 1, 2)
         x = F.conv_transpose2d(F.leaky_relu_(x, 0.2), self.kernel, self.bias, stride=2, padding=1)
         x = F.conv2d(F.leaky_relu_(x, 0.2), self.last_kernel, self.last_bias, stride=2, padding=1)
         return F.pixel_shuffle(x, 2).tanh_()
