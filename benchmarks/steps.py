@@ -20,7 +20,7 @@ from reprolib import assets, gradcam, losses, params, rng
 from reprolib.imagenet import classify
 from reprolib.imagenet import train as natural
 from reprolib.mnist import classifier, counterfactuals, digits, textures, train, variants
-from reprolib.mnist.cgn import CGN, compose
+from reprolib.mnist.cgn import CGN, compose, folded
 from reprolib.mnist.classifier import Classifier
 from reprolib.scenes.world import Scenes
 from reprolib.store import Checkpoint
@@ -128,9 +128,9 @@ def generation(repetitions: int, size: int = 5_000) -> Row:
         return plain.counterfactuals(simple, few, 10)[0]
 
     with torch.inference_mode():
-        latent = model.latent(torch.arange(10))
+        latent, fast = model.latent(torch.arange(10)), folded(model)
         with rng.seeded("the same shifts"):
-            mine = compose(model.mask(latent), model.foreground(latent), model.background(latent))
+            mine = compose(fast.mask(latent), fast.foreground(latent), fast.background(latent))
         with rng.seeded("the same shifts"):
             mask = simple.f_shape(latent).clamp(0.0001, 0.9999)
             front, ground = (plain.shuffle_texture(net(latent)) for net in (simple.f_text1, simple.f_text2))

@@ -93,6 +93,23 @@ def test_mechanism_equals_the_published_layers(model: cgn.CGN, name: str, traini
     torch.testing.assert_close(fast.state_dict(), naive.state_dict())  # the running statistics moved alike
 
 
+def test_folded_cgn_gives_the_same_images(model: cgn.CGN) -> None:
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # as after training: no statistic and no parameter is 0 or 1
+            for values, low, high in ((layer.running_mean, -1, 1), (layer.bias, -1, 1), (layer.running_var, 0.2, 2)):
+                nn.init.uniform_(values, low, high)  # type: ignore[arg-type]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fast, labels = cgn.folded(model), torch.arange(10).repeat(5)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    outputs = []
+    for network in (model.eval(), fast):
+        torch.manual_seed(1)
+        with torch.no_grad():
+            outputs.append(network(labels))
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=0)
+    assert not fast.training and all(part.is_contiguous() for part in outputs[1])
+
+
 def test_shift_equals_tiling_and_cropping_and_offset_0_and_32_coincide() -> None:
     patch = torch.randn(33, 3, 32, 32)
     rows, columns = torch.arange(33), torch.randint(0, 33, (33,))

@@ -183,6 +183,13 @@ def test_patch_grid_equals_cutting_every_window() -> None:
         torch.testing.assert_close(fast[i], slow, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(32, 32), (256, 100), (20, 31)])
+def test_enlarging_by_matrices_equals_bicubic_interpolation(size: tuple[int, int]) -> None:
+    image = torch.randn(2, 3, 20, 30, dtype=torch.float64)
+    expected = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
+    torch.testing.assert_close(losses._enlarged(image, size), expected)
+
+
 def test_patch_grid_shows_only_what_lies_under_the_mask() -> None:
     images = torch.full((1, 3, 64, 64), -0.5)
     mask = torch.zeros(1, 1, 64, 64)

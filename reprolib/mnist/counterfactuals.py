@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reprolib import rng
-from reprolib.mnist.cgn import CGN, CLASSES, compose
+from reprolib.mnist.cgn import CGN, CLASSES, compose, folded
 from reprolib.mnist.dcgan import DCGAN
 
 BATCH = 100
@@ -61,6 +61,7 @@ def counterfactuals(
 
     Raises ValueError if size is less than 100 * ratio, which would give no image.
     """
+    cgn = folded(cgn)
 
     def batch(labels: Tensor) -> list[Generated]:
         mask = cgn.mask(cgn.latent(labels.flatten()))
@@ -79,6 +80,7 @@ def non_counterfactuals(cgn: CGN, size: int, key: rng.Key) -> Generated:
 
     As in its code, the mask has one noise vector and the two textures share another.
     """
+    cgn = folded(cgn)
 
     def batch(labels: Tensor) -> list[Generated]:
         labels = labels.flatten()
