@@ -1,7 +1,11 @@
-"""What can happen to a file on its way."""
+"""What can happen to a file, and to a folder."""
 
 from __future__ import annotations
 
+import ctypes
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -18,3 +22,23 @@ def cut(file: Path) -> None:
 
 def empty(file: Path) -> None:
     file.write_bytes(b"")
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """In here nothing can be written to a folder, not even by the superuser: see capabilities(7)."""
+    inside = [folder, *(each for each in folder.rglob("*") if each.is_dir())]
+    libc, header = ctypes.CDLL(None), struct.pack("=Ii", 0x20080522, 0)
+    before = ctypes.create_string_buffer(24)
+    assert libc.capget(header, before) == 0
+    effective, *others = struct.unpack("=6I", before.raw)
+    writes_anywhere = 1 << 1  # CAP_DAC_OVERRIDE
+    for each in inside:
+        each.chmod(0o555)
+    assert libc.capset(header, struct.pack("=6I", effective & ~writes_anywhere, *others)) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0
+        for each in inside:
+            each.chmod(0o755)

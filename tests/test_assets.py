@@ -10,7 +10,6 @@ import io
 import os
 import re
 import tarfile
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -281,30 +280,17 @@ def test_a_full_cache_is_not_blamed_on_the_network(
 
 
 @pytest.fixture
-def no_rights(cache: Path) -> Iterator[Path]:
-    """The cache as a user sees it who may only read; pytest's own folders cannot even be entered by one."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        put(folder, GOOD[:-1])
-        for each in (folder / "toy", folder):
-            each.chmod(0o555)
-        superuser = os.geteuid() == 0
-        if superuser:
-            os.seteuid(65534)
-        yield folder
-        if superuser:
-            os.seteuid(0)
-        for each in (folder, folder / "toy"):
-            each.chmod(0o755)
+def read_only(cache: Path) -> Iterator[Path]:
+    """The cache with a corrupt file, where nothing can be written."""
+    put(cache, GOOD[:-1])
+    with damage.read_only(cache):
+        yield cache
 
 
 @pytest.mark.parametrize("name", ["toy/new", "other/new"])
 def test_a_read_only_cache_is_not_blamed_on_the_network(
-    name: str, no_rights: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    name: str, read_only: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pooch  # noqa: F401 - what it imports may lie where this user cannot look
-
-    monkeypatch.setenv("REPROLIB_CACHE", str(no_rights))
     asset = dataclasses.replace(offer(monkeypatch, server.url("good")), name=name)
     monkeypatch.setattr(assets, "TABLE", [asset])
     monkeypatch.setattr(assets, "ASSETS", {name: asset})
@@ -313,10 +299,9 @@ def test_a_read_only_cache_is_not_blamed_on_the_network(
 
 
 def test_a_corrupt_file_in_a_read_only_cache_is_called_corrupt(
-    no_rights: Path, monkeypatch: pytest.MonkeyPatch
+    read_only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(monkeypatch)
-    monkeypatch.setenv("REPROLIB_CACHE", str(no_rights))
     with pytest.raises(AssetError, match=r"data\.gz is corrupt \(wrong SHA-256\); replace it"):
         assets.path(NAME)
 

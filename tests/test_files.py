@@ -6,12 +6,12 @@ import multiprocessing
 import os
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import claims
+import damage
 import pandas as pd
 import pytest
 
@@ -100,24 +100,13 @@ def test_a_lock_that_is_taken_is_told_or_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def read_only() -> Iterator[Path]:
-    """A folder with a file and a stored result, seen by a user who may only read it."""
-    with tempfile.TemporaryDirectory() as name:  # pytest's own folders cannot even be entered by another user
-        folder = Path(name)
-        Store(folder / "store").get("toy", {}, lambda _: Result({"value": 1}))
-        (folder / "file").write_bytes(b"content")
-        claims.finish(folder / "smoke", params.load("smoke"))
-        inside = [each for each in (folder, *folder.rglob("*")) if each.is_dir()]
-        for each in inside:
-            each.chmod(0o555)
-        superuser = os.geteuid() == 0
-        if superuser:
-            os.seteuid(65534)
-        yield folder
-        if superuser:
-            os.seteuid(0)
-        for each in inside:
-            each.chmod(0o755)
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file, a stored result and a finished run, in which nothing can be written."""
+    Store(tmp_path / "store").get("toy", {}, lambda _: Result({"value": 1}))
+    (tmp_path / "file").write_bytes(b"content")
+    claims.finish(tmp_path / "smoke", params.load("smoke"))
+    with damage.read_only(tmp_path):
+        yield tmp_path
 
 
 ATTEMPTS: dict[str, Callable[[Path], object]] = {
