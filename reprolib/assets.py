@@ -156,7 +156,7 @@ def fetch(group_name: str) -> list[Path]:
         try:
             files.append(path(asset.name))
         except AssetError:
-            if own:
+            if own or (found is not None and asset.manual):
                 raise
             files.append(_download(asset))
     return files
@@ -214,7 +214,8 @@ def _from_url(url: str, asset: Asset, target: Path) -> Path:
 
     pooch.get_logger().setLevel("WARNING")
     known = f"sha256:{asset.sha256}" if len(asset.sha256) == 64 else None
-    pooch.retrieve(url, known_hash=known, fname=target.name, path=target.parent)
+    slow = asset.size > 10_000_000
+    pooch.retrieve(url, known_hash=known, fname=target.name, path=target.parent, progressbar=slow)
     if not sha256_of(target).startswith(asset.sha256):
         target.unlink()
         raise AssetError(f"{url} gave a file with a wrong SHA-256")

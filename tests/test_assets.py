@@ -329,6 +329,28 @@ def test_a_file_without_a_published_hash_is_held_to_its_first_one(
         assert assets.fetch("toy") == [file] and assets.path(NAME).read_bytes() == GOOD
 
 
+def test_a_file_that_a_person_put_there_is_held_to_its_first_hash_by_fetch_too(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = dataclasses.replace(offer(monkeypatch), sha256="", manual="download it")
+    monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
+    monkeypatch.setattr(assets, "TABLE", [asset])
+    file = put(cache, GOOD)
+    assert assets.fetch("toy") == [file]
+    file.write_bytes(GOOD[::-1])
+    with pytest.raises(AssetError, match="is not the file that was first used here; restore it, or remove"):
+        assets.fetch("toy")
+
+
+def test_a_long_download_shows_how_far_it_is(
+    cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asset = dataclasses.replace(offer(monkeypatch, server.url("good")), size=20_000_000)
+    monkeypatch.setattr(assets, "TABLE", [asset])
+    assets.fetch("toy")
+    assert "100%" in capsys.readouterr().err
+
+
 def test_a_damaged_first_hash_accuses_no_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asset = offer(monkeypatch)
     monkeypatch.setattr(assets, "ASSETS", {NAME: dataclasses.replace(asset, sha256="")})
