@@ -204,7 +204,8 @@ def train_together(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        memory.values["correct"] = memory.values["correct"] + (output.detach().argmax(2) == labels).sum(1).cpu()
+        right = (output.detach().argmax(2) == labels).sum(1)  # stays on the device: reading it would stop that
+        memory.values["correct"] = memory.values["correct"].to(device) + right
         if position == per_epoch - 1:
             shares = [100.0 * correct / count for correct in memory.values["correct"].tolist()]
             for task, model, share, rows in zip(tasks, _parts(network), shares, memory.values["history"], strict=True):
