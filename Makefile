@@ -36,8 +36,8 @@ test: $(READY)  ## style, types, unit tests, and the committed notebooks against
 acceptance: $(READY)  ## train on the authors' counterfactuals and compare with the published accuracies; an hour
 	$(RUN) -m pytest -m acceptance -rP tests/test_acceptance.py
 
-soak: $(READY)  ## kill runs at 50 writes and at 50 random moments, kernels and workers too, and compare bits; an hour
-	REPROLIB_KILLS=50 $(RUN) -m pytest -rP tests/test_kills.py
+soak: $(READY)  ## kill runs at every write and at 50 random moments, then 50 kernels, workers and runners; compare bits; an hour
+	REPROLIB_KILLS=50 $(RUN) -m pytest tests/test_kills.py tests/test_hostile_machine.py
 
 large: $(READY)  ## the paper's networks with random weights at 256 pixels; 8 GB, minutes
 	$(RUN) -m pytest -m large -rP tests/test_full_size.py

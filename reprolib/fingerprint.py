@@ -19,8 +19,11 @@ from reprolib.store import Store
 
 MEASURED = ("results/compute.csv", "results/bench/")
 """Files and folders that tell how long something took."""
-MEASURED_SECTION = (b"## What was run where", b"## Parameters")
-"""The part of report.md that tells when and where: from the first heading to the second."""
+MEASURED_SECTION = {
+    "report.md": (b"## What was run where", b"## Parameters"),
+    "report.html": (b"<h2>What was run where", b"<h2>Parameters"),
+}
+"""The part of the report that tells when and where: from the first heading to the second."""
 
 
 def of_folder(folder: Path) -> dict[str, str]:
@@ -32,7 +35,10 @@ def of_folder(folder: Path) -> dict[str, str]:
         raise ReproError(f"{folder} holds no finished report; make one with `python -m reprolib report PROFILE`")
     for claim in NOTEBOOKS:
         read_manifest(folder, claim)
-    parts = [folder / "report.md", *(file for part in ("results", "figures") for file in (folder / part).rglob("*"))]
+    parts = [
+        *(folder / name for name in MEASURED_SECTION),
+        *(file for part in ("results", "figures") for file in (folder / part).rglob("*")),
+    ]
     names = {file.relative_to(folder).as_posix(): file for file in parts if file.is_file()}
     kept = {name: file for name, file in names.items() if not name.startswith(MEASURED) and file.name != "SHA256SUMS"}
     return {name: digest(_canonical(name, file)) for name, file in sorted(kept.items())} | of_store(folder / "store")
@@ -57,9 +63,10 @@ def total(parts: dict[str, str]) -> str:
 
 
 def _canonical(name: str, file: Path) -> bytes:
-    if name == "report.md":
-        before, _, rest = file.read_bytes().partition(MEASURED_SECTION[0])
-        return before + rest.partition(MEASURED_SECTION[1])[2]
+    if name in MEASURED_SECTION:
+        first, second = MEASURED_SECTION[name]
+        before, _, rest = file.read_bytes().partition(first)
+        return before + rest.partition(second)[2]
     if file.suffix == ".json":
         return canonical(_without_origin(json.loads(file.read_bytes())))
     return file.read_bytes()

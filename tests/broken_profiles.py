@@ -116,6 +116,8 @@ def yaml_surprise(draw: st.DrawFn) -> Case:
         st.sampled_from([field for field in FIELDS if field[2] not in (str | None, bool)])
     )  # text is text
     value = draw(st.sampled_from(["1e-3", "5e2", "no", "yes", "on", "off", "2024-01-01", "1_000.0", "0o17"]))
+    if key.endswith("learning_rate") and value == "1_000.0":  # much, but a number
+        value = "1e-3"
     return "YAML surprise", _text(group, key, value, raw=True), _path(group, key)
 
 
@@ -145,6 +147,8 @@ def wrong_weights(draw: st.DrawFn) -> Case:
                     f"profile: smoke\nseeds: {seeds}\ncgn: {{sources: [trained], seeds: 2}}\n",
                     "'cgn.seeds' is 2",
                 ),
+                ("wrong weights", "profile: smoke\nscenes: {sources: [authors]}\n", "'scenes.sources"),
+                ("wrong weights", "profile: gpu\nimagenet: {sources: [shipped]}\n", "'imagenet.sources"),
             ]
         )
     )
@@ -153,9 +157,14 @@ def wrong_weights(draw: st.DrawFn) -> Case:
 @st.composite
 def missing_asset(draw: st.DrawFn) -> Case:
     """The caller points both asset folders at empty ones."""
-    digits = draw(st.sampled_from(["{source: mnist}", "{textures: dtd}"]))
-    group = "mnist" if "mnist" in digits else "textures"
-    return "missing asset", f"profile: smoke\ndigits: {digits}\n", f"python -m reprolib fetch {group}"
+    changed, group = draw(
+        st.sampled_from(
+            [("digits: {source: mnist}", "mnist"), ("digits: {textures: dtd}", "textures"),
+             ("variants: [colored_MNIST]\ncgn: {sources: [authors]}", "authors_cgn"),
+             ("cgn: {sources: [trained], seeds: 2, features: vgg16}", "vgg16")]
+        )
+    )  # fmt: skip
+    return "missing asset", f"profile: smoke\n{changed}\n", f"python -m reprolib fetch {group}"
 
 
 broken = st.one_of(

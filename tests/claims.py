@@ -29,7 +29,10 @@ def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
         if claim == "claim1":
             curve = {"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [level / 10, 9]}
             run.figure("training_quality", pd.DataFrame(curve))
-            run.figure("counterfactuals", {"Colored MNIST": np.full((2, 2, 32, 32, 3), int(level), np.uint8)})
+            run.figure("good_digit_runs", pd.DataFrame({"study": ["here"], "good_digits": [9], "runs": [level]}))
+            picture = np.full((2, 2, 32, 32, 3), int(level), np.uint8)
+            run.figure("counterfactuals", {"Colored MNIST": picture})
+            run.figure("training_sheets", {"Colored MNIST|0,1": picture})
         rows = [("CGN trained here", name, "colored_MNIST", level + i) for name in CRITERIA[claim] for i in (0, 1)]
         run.judge(pd.DataFrame(rows, columns=["source", "criterion", "case", "value"]))
         run.finish()

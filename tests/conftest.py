@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("assets"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A table of what attacks have been survived, and of tolerances."""
+    passed = terminalreporter.stats.get("passed", [])
+    if rows := [value for report in passed for name, value in report.user_properties if name == "attack"]:
+        terminalreporter.write_sep("=", "attacks")
+        for row in ("attack | times | outcome", "---|---|---", *rows):
+            terminalreporter.write_line(f"| {row} |")
 
 
 @pytest.fixture

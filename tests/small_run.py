@@ -77,23 +77,23 @@ def _note_steps(file: Path) -> None:
     training.run = noted  # type: ignore[assignment]
 
 
-def _die_at_write(number: int | None, counted: Path) -> None:
-    """Die at the n-th time that something was written but not flushed, or flushed but not renamed; count the times."""
+def _die_at_write(number: int | None, noted: Path) -> None:
+    """Die at the n-th time that something was written but not flushed, or flushed but not renamed; note what it was."""
     times = count(1)
     fsync, replace = os.fsync, Path.replace
 
-    def pass_or_die() -> None:
-        now = next(times)
-        counted.write_text(str(now))
-        if now == number:
+    def pass_or_die(file: Path) -> None:
+        with noted.open("a") as stream:
+            stream.write(f"{file.resolve().relative_to(noted.resolve().parent)}\n")
+        if next(times) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def flush(descriptor: int) -> None:
-        pass_or_die()
+        pass_or_die(Path(f"/proc/self/fd/{descriptor}"))
         fsync(descriptor)
 
     def rename(source: Path, target: Path) -> Path:
-        pass_or_die()
+        pass_or_die(source)
         return replace(source, target)
 
     os.fsync = flush

@@ -21,6 +21,7 @@ MADE = {"processor": "Abacus", "threads": 2, "versions": {"torch": "9"}, "commit
     [
         partial(steps.generation, size=5000),
         partial(steps.heatmaps, count=50),
+        partial(steps.classifier_epoch, count=320),
         partial(steps.training_step, steps=2),
         steps.patches,
     ],

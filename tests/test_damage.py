@@ -223,9 +223,9 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Kind]] = {
     "stored numbers": _stored(".json"),
     "stored tensors": _stored(".safetensors"),
     "table of a report": _of_a_run("results/claim2_1.csv", "results/claim2_2.csv"),
-    "data of a figure": _of_a_run("figures/training_quality.csv", "results/claim1_1.csv"),
-    "arrays of a figure": _of_a_run("figures/counterfactuals.npz", "figures/training_quality.csv"),
-    "figure": _of_a_run("figures/training_quality.png", "figures/training_quality.csv"),
+    "data of a figure": _of_a_run("figures/training_quality.csv", "figures/good_digit_runs.csv"),
+    "arrays of a figure": _of_a_run("figures/counterfactuals.npz", "figures/training_sheets.npz"),
+    "figure": _of_a_run("figures/training_quality.png", "figures/counterfactuals.png"),
     "manifest of a claim": _of_a_run("results/claim1.json", "results/claim2.json"),
     "executed notebook": _of_a_run(
         "results/notebooks/claim1_quality.ipynb", "results/notebooks/claim2_robustness.ipynb"

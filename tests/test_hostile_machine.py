@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def test_a_clock_that_runs_backwards_changes_no_result(tmp_path: Path, capfd: py
     assert all(row["hours"] >= 0 for row in store.cost())
 
 
-def test_two_threads_give_the_weights_of_one(tmp_path: Path) -> None:
+def test_two_threads_give_the_weights_of_one(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """Sums in another order. The first step moves every weight by the learning rate of 2e-4 or hardly less; where a
     gradient is all but zero, rounding decides its sign. From there on the two runs drift apart, as printed."""
     runs = []
@@ -126,8 +127,8 @@ def test_two_threads_give_the_weights_of_one(tmp_path: Path) -> None:
         names = [name for name in runs[0] if name.startswith(f"{step}/f_") and name.endswith(("weight", "bias"))]
         difference = torch.cat([(runs[0][name] - runs[1][name]).abs().flatten() for name in names])
         share = float((difference < 1e-6).double().mean())
-        print(f"one against two threads, step {step}: {100 * share:.2f} % of the weights agree within 1e-6, "
-              f"all within {float(difference.max()):.1e}")  # fmt: skip
+        agree = f"{100 * share:.2f} % of the weights agree within 1e-6, all within {float(difference.max()):.1e}"
+        record_property("attack", f"one against two threads, after step {step} | 1 | {agree}")
         if step == 1:
             assert share > 0.999 and difference.max() < 5e-4
     assert 0 < difference.max() < 0.01

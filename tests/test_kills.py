@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -34,6 +34,7 @@ from reprolib import assets, fingerprint, report
 from reprolib.results import read_manifest
 from reprolib.store import Store
 
+Record = Callable[[str, object], None]
 SOAK = int(os.environ.get("REPROLIB_KILLS", "0"))
 """Kills per attack in the long form."""
 
@@ -52,7 +53,8 @@ class Unbroken:
     parts: dict[str, str]
     seconds: float
     steps: Counter[str]
-    writes: int
+    writes: list[str]
+    """The kind of file of every write, in order."""
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +68,14 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
         assert process.exitcode == 0, (folder / "stderr").read_text()
     steps = Counter((folder / "steps").read_text().splitlines())
     assert len(steps) > 30 and set(steps.values()) == {1}
-    writes = int((folder / "writes").read_text())
+    writes = [_kind(Path(line)) for line in (folder / "writes").read_text().splitlines()]
     return Unbroken(fingerprint.of_folder(folder), time.monotonic() - start, steps, writes)
+
+
+def _kind(file: Path) -> str:
+    """Such as ``store .checkpoint`` or ``report.md``."""
+    name = Path(file.name.removeprefix(".").removesuffix(".part").removesuffix(".new"))
+    return f"{file.parts[0]} {name.suffix or name}" if len(file.parts) > 1 else name.name
 
 
 def _nothing_looks_finished_that_is_not(folder: Path, whole: Unbroken) -> None:
@@ -91,9 +99,18 @@ def _end(folder: Path, whole: Unbroken) -> None:
     assert steps.keys() == whole.steps.keys()
 
 
-def test_a_kill_at_a_write_loses_nothing(unbroken: Unbroken, tmp_path: Path) -> None:
-    """One kill per run, at the n-th write: of a checkpoint, a result, a table, a figure, a manifest, the report."""
-    chosen = random.Random(0).sample(range(1, unbroken.writes + 1), min(SOAK or 6, unbroken.writes))
+KINDS = {
+    "store .checkpoint", "store .safetensors", "store .json", "results .csv", "results .json", "results .ipynb",
+    "results SHA256SUMS", "figures .csv", "figures .npz", "figures .png", "report.html", "report.md",
+}  # fmt: skip
+
+
+def test_a_kill_at_a_write_loses_nothing(unbroken: Unbroken, tmp_path: Path, record_property: Record) -> None:
+    """One kill per run, at the n-th write: one of each kind in the short form, each in the long form."""
+    assert set(unbroken.writes) == KINDS
+    numbers = list(range(1, len(unbroken.writes) + 1))
+    random.Random(0).shuffle(numbers)
+    chosen = numbers if SOAK else list({unbroken.writes[number - 1]: number for number in numbers}.values())
     for number in chosen:
         folder = tmp_path / f"write {number}"
         process = _start(folder, number)
@@ -104,7 +121,7 @@ def test_a_kill_at_a_write_loses_nothing(unbroken: Unbroken, tmp_path: Path) -> 
         assert _repeated(folder) <= small_run.INTERVAL
         shutil.rmtree(folder)
     repeated = f"at most {small_run.INTERVAL} steps repeated"
-    print(f"| small run, killed at one of its {unbroken.writes} writes | {len(chosen)} | same bits; {repeated} |")
+    record_property("attack", f"small run, killed at one of its {len(numbers)} writes | {len(chosen)} | {repeated}")
 
 
 def _repeated(folder: Path) -> int:
@@ -113,7 +130,7 @@ def _repeated(folder: Path) -> int:
     return sum(number - 1 for step, number in steps.items() if step.startswith("CGN"))
 
 
-def test_kills_at_random_moments_lose_nothing(unbroken: Unbroken, tmp_path: Path) -> None:
+def test_kills_at_random_moments_lose_nothing(unbroken: Unbroken, tmp_path: Path, record_property: Record) -> None:
     """Several kills per run, until one run gets through; then the next run."""
     draw, kills, runs = random.Random(1), 0, 0
     while kills < (SOAK or 5):
@@ -123,6 +140,7 @@ def test_kills_at_random_moments_lose_nothing(unbroken: Unbroken, tmp_path: Path
             process = _start(folder)
             process.join(draw.uniform(0, unbroken.seconds))
             if process.exitcode is not None:
+                assert process.exitcode == 0, (folder / "stderr").read_text()
                 break
             process.kill()
             process.join()
@@ -132,15 +150,19 @@ def test_kills_at_random_moments_lose_nothing(unbroken: Unbroken, tmp_path: Path
         assert _repeated(folder) <= small_run.INTERVAL * (kills - before)
         shutil.rmtree(folder)
         runs += 1
-    print(f"| small run, killed at random moments | {kills} | same bits in {runs} runs |")
+    record_property("attack", f"small run, killed at random moments | {kills} | same bits in {runs} runs")
 
 
 class _Slow(http.server.BaseHTTPRequestHandler):
-    """Sends the body in a hundred pieces."""
+    """Sends the body in a hundred pieces, in 0.3 s."""
 
     body = random.Random(0).randbytes(1_000_000)
+    asked = threading.Event()
+    broken = 0
+    """Transfers that a kill has cut."""
 
     def do_GET(self) -> None:
+        self.asked.set()
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
@@ -149,7 +171,7 @@ class _Slow(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(self.body[start : start + 10_000])
                 time.sleep(0.003)
         except OSError:
-            pass  # the other side was killed
+            _Slow.broken += 1
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -173,17 +195,24 @@ def _download(cache: Path, url: str) -> None:
     assets.fetch("toy")
 
 
-def test_a_download_that_is_killed_leaves_nothing_under_the_files_name(slow_server: str, tmp_path: Path) -> None:
+def test_a_download_that_is_killed_leaves_nothing_under_the_files_name(
+    slow_server: str, tmp_path: Path, record_property: Record
+) -> None:
     draw, kills = random.Random(2), 0
     file = tmp_path / "toy" / "data"
     while kills < (SOAK or 5):
+        _Slow.asked.clear()
         process = small_run.forkserver.Process(target=_download, args=(tmp_path, slow_server))
         process.start()
-        process.join(draw.uniform(0.1, 0.8))
+        while process.is_alive() and not _Slow.asked.wait(0.05):
+            pass
+        process.join(draw.uniform(0, 0.5))
         if process.exitcode is None:
             process.kill()
             process.join()
             kills += 1
+        else:
+            assert process.exitcode == 0, (tmp_path / "stderr").read_text()
         if file.exists():
             assert file.read_bytes() == _Slow.body
             shutil.rmtree(tmp_path / "toy")
@@ -191,7 +220,8 @@ def test_a_download_that_is_killed_leaves_nothing_under_the_files_name(slow_serv
     process.start()
     process.join()
     assert process.exitcode == 0 and file.read_bytes() == _Slow.body
-    print(f"| download, killed at random moments | {kills} | whole or absent each time |")
+    assert _Slow.broken > kills // 5
+    record_property("attack", f"download, killed | {kills} | whole or absent each time; {_Slow.broken} were under way")
 
 
 # ---------------------------------------------------------------- the whole run, with kernels and workers
@@ -237,7 +267,7 @@ def _one_of(kind: str, runner: subprocess.Popen[bytes], draw: random.Random) -> 
     return None
 
 
-def test_kills_of_runner_kernel_and_workers_lose_nothing(tmp_path: Path) -> None:
+def test_kills_of_runner_kernel_and_workers_lose_nothing(tmp_path: Path, record_property: Record) -> None:
     """The short form kills a kernel and a worker; the long form whatever the dice say."""
     draw, kills = random.Random(3), Counter[str]()
     wanted = ["kernel", "worker"] if not SOAK else draw.choices(["runner", "kernel", "worker"], k=SOAK)
@@ -251,7 +281,7 @@ def test_kills_of_runner_kernel_and_workers_lose_nothing(tmp_path: Path) -> None
         folder = tmp_path / f"run {runs}"
         folder.mkdir()
         while True:
-            runner = _report(folder)
+            runner, before = _report(folder), kills.total()
             with contextlib.suppress(subprocess.TimeoutExpired):  # a later call is faster, so some end by themselves
                 runner.wait(draw.uniform(2, seconds if SOAK else seconds / 3))
             if wanted and (victim := _one_of(wanted[-1], runner, draw)):
@@ -260,9 +290,10 @@ def test_kills_of_runner_kernel_and_workers_lose_nothing(tmp_path: Path) -> None
                     kills[wanted.pop()] += 1
             if runner.wait() == 0:
                 break
+            assert kills.total() > before, "a call failed although nothing was killed"
             assert not list((folder / "build").glob("*/report.md"))
         assert _parts(folder) == expected
         shutil.rmtree(folder)
         runs += 1
     for kind, number in kills.items():
-        print(f"| whole run, {kind} killed | {number} | same bits, {runs} runs in all |")
+        record_property("attack", f"whole run, {kind} killed | {number} | same bits, {runs} runs in all")
