@@ -22,10 +22,10 @@ from filelock import FileLock, Timeout
 
 from reprolib.errors import ReproError, StoreError
 
+SUMS = "SHA256SUMS"
+"""The name of a list of hashes, beside the files."""
 LARGE = 2**24
 """Bytes from which a file is hashed once per process, as long as its size and its times stay the same."""
-
-
 _DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EEXIST,
          errno.ENOTDIR, errno.EISDIR}  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reprolib.errors import ReproError
-from reprolib.files import canonical, digest
+from reprolib.files import SUMS, canonical, digest
 from reprolib.report import NOTEBOOKS
 from reprolib.results import read_manifest
 from reprolib.store import Store
@@ -40,7 +40,7 @@ def of_folder(folder: Path) -> dict[str, str]:
         *(file for part in ("results", "figures") for file in (folder / part).rglob("*")),
     ]
     names = {file.relative_to(folder).as_posix(): file for file in parts if file.is_file()}
-    kept = {name: file for name, file in names.items() if not name.startswith(MEASURED) and file.name != "SHA256SUMS"}
+    kept = {name: file for name, file in names.items() if not name.startswith(MEASURED) and file.name != SUMS}
     return {name: digest(_canonical(name, file)) for name, file in sorted(kept.items())} | of_store(folder / "store")
 
 

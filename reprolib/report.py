@@ -23,7 +23,7 @@ from markdown_it import MarkdownIt
 from reprolib import params as parameters
 from reprolib import published, shipped, statistics
 from reprolib.errors import ReproError
-from reprolib.files import agrees, locked, make_folder, remove, sha256_of, write_atomically, write_sums, writing
+from reprolib.files import SUMS, agrees, locked, make_folder, remove, sha256_of, write_atomically, write_sums, writing
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
 from reprolib.schema import Params
@@ -38,7 +38,7 @@ KEPT = (
 """Steps whose numbers a repository keeps."""
 WITH_PICTURES = ("gradcam", "ensemble_examined")
 """Those of them whose heatmaps are kept too."""
-SEAL = "results/notebooks/SHA256SUMS"
+SEAL = f"results/notebooks/{SUMS}"
 REPORT = ("report.md", "report.html")
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -269,7 +269,7 @@ def _notebook_html(file: Path) -> str:
     """
     from nbconvert import HTMLExporter
 
-    sums, repair = file.parent / "SHA256SUMS", "run the notebooks again, or restore the file"
+    sums, repair = file.parent / SUMS, "run the notebooks again, or restore the file"
     for needed in (file, sums):
         if not needed.is_file():
             raise ReproError(f"{needed} is missing; {repair}")

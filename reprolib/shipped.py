@@ -12,9 +12,9 @@ from torch import Tensor
 
 from reprolib import files
 from reprolib.errors import AssetError
+from reprolib.files import SUMS
 
 WEIGHTS = Path(__file__).parent / "weights"
-SUMS = "SHA256SUMS"
 
 
 def sha256(file: Path) -> str:

@@ -28,10 +28,18 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     passed = terminalreporter.stats.get("passed", [])
     if rows := [value for report in passed for name, value in report.user_properties if name == "attack"]:
         terminalreporter.write_sep("=", "attacks")
-        for row in ("attack | times | outcome", "---|---|---", *rows):
+        for row in ("attack | times | outcome", "--- | --- | ---", *rows):
             terminalreporter.write_line(f"| {row} |")
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
     return Checkpoint(tmp_path / "run.checkpoint")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # the local server is not behind anybody's proxy
+    monkeypatch.delenv("REPROLIB_ASSETS", raising=False)
+    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,16 @@ def cut(file: Path) -> None:
 
 def empty(file: Path) -> None:
     file.write_bytes(b"")
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "flipped bit": flip,
+    "truncated": cut,
+    "empty": empty,
+    "zeros": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+    "a list": lambda file: file.write_bytes(b"[]"),
+    "no text": lambda file: file.write_bytes(b"\xff\xfe"),
+}
 
 
 @contextmanager

@@ -68,13 +68,12 @@ def test_a_fresh_interpreter_gives_the_same_bits(whole: dict[str, str], tmp_path
     assert fingerprint.of_folder(tmp_path) == whole
 
 
-@pytest.mark.parametrize("command", ["report", "render"])
-def test_a_folder_that_cannot_be_written_is_one_sentence(command: str, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     """A file stands where a folder is needed: this stops the superuser too."""
     (tmp_path / "file").write_text("")
     folder = tmp_path / "file" / "build"
     done = subprocess.run(
-        [sys.executable, "-m", "reprolib", command, "smoke" if command == "report" else str(folder)],
+        [sys.executable, "-m", "reprolib", "report", "smoke"],
         cwd=ROOT,
         env=os.environ | {"REPROLIB_BUILD": str(folder)},
         capture_output=True,

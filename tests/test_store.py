@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import damage
 import pytest
 import torch
 
@@ -69,31 +70,16 @@ def test_a_name_is_readable_and_depends_on_step_version_and_recipe(results: Stor
     assert results.file("train", dict(reversed(RECIPE.items()))) == name
 
 
-def flip(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "flipped bit": flip,
-    "truncated": lambda content: content[: len(content) // 2],
-    "empty": lambda content: b"",
-    "zeros": lambda content: bytes(len(content)),
-    "a list": lambda content: b"[]",
-    "no text": lambda content: b"\xff\xfe",
-}
-
-
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("harm", damage.HARMS.values(), ids=damage.HARMS)
 def test_damage_is_found_set_aside_and_mended(
-    suffix: str, damage: str, results: Store, capsys: pytest.CaptureFixture[str]
+    suffix: str, harm: Callable[[Path], object], results: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make = Maker()
     made = results.get("train", RECIPE, make)
     file = results.file("train", RECIPE).with_suffix(suffix)
-    bad = DAMAGES[damage](file.read_bytes())
-    file.write_bytes(bad)
+    harm(file)
+    bad = file.read_bytes()
     again = results.get("train", RECIPE, make)
     assert make.calls == 2
     assert torch.equal(again.tensors["w"], made.tensors["w"])
@@ -147,7 +133,7 @@ def test_a_damaged_result_is_not_copied_and_named(
     for seed in (1, 2):
         results.get("train", RECIPE | {"seed": seed}, Maker())
     file = results.file("train", RECIPE)
-    file.write_bytes(flip(file.read_bytes()))
+    damage.flip(file)
     assert results.copy_numbers(tmp_path / "kept", ["train"]) == 1
     said = capsys.readouterr().err
     assert said == f"{file} or its tensors are damaged and were not copied; make or restore them\n" and file.is_file()
@@ -294,72 +280,3 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in the way")
     with pytest.raises(StoreError, match=r"results/train cannot be made \(.*\); choose a folder"):
         Store(tmp_path / "results").get("train", RECIPE, Maker())
-
-
-STATES = [{"step": step, "model": {"w": torch.full((3,), float(step))}, "list": [1, None, "a"]} for step in range(3)]
-
-
-def test_the_newest_checkpoint_wins(checkpoint: Checkpoint) -> None:
-    assert checkpoint.load() is None
-    for state in STATES:
-        checkpoint.save(state)
-        loaded = checkpoint.load()
-        assert loaded is not None
-        assert (loaded["step"], loaded["list"]) == (state["step"], state["list"])
-        assert torch.equal(loaded["model"]["w"], state["model"]["w"])
-    assert len(list(checkpoint.file.parent.iterdir())) == 2
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    damage: str, checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for state in STATES:
-        checkpoint.save(state)
-    for file, expected in ((checkpoint.file, 1), (checkpoint.previous, None)):
-        file.write_bytes(DAMAGES[damage](file.read_bytes()))
-        assert (checkpoint.load() or {}).get("step") == expected
-        assert f"{file} is a damaged checkpoint" in capsys.readouterr().err
-    checkpoint.save(STATES[0])
-    assert (checkpoint.load() or {}).get("step") == 0
-
-
-def test_a_save_that_is_cut_short_loses_nothing(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.save(STATES[1])
-    replace = Path.replace
-
-    def cut_short(self: Path, target: Path) -> Path:
-        if target == checkpoint.file:  # the old state has just become the spare
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", cut_short)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(STATES[2])
-    assert (checkpoint.load() or {}).get("step") == 1
-
-
-def test_a_save_that_the_disk_refuses_keeps_the_spare(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even when the newest state is damaged and nobody knows it yet."""
-    for state in STATES[:2]:
-        checkpoint.save(state)
-    checkpoint.file.write_bytes(flip(checkpoint.file.read_bytes()))
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(files.os, "fsync", full)
-        with pytest.raises(StoreError, match="No space left"):
-            checkpoint.save(STATES[2])
-    assert (checkpoint.load() or {}).get("step") == 0
-
-
-def test_a_removed_checkpoint_is_gone_with_its_spare(checkpoint: Checkpoint) -> None:
-    checkpoint.save(STATES[0])
-    checkpoint.save(STATES[1])
-    for name in (checkpoint.new.name, f".{checkpoint.new.name}.part"):
-        checkpoint.new.with_name(name).write_bytes(b"what a killed save leaves")
-    checkpoint.remove()
-    checkpoint.remove()  # twice is no error
-    assert list(checkpoint.file.parent.iterdir()) == []
