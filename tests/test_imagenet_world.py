@@ -1,0 +1,130 @@
+"""ImageNet as a world, on small folders of the real layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from reprolib import params
+from reprolib.errors import AssetError
+from reprolib.imagenet import cue_conflict, tables
+from reprolib.imagenet.ensemble import Ensemble
+from reprolib.imagenet.study import NaturalStudy
+from reprolib.imagenet.world import ImageNet
+from reprolib.store import Store
+
+IDS = [f"n{number:08d}" for number in range(1000)]
+SUPERCLASSES = ("00_dog", "01_bird", "02_wheeled vehicle", "03_reptile", "04_carnivore", "05_insect",
+                "06_musical instrument", "07_primate", "08_fish")  # fmt: skip
+
+
+def _picture(file: Path, grey: int = 128, size: int = 24) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (size, size), (grey, 0, 255 - grey)).save(file)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data sets of ImageNet in their real layout, one picture a class."""
+    root = tmp_path_factory.mktemp("assets") / "imagenet"
+    for split in ("train", "val"):
+        for number, name in enumerate(IDS):
+            _picture(root / "imagenet-mini" / split / name / "a.JPEG", number % 256)
+    for variant in ("original", "mixed_same", "mixed_rand"):
+        for name in SUPERCLASSES:
+            _picture(root / "backgrounds_challenge" / variant / "val" / name / "a.JPEG", size=224)
+    for shape in ("airplane", "truck"):
+        _picture(root / "cue_conflict" / shape / f"{shape}1-cat2.png")
+    for name in IDS[::5]:
+        _picture(root / "imagenet-a" / name / "a.jpg")
+    for name in IDS:
+        _picture(root / "imagenet-sketch" / name / "a.JPEG")
+    return root.parent
+
+
+@pytest.fixture
+def imagenet(folders: Path, monkeypatch: pytest.MonkeyPatch) -> ImageNet:
+    monkeypatch.setenv("REPROLIB_ASSETS", str(folders))
+    monkeypatch.setenv("REPROLIB_CACHE", str(folders / "none"))
+    return ImageNet(params.load("gpu").imagenet)
+
+
+def test_imagenet_reads_folders_in_the_real_layout(imagenet: ImageNet) -> None:
+    image, label = imagenet.real("val")[7]
+    assert image.shape == (3, 224, 224) and int(label) == 7
+    assert [int(imagenet.challenge(name)[8][1]) for name in ("original", "mixed_rand")] == [8, 8]
+    conflict, groups = imagenet.conflict()
+    names = [[cue_conflict.CATEGORIES[int(category)] for category in conflict[number][1]] for number in (0, 1)]
+    assert names == [["airplane", "cat"], ["truck", "cat"]] and len(groups) == 16
+    unusual = imagenet.unusual()
+    assert {name: len(classes) for name, (_, classes) in unusual.items()} == {
+        "imagenet-a": 200,
+        "imagenet-sketch": 1000,
+    }
+    assert unusual["imagenet-a"][1][:3].tolist() == [0, 5, 10]
+
+
+def test_a_folder_with_too_few_classes_is_refused(imagenet: ImageNet, folders: Path) -> None:
+    extra = folders / "imagenet" / "backgrounds_challenge" / "original" / "val" / "09_extra"
+    _picture(extra / "a.JPEG")
+    with pytest.raises(AssetError, match="has 10 class folders instead of 9"):
+        imagenet.challenge("original")
+    (extra / "a.JPEG").unlink()
+    with pytest.raises(AssetError, match="no class folders with images"):
+        imagenet.challenge("original")
+    extra.rmdir()
+
+
+def test_a_broken_picture_is_named(imagenet: ImageNet, folders: Path) -> None:
+    file = folders / "imagenet" / "imagenet-mini" / "val" / IDS[3] / "a.JPEG"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:40])
+    with pytest.raises(AssetError, match=r"n00000003/a.JPEG is missing or broken"):
+        imagenet.real("val")[3]
+    file.write_bytes(whole)
+
+
+def test_missing_weights_are_named(imagenet: ImageNet) -> None:
+    for ask, word in (
+        (imagenet.new_cgn, "u2net.pth"),
+        (lambda: imagenet.given_cgn("authors"), "u2net.pth"),
+        (imagenet.rater, "inception_v3"),
+        (imagenet.ensemble, "resnet50"),
+        (imagenet.identity, "biggan-deep-256"),
+        (lambda: imagenet.given_identity("authors"), "cgn.pth"),
+        (imagenet.rater_identity, "inception_v3"),
+        (imagenet.data_identity, "resnet50"),
+    ):
+        with pytest.raises(AssetError, match=word):
+            ask()
+
+
+class Small(Ensemble):
+    """An ensemble of 1,000 classes whose backbone is one layer."""
+
+    def __init__(self) -> None:
+        backbone = nn.Sequential(nn.Conv2d(3, 4, 32, stride=32), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(backbone, 4, 1000, frozen_norms=False, target="0")
+
+
+def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
+    imagenet: ImageNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    chosen = params.load({"profile": "gpu", "device": "cpu", "imagenet": {"workers": 0, "epochs": 1, "batch": 500}})
+    study = NaturalStudy(chosen, imagenet, Store(tmp_path))
+    monkeypatch.setattr(imagenet, "ensemble", Small)
+    monkeypatch.setattr(imagenet, "data_identity", lambda: {"world": "imagenet"})
+    made = study.classifier("real", tables.Trained(), 0, with_tensors=True)
+    numbers, best = made.numbers, Small()
+    best.load_state_dict(made.tensors)
+    assert len(numbers["history"]) == 2
+    assert set(study.unusual(best.eval())) == {"imagenet-a", "imagenet-sketch", "cue conflict"}
+    assert study.evaluate(best) == pytest.approx(numbers["history"][numbers["best"]])
+    row = numbers["history"][0]
+    assert {"top1", "top5", "original/avg", "gap/shape_texture", "shape_bias/bg", "decided/avg"} <= set(row)
+    assert all(0 <= value <= 100 for name, value in row.items() if not name.startswith("gap"))
