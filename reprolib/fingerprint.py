@@ -45,7 +45,7 @@ def of_folder(folder: Path) -> dict[str, str]:
 
 
 def of_store(root: Path) -> dict[str, str]:
-    """Result (``store/step/name``) -> SHA-256 of its numbers, its recipe and the hash of its tensors.
+    """Result (``store/step/name``) -> SHA-256 of its numbers, its inputs and the hash of its tensors.
 
     Raises ReproError for a result whose numbers or tensors are damaged.
     """

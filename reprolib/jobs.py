@@ -42,7 +42,7 @@ class Experiments:
         torch.set_num_threads(self.params.threads)
 
     def _machine(self) -> dict[str, Any]:
-        """What changes bits without changing the experiment; a part of every recipe."""
+        """What changes bits without changing the experiment; named in the inputs of every result."""
         return {"device": self.params.device, "threads": self.params.threads}
 
 

@@ -104,14 +104,14 @@ class SharedStore(Store):
     def get(
         self,
         step: str,
-        recipe: dict[str, Any],
+        inputs: dict[str, Any],
         make: Callable[[Checkpoint], Result],
         version: int = 1,
         with_tensors: bool = False,
     ) -> Result:
         if size() == 1:
-            return super().get(step, recipe, make, version, with_tensors)
-        file = self.file(step, recipe, version)
+            return super().get(step, inputs, make, version, with_tensors)
+        file = self.file(step, inputs, version)
         if rank() == 0:
             making = []
 
@@ -119,10 +119,10 @@ class SharedStore(Store):
                 making.append(_agreed(True))
                 return make(checkpoint)
 
-            super().get(step, recipe, told, version, with_tensors)  # another run may make it while this one waits
+            super().get(step, inputs, told, version, with_tensors)  # another run may make it while this one waits
             if not making:
                 _agreed(False)
         elif _agreed(False):
             make(_Follower(file.with_suffix(".checkpoint")))
         distributed.barrier()
-        return super().get(step, recipe, make, version, with_tensors)
+        return super().get(step, inputs, make, version, with_tensors)

@@ -35,7 +35,7 @@ def _ship(study: Study) -> list[str]:
         file = study.weights_file(variant)
         earlier = known.get(file.name, {}).get("runs", [])
         ours = [_run(study, variant, seed) for seed in range(study.params.cgn.seeds)]
-        runs = ours + [run for run in earlier if run["recipe"] not in [each["recipe"] for each in ours]]
+        runs = ours + [run for run in earlier if run["inputs"] not in [each["inputs"] for each in ours]]
         best = max(runs, key=lambda run: (run["good_digits"], sum(run["recognised"])))
         if best in ours:
             state = study.cgn(variant, "trained", best["seed"]).state_dict()
@@ -54,5 +54,5 @@ def _run(study: Study, variant: str, seed: int) -> dict[str, Any]:
     over_training = study.training_quality(variant, seed)
     step = max(over_training, key=int)
     named = {"seed": seed, "steps": int(step), "edge_weight": study.params.cgn.edge_weight}
-    recipe = json.loads(canonical(study.cgn_recipe(variant, seed)))  # as it is read again
-    return over_training[step] | named | {"recipe": recipe}
+    inputs = json.loads(canonical(study.cgn_inputs(variant, seed)))  # as it is read again
+    return over_training[step] | named | {"inputs": inputs}

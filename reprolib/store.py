@@ -1,8 +1,8 @@
 """Results on disk: named by what produced them, written atomically, verified when read, resumable.
 
 A result is some numbers (JSON) and perhaps some tensors (safetensors). Its name is a hash of the step, the step's
-version and its *recipe*: every parameter and every input that can change its bits. The JSON file is written last and
-holds the hash of the tensors, so a result exists either wholly or not at all. A file that fails its hash is set
+version and its *inputs*: every parameter, file and other result that can change its bits. The JSON file is written last
+and holds the hash of the tensors, so a result exists either wholly or not at all. A file that fails its hash is set
 aside, reported, and made again.
 """
 
@@ -102,27 +102,27 @@ class Store:
         self._within = 0.0
         """Seconds that the result being made has spent on other results."""
 
-    def file(self, step: str, recipe: dict[str, Any], version: int = 1) -> Path:
-        """The JSON file of a result: readable in front, a hash of the whole recipe behind."""
-        key = digest(canonical({"step": step, "version": version, "recipe": recipe}))[:16]
-        readable = [str(recipe[name]) for name in ("variant", "training_set", "seed") if name in recipe]
+    def file(self, step: str, inputs: dict[str, Any], version: int = 1) -> Path:
+        """The JSON file of a result: readable in front, a hash of all inputs behind."""
+        key = digest(canonical({"step": step, "version": version, "inputs": inputs}))[:16]
+        readable = [str(inputs[name]) for name in ("variant", "training_set", "seed") if name in inputs]
         return self.root / step / ("-".join([*readable, key]) + ".json")
 
     def get(
         self,
         step: str,
-        recipe: dict[str, Any],
+        inputs: dict[str, Any],
         make: Callable[[Checkpoint], Result],
         version: int = 1,
         with_tensors: bool = False,
     ) -> Result:
-        """The stored result of a recipe, or make it, store it and return it.
+        """The stored result of these inputs, or make it, store it and return it.
 
         ``make`` gets a checkpoint of its own, which is removed once the result is stored. Raise ``version`` when the
         meaning of a step changes: older results are then no longer found. with_tensors: a copy without tensors (see
         ``copy_numbers``) does not do.
         """
-        file = self.file(step, recipe, version)
+        file = self.file(step, inputs, version)
         if found := self.find(file, with_tensors):
             return found
         start, before, self._within = time.perf_counter(), self._within, 0.0
@@ -136,7 +136,7 @@ class Store:
                 seconds = time.perf_counter() - start - waited - self._within
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
-                self._write(file, step, recipe, version, result)
+                self._write(file, step, inputs, version, result)
                 checkpoint.remove()
                 return result
         finally:
@@ -170,7 +170,7 @@ class Store:
             return None
         try:
             entry = unsealed(content)
-            if self.file(entry["step"], entry["recipe"], entry["version"]).name == file.name:
+            if self.file(entry["step"], entry["inputs"], entry["version"]).name == file.name:
                 return entry
         except (ValueError, KeyError, AttributeError, TypeError):
             pass
@@ -196,7 +196,7 @@ class Store:
             copy = target / entry["step"] / file.name
             with locked(copy.with_suffix(".lock")):
                 if self.read(copy) is None:
-                    self._write(copy, entry["step"], entry["recipe"], entry["version"], result)
+                    self._write(copy, entry["step"], entry["inputs"], entry["version"], result)
             copied += 1
         return copied
 
@@ -221,7 +221,7 @@ class Store:
                 )
         return rows
 
-    def _write(self, file: Path, step: str, recipe: dict[str, Any], version: int, result: Result) -> None:
+    def _write(self, file: Path, step: str, inputs: dict[str, Any], version: int, result: Result) -> None:
         tensors = None
         if result.tensors:
             content = safetensors.torch.save({name: t.contiguous() for name, t in result.tensors.items()})
@@ -230,7 +230,7 @@ class Store:
         entry = {
             "step": step,
             "version": version,
-            "recipe": recipe,
+            "inputs": inputs,
             "numbers": result.numbers,
             "tensors": tensors,
             "made": result.made,

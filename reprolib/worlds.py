@@ -11,7 +11,7 @@ from reprolib import parallel
 from reprolib import params as parameters
 from reprolib.errors import ReproError
 from reprolib.imagenet import tables
-from reprolib.imagenet.counterfactuals import Mode, Recipe, claim_folder, write_set
+from reprolib.imagenet.counterfactuals import Mode, Sampling, claim_folder, write_set
 from reprolib.imagenet.study import NaturalStudy, Trained
 from reprolib.imagenet.world import ImageNet, World
 from reprolib.mnist.study import Study
@@ -54,7 +54,7 @@ def ship_cgn(store: Store) -> dict[str, Any]:
     found, measured = study.trained_cgn(which), study.rate(which)
     mechanisms = {name: value for name, value in found.tensors.items() if not name.startswith("sheet/")}
     state = {name: value.half() if value.is_floating_point() else value for name, value in mechanisms.items()}
-    parts.ship("cgn", state, {"measured": measured, "recipe": study.cgn_recipe(which), "made": found.made})
+    parts.ship("cgn", state, {"measured": measured, "inputs": study.cgn_inputs(which), "made": found.made})
     return measured
 
 
@@ -95,13 +95,13 @@ def write_counterfactuals(
         classes = list(study.best_classes(which).values())
     _fitting(mode, classes, study.world.classes)
     ids = tuple(tuple(choices) for choices in classes)
-    recipe = Recipe(mode, study.chosen.truncation, seed, ids, legacy_minmax)  # type: ignore[arg-type]
-    made_with = {"cgn": study.cgn_recipe(which), "split": split} | recipe.__dict__
+    sampling = Sampling(mode, study.chosen.truncation, seed, ids, legacy_minmax)  # type: ignore[arg-type]
+    made_with = {"cgn": study.cgn_inputs(which), "split": split} | sampling.__dict__
     if parallel.rank() == 0:
         claim_folder(root / split, made_with)
     parallel.wait()
     model = cache(lambda: study.cgn(which).to(study.params.device))
-    return write_set(model, study.world.classes, recipe, root / split, split, count, batch=50)
+    return write_set(model, study.world.classes, sampling, root / split, split, count, batch=50)
 
 
 def _fitting(mode: Mode, classes: Sequence[Sequence[int]], count: int) -> None:

@@ -15,7 +15,7 @@ from torchvision.models import inception_v3, resnet50, vgg16
 
 from reprolib import assets, params
 from reprolib.imagenet import biggan, rating, u2net
-from reprolib.imagenet.counterfactuals import Recipe, write_set
+from reprolib.imagenet.counterfactuals import Sampling, write_set
 from reprolib.imagenet.datasets import CounterfactualFolder, train_transform
 from reprolib.imagenet.ensemble import HEADS, counterfactual_loss, real_loss
 from reprolib.imagenet.study import NaturalStudy
@@ -56,7 +56,7 @@ def test_two_iterations_a_few_counterfactuals_and_an_ensemble_step(world: ImageN
     assert sum(p.numel() for p in model.parameters()) > 250_000_000
     moved = model.f_text.embeddings.weight - model.biggan_GT.embeddings.weight
     assert 0 < moved.abs().max() <= 2.001 * 3e-5
-    write_set(lambda: model, 1000, Recipe(seed=1), tmp_path / "train", "train", 2)
+    write_set(lambda: model, 1000, Sampling(seed=1), tmp_path / "train", "train", 2)
     image, labels = CounterfactualFolder(tmp_path / "train", train_transform())[1]
     assert image.shape == (3, 224, 224) and labels.max() < 1000
     numbers = rating.score(model, world.rater(), 2)

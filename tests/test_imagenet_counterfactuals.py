@@ -14,7 +14,7 @@ from reprolib.errors import AssetError, ReproError
 from reprolib.imagenet import counterfactuals as cf
 from reprolib.imagenet import datasets
 from reprolib.imagenet.cgn import CGN
-from reprolib.imagenet.counterfactuals import Recipe
+from reprolib.imagenet.counterfactuals import Sampling
 from reprolib.imagenet.u2net import PLANS, U2Net
 
 INDEX = torch.arange(2000)
@@ -28,27 +28,27 @@ def cgn() -> CGN:
 
 @pytest.fixture
 def folder(cgn: CGN, tmp_path: Path) -> Path:
-    cf.write_set(lambda: cgn, 9, Recipe(), tmp_path / "train_0", "run", 5, batch=2)
+    cf.write_set(lambda: cgn, 9, Sampling(), tmp_path / "train_0", "run", 5, batch=2)
     return tmp_path / "train_0"
 
 
 def test_random_classes_are_independent_and_uniform() -> None:
-    drawn = cf.draw_classes(Recipe("random"), INDEX, 9)
+    drawn = cf.draw_classes(Sampling("random"), INDEX, 9)
     assert drawn.shape == (2000, 3) and drawn.min() == 0 and drawn.max() == 8
     assert abs(float((drawn[:, 0] == drawn[:, 1]).float().mean()) - 1 / 9) < 0.03
-    assert torch.equal(drawn[100:103], cf.draw_classes(Recipe("random"), INDEX[100:103], 9))
-    assert not torch.equal(drawn, cf.draw_classes(Recipe("random", seed=1), INDEX, 9))
+    assert torch.equal(drawn[100:103], cf.draw_classes(Sampling("random"), INDEX[100:103], 9))
+    assert not torch.equal(drawn, cf.draw_classes(Sampling("random", seed=1), INDEX, 9))
 
 
 def test_the_other_modes() -> None:
-    same = cf.draw_classes(Recipe("random_same"), INDEX, 9)
+    same = cf.draw_classes(Sampling("random_same"), INDEX, 9)
     assert (same[:, 0] == same[:, 1]).all() and (same[:, 0] == same[:, 2]).all() and len(same.unique()) == 9
-    best = cf.draw_classes(Recipe("best_classes", classes=((1, 2), (3,), (4, 5, 6))), INDEX, 9)
+    best = cf.draw_classes(Sampling("best_classes", classes=((1, 2), (3,), (4, 5, 6))), INDEX, 9)
     assert [column.unique().tolist() for column in best.unbind(1)] == [[1, 2], [3], [4, 5, 6]]
-    fixed = cf.draw_classes(Recipe("fixed_classes", classes=((1,), (2,), (3,))), INDEX, 9)
+    fixed = cf.draw_classes(Sampling("fixed_classes", classes=((1,), (2,), (3,))), INDEX, 9)
     assert (fixed == torch.tensor([1, 2, 3])).all()
     with pytest.raises(ReproError, match="mode 'best_classes' needs 'classes'"):
-        cf.draw_classes(Recipe("best_classes"), INDEX, 9)
+        cf.draw_classes(Sampling("best_classes"), INDEX, 9)
 
 
 def test_the_layout_is_the_released_one(folder: Path) -> None:
@@ -56,11 +56,11 @@ def test_the_layout_is_the_released_one(folder: Path) -> None:
     lines = (folder / "labels.csv").read_text().splitlines()
     assert lines[0] == ",im_name,shape_cls,texture_cls,bg_cls" and lines[1].startswith(",run_0000000,")
     classes = [[int(value) for value in line.split(",")[2:]] for line in lines[1:]]
-    assert classes == cf.draw_classes(Recipe(), INDEX[:5], 9).tolist()
+    assert classes == cf.draw_classes(Sampling(), INDEX[:5], 9).tolist()
 
 
 def test_an_image_is_the_composition_that_its_number_names(cgn: CGN, folder: Path) -> None:
-    images, masks, _ = cf.generate(cgn, Recipe(), torch.tensor([3]))
+    images, masks, _ = cf.generate(cgn, Sampling(), torch.tensor([3]))
     with Image.open(folder / "ims" / "run_0000003_x_gen.jpg") as picture:
         stored = np.asarray(picture).astype(float) / 127.5 - 1
     assert np.abs(stored - images[0].permute(1, 2, 0).numpy()).mean() < 0.03  # JPEG
@@ -82,7 +82,7 @@ def test_an_interrupted_set_goes_on_and_keeps_what_is_there(
     made: list[int] = []
     generate = cf.generate
     monkeypatch.setattr(cf, "generate", lambda c, r, i: (made.extend(i.tolist()), generate(c, r, i))[1])
-    cf.write_set(lambda: cgn, 9, Recipe(), folder, "run", 5)
+    cf.write_set(lambda: cgn, 9, Sampling(), folder, "run", 5)
     assert made == [1, 4]
     found = {file.name: file.read_bytes() for file in (folder / "ims").iterdir()}
     assert found.keys() == whole.keys()
@@ -98,7 +98,7 @@ def test_processes_that_share_a_set_write_the_set(
     for rank, there in ((1, [1, 3]), (0, [0, 1, 2, 3, 4])):  # process 0 looks again: what is missing, it would share
         monkeypatch.setattr(cf.parallel, "rank", lambda rank=rank: rank)
         for _ in range(4):  # until process 1 has no share left
-            cf.write_set(lambda: cgn, 9, Recipe(), tmp_path / "shared" / "train", "run", 5)
+            cf.write_set(lambda: cgn, 9, Sampling(), tmp_path / "shared" / "train", "run", 5)
         names = sorted(file.name for file in (tmp_path / "shared" / "train" / "ims").iterdir())
         if rank == 0:
             assert names == [cf.image_name("run", number) for number in there]
@@ -117,7 +117,7 @@ def test_a_whole_set_needs_no_network(folder: Path) -> None:
         raise AssertionError("nothing is missing")
 
     (folder / "labels.csv").write_text("damaged")
-    cf.write_set(fail, 9, Recipe(), folder, "run", 5)
+    cf.write_set(fail, 9, Sampling(), folder, "run", 5)
     assert (folder / "labels.csv").read_text().startswith(",im_name,shape_cls")
 
 
@@ -129,7 +129,7 @@ def test_a_broken_image_is_named_and_made_again(cgn: CGN, folder: Path) -> None:
     with pytest.raises(AssetError, match=r"run_0000002_x_gen\.jpg is missing or broken; remove it, then"):
         data[2]
     broken.unlink()
-    cf.write_set(lambda: cgn, 9, Recipe(), folder, "run", 5)
+    cf.write_set(lambda: cgn, 9, Sampling(), folder, "run", 5)
     assert data[2][0].shape == (3, 64, 64)
 
 

@@ -56,7 +56,7 @@ def test_a_result_survives_the_round_trip_and_is_made_once(results: Store, tenso
     assert all(torch.equal(found.tensors[name], made.tensors[name]) for name in made.tensors)
 
 
-def test_a_name_is_readable_and_depends_on_step_version_and_recipe(results: Store) -> None:
+def test_a_name_is_readable_and_depends_on_step_version_and_inputs(results: Store) -> None:
     name = results.file("train", RECIPE)
     assert name.name.startswith("colored_MNIST-1-")
     others = [
@@ -186,8 +186,8 @@ def test_a_result_tells_its_own_time_without_that_of_others(results: Store, monk
         clock[0] += 2
         return Result({})
 
-    for recipe in ({}, {"seed": 1}):  # the second time less inside has to be made
-        assert results.get("outer", recipe, outer).made["seconds"] == 3
+    for inputs in ({}, {"seed": 1}):  # the second time less inside has to be made
+        assert results.get("outer", inputs, outer).made["seconds"] == 3
     assert results.get("inner", {}, inner).made["seconds"] == 100
 
 

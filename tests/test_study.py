@@ -169,8 +169,8 @@ def test_what_changes_a_result_changes_its_name(study: Study, change: dict[str, 
     names = set()
 
     class Named(Store):
-        def get(self, step: str, recipe: dict[str, object], *_: object, **__: object) -> None:  # type: ignore[override]
-            names.add(self.file(step, recipe).name)
+        def get(self, step: str, inputs: dict[str, object], *_: object, **__: object) -> None:  # type: ignore[override]
+            names.add(self.file(step, inputs).name)
 
     threads = torch.get_num_threads()
     for given in (TINY, TINY | {key: (TINY.get(key, {}) | value if isinstance(value, dict) else value)
@@ -215,7 +215,7 @@ def test_what_a_variant_is_made_of_belongs_to_the_name_of_its_results(monkeypatc
     study = Study(params.load(TINY | {"cgn": {"sources": ["trained"], "seeds": 2}}), Store(Path("store")))
 
     def names() -> list[str]:
-        return [canonical(study.cgn_recipe(VARIANT, 0)), canonical(study._dcgan_recipe(VARIANT, 0))]
+        return [canonical(study.cgn_inputs(VARIANT, 0)), canonical(study._dcgan_inputs(VARIANT, 0))]
 
     before = names()
     monkeypatch.setitem(VARIANTS, VARIANT, dataclasses.replace(VARIANTS[VARIANT], gain=0.5))

@@ -121,8 +121,8 @@ def test_a_result_is_named_by_what_it_depends_on(
     names = set()
 
     class Named(Store):
-        def get(self, step: str, recipe: dict[str, Any], *_: object, **__: object) -> Result:
-            names.add(self.file(step, recipe).name)
+        def get(self, step: str, inputs: dict[str, Any], *_: object, **__: object) -> Result:
+            names.add(self.file(step, inputs).name)
             return Result({})
 
     for more in ({}, change):
@@ -187,7 +187,7 @@ def test_sets_are_written_in_every_mode(
         assert (drawn == torch.tensor([1, 2, 3])).all()
     worlds.write_counterfactuals(study, tmp_path, "val", 8, mode, classes)
     assert len(list((tmp_path / "val" / "ims").iterdir())) == 8
-    with pytest.raises(ReproError, match="holds counterfactuals of another recipe"):
+    with pytest.raises(ReproError, match="holds counterfactuals made otherwise"):
         worlds.write_counterfactuals(study, tmp_path, "val", 8, mode, classes, seed=1)
 
 

@@ -32,7 +32,7 @@ QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Sampling:
     """What a set is drawn from."""
 
     mode: Mode = "random"
@@ -44,38 +44,38 @@ class Recipe:
     """Stretch every image to the full range and save it as JPEG 75, as the released code does."""
 
 
-def draw_classes(recipe: Recipe, index: Tensor, count: int) -> Tensor:
+def draw_classes(sampling: Sampling, index: Tensor, count: int) -> Tensor:
     """int64 (len(index), 3): classes of shape, texture and background for images of these numbers.
 
-    count: how many classes there are. Raises ReproError if the recipe lacks the lists that its mode needs.
+    count: how many classes there are. Raises ReproError if the sampling lacks the lists that its mode needs.
     """
-    uniform = rng.uniform(("counterfactual classes", recipe.seed), index, 3)
-    if recipe.mode == "random":
+    uniform = rng.uniform(("counterfactual classes", sampling.seed), index, 3)
+    if sampling.mode == "random":
         return (uniform * count).long()
-    if recipe.mode == "random_same":
+    if sampling.mode == "random_same":
         return (uniform[:, :1] * count).long().expand(-1, 3)
-    if not all(recipe.classes):
-        raise ReproError(f"mode {recipe.mode!r} needs 'classes': a list for each of {', '.join(FACTORS)}")
+    if not all(sampling.classes):
+        raise ReproError(f"mode {sampling.mode!r} needs 'classes': a list for each of {', '.join(FACTORS)}")
     drawn = []
-    for column, choices in enumerate(recipe.classes):
+    for column, choices in enumerate(sampling.classes):
         first = torch.zeros_like(index)
-        picked = (uniform[:, column] * len(choices)).long() if recipe.mode == "best_classes" else first
+        picked = (uniform[:, column] * len(choices)).long() if sampling.mode == "best_classes" else first
         drawn.append(torch.tensor(choices)[picked])
     return torch.stack(drawn, dim=1)
 
 
-def generate(cgn: CGN, recipe: Recipe, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def generate(cgn: CGN, sampling: Sampling, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(images (N, 3, H, W) in (-1, 1), masks (N, 1, H, W), classes (N, 3)) of the images of these numbers."""
-    classes = draw_classes(recipe, index, cgn.architecture.classes)
-    u = cgn.noise(index, ("counterfactual noise", recipe.seed), recipe.truncation)
+    classes = draw_classes(sampling, index, cgn.architecture.classes)
+    u = cgn.noise(index, ("counterfactual noise", sampling.seed), sampling.truncation)
     device = next(cgn.parameters()).device
     shape, texture, ground = (cgn.one_hot(column).to(device) for column in classes.unbind(1))
-    images, masks, _, _ = cgn.counterfactual(u.to(device), shape, texture, ground, recipe.truncation)
+    images, masks, _, _ = cgn.counterfactual(u.to(device), shape, texture, ground, sampling.truncation)
     return images.cpu(), masks.cpu(), classes
 
 
 def write_set(
-    model: Callable[[], CGN], classes: int, recipe: Recipe, folder: Path, run: str, count: int, batch: int = 1
+    model: Callable[[], CGN], classes: int, sampling: Sampling, folder: Path, run: str, count: int, batch: int = 1
 ) -> Path:
     """Write ``count`` images as ``folder/ims/<run>_<7 digits>_x_gen.jpg`` and ``folder/labels.csv``; return the latter.
 
@@ -91,10 +91,10 @@ def write_set(
         missing = torch.tensor([i for i in range(count) if image_name(run, i) not in found], dtype=torch.long)
         parallel.wait()  # all have looked before one writes
         if len(missing):
-            _write_images(model(), recipe, ims, run, missing[parallel.rank() :: parallel.size()], batch)
+            _write_images(model(), sampling, ims, run, missing[parallel.rank() :: parallel.size()], batch)
         parallel.wait()
         if parallel.rank() == 0:
-            _write_labels(folder / "labels.csv", run, draw_classes(recipe, torch.arange(count), classes))
+            _write_labels(folder / "labels.csv", run, draw_classes(sampling, torch.arange(count), classes))
     parallel.wait()
     return folder / "labels.csv"
 
@@ -102,22 +102,22 @@ def write_set(
 def claim_folder(folder: Path, made_with: dict[str, Any]) -> None:
     """Write down what the images of a folder are made with, before the first of them.
 
-    Raises ReproError if the folder holds those of another recipe: its images would stay, with the labels of this one.
+    Raises ReproError if the folder holds those of another sampling: its images would stay, with the labels of this one.
     """
-    file, content = folder / "recipe.json", json.dumps(made_with, indent=1, sort_keys=True).encode() + b"\n"
+    file, content = folder / "sampling.json", json.dumps(made_with, indent=1, sort_keys=True).encode() + b"\n"
     if file.is_file() and file.read_bytes() != content:
-        raise ReproError(f"{folder} holds counterfactuals of another recipe (see {file}); choose another folder")
+        raise ReproError(f"{folder} holds counterfactuals made otherwise (see {file}); choose another folder")
     if not file.is_file():
         write_atomically(file, content)
 
 
-def _write_images(cgn: CGN, recipe: Recipe, ims: Path, run: str, numbers: Tensor, batch: int) -> None:
+def _write_images(cgn: CGN, sampling: Sampling, ims: Path, run: str, numbers: Tensor, batch: int) -> None:
     shown = Progress(f"counterfactuals in {ims}", len(numbers), "images")
     for first in range(0, len(numbers), batch):  # none, where there are fewer images than processes
         part = numbers[first : first + batch]
-        images, _, _ = generate(cgn, recipe, part)
+        images, _, _ = generate(cgn, sampling, part)
         for number, image in zip(part.tolist(), images, strict=True):
-            write_atomically(ims / image_name(run, number), encoded(image, recipe.legacy_minmax))
+            write_atomically(ims / image_name(run, number), encoded(image, sampling.legacy_minmax))
         shown.update(first + len(part))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from reprolib.figures import pictures
 from reprolib.imagenet import rating
 from reprolib.imagenet.cgn import CGN, compose
-from reprolib.imagenet.counterfactuals import Recipe, generate, interpolation
+from reprolib.imagenet.counterfactuals import Sampling, generate, interpolation
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained
 from reprolib.imagenet.tables import training_sets
@@ -38,7 +38,7 @@ def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
         shape, texture, ground = (model.one_hot(column).to(device) for column in classes.unbind(1))
         images = model.counterfactual(u.to(device), shape, texture, ground, truncation)[0].cpu()
     else:
-        images, _, classes = generate(model, Recipe(seed=7), torch.arange(16))
+        images, _, classes = generate(model, Sampling(seed=7), torch.arange(16))
     names = [" / ".join(world.class_names[number] for number in row) for row in classes.tolist()]
     return {"images": pictures(images), "labels": np.array(names)}
 

@@ -78,7 +78,7 @@ class NaturalStudy(Experiments):
             device=self.params.device,
         )
 
-    def cgn_recipe(self, which: Trained) -> dict[str, Any]:
+    def cgn_inputs(self, which: Trained) -> dict[str, Any]:
         """What names a CGN, trained here or given."""
         if which.source != "trained":
             return {"world": self.world.identity(), "given": self.world.given_identity(which.source)}
@@ -86,10 +86,10 @@ class NaturalStudy(Experiments):
         unnamed = {"device", "checkpoint_every"}
         if settings.texture_rate == training.LEARNING_RATES["f_text"]:  # older results name no other
             unnamed.add("texture_rate")
-        recipe = {name: value for name, value in settings.__dict__.items() if name not in unnamed}
-        recipe["weights"], recipe["patches"] = settings.weights.__dict__, settings.patches.__dict__
-        recipe["features"] = {settings.features: features.SCALES[settings.features]}
-        return {"world": self.world.identity(), "seed": which.seed} | recipe | self._machine()
+        inputs = {name: value for name, value in settings.__dict__.items() if name not in unnamed}
+        inputs["weights"], inputs["patches"] = settings.weights.__dict__, settings.patches.__dict__
+        inputs["features"] = {settings.features: features.SCALES[settings.features]}
+        return {"world": self.world.identity(), "seed": which.seed} | inputs | self._machine()
 
     def trained_cgn(self, which: Trained) -> Result:
         """Train a CGN. Tensors: its mechanisms, and ``sheet/<update>``: sample sheets over training, uint8
@@ -103,7 +103,7 @@ class NaturalStudy(Experiments):
             sheets = {f"sheet/{update}": value for update, value in kept.items()}
             return Result({"updates": list(kept)}, model.mechanisms() | sheets)
 
-        return self.store.get("natural_cgn", self.cgn_recipe(which), make, with_tensors=True)
+        return self.store.get("natural_cgn", self.cgn_inputs(which), make, with_tensors=True)
 
     def cgn(self, which: Trained) -> CGN:
         """A CGN in eval mode on the CPU."""
@@ -118,7 +118,7 @@ class NaturalStudy(Experiments):
         """Inception Score of x_gen and x_gt, mean mask, and against the truth where it is known; see ``rating``."""
         rater = {"rater": self.world.rater_identity(), "images": self.chosen.rated}
         rater |= {"truncations": self.world.truncations} | self.world.truth_identity()
-        recipe = {"cgn": self.cgn_recipe(which)} | rater | self._machine()
+        inputs = {"cgn": self.cgn_inputs(which)} | rater | self._machine()
 
         def make(_: Checkpoint) -> Result:
             model = self.cgn(which).to(self.params.device)
@@ -126,18 +126,18 @@ class NaturalStudy(Experiments):
             numbers = rating.score(model, rater, self.chosen.rated, self.world.truncations)
             return Result(numbers | self.world.against_truth(model, self.chosen.rated))
 
-        return self.store.get("natural_quality", recipe, make).numbers
+        return self.store.get("natural_quality", inputs, make).numbers
 
     def best_classes(self, which: Trained) -> dict[str, list[int]]:
         """Classes of each factor that a CGN does well: what the mode ``best_classes`` draws from; see ``rating``."""
-        recipe = {"cgn": self.cgn_recipe(which), "rater": self.world.rater_identity(), "images": rating.PER_CLASS}
-        recipe |= {"truncation": self.chosen.truncation} | self._machine()
+        inputs = {"cgn": self.cgn_inputs(which), "rater": self.world.rater_identity(), "images": rating.PER_CLASS}
+        inputs |= {"truncation": self.chosen.truncation} | self._machine()
 
         def make(_: Checkpoint) -> Result:
             model, rater = self.cgn(which).to(self.params.device), self.world.rater().to(self.params.device)
             return Result(rating.class_quality(model, rater, self.chosen.truncation))
 
-        return rating.best_classes(self.store.get("class_quality", recipe, make).numbers)
+        return rating.best_classes(self.store.get("class_quality", inputs, make).numbers)
 
     # ---------------------------------------------------------------- classifiers
 
@@ -145,12 +145,12 @@ class NaturalStudy(Experiments):
         """The written counterfactuals of a CGN, ``train`` and ``val``; what is there is not made again, and a removed
         image is."""
         sizes = {"train": self.chosen.counterfactuals, "val": self.chosen.validation}
-        recipe = {"cgn": self.cgn_recipe(which), "seed": which.seed, "sizes": sizes} | self._machine()
-        recipe |= {"truncation": self.chosen.truncation}
-        root = self.store.root / "counterfactual_sets" / digest(canonical(recipe))[:16]
+        inputs = {"cgn": self.cgn_inputs(which), "seed": which.seed, "sizes": sizes} | self._machine()
+        inputs |= {"truncation": self.chosen.truncation}
+        root = self.store.root / "counterfactual_sets" / digest(canonical(inputs))[:16]
         model = cache(lambda: self.cgn(which).to(self.params.device))
         for number, (split, size) in enumerate(sizes.items()):
-            drawn = sets.Recipe(truncation=self.chosen.truncation, seed=1000 * which.seed + number)
+            drawn = sets.Sampling(truncation=self.chosen.truncation, seed=1000 * which.seed + number)
             sets.write_set(model, self.world.classes, drawn, root / split, split, size, batch=50)
         return root
 
@@ -169,16 +169,16 @@ class NaturalStudy(Experiments):
             device=self.params.device,
         )
 
-    def _classifier_recipe(
+    def _classifier_inputs(
         self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings
     ) -> dict[str, Any]:
         kept = {name: value for name, value in settings.__dict__.items() if name not in ("device", "workers")}
-        recipe: dict[str, Any] = {"data": self.world.data_identity(), "training_set": trained_on, "seed": seed} | kept
+        inputs: dict[str, Any] = {"data": self.world.data_identity(), "training_set": trained_on, "seed": seed} | kept
         if trained_on == "cgn":
-            recipe |= {"cgn": self.cgn_recipe(which), "truncation": self.chosen.truncation}
+            inputs |= {"cgn": self.cgn_inputs(which), "truncation": self.chosen.truncation}
         if trained_on != "real":
-            recipe |= {"size": self.chosen.counterfactuals, "validation": self.chosen.validation}
-        return recipe | self._machine()
+            inputs |= {"size": self.chosen.counterfactuals, "validation": self.chosen.validation}
+        return inputs | self._machine()
 
     def classifier(
         self,
@@ -209,8 +209,8 @@ class NaturalStudy(Experiments):
             model, history = classify.train(model, batches, made, self.evaluate, settings, checkpoint, title)
             return Result({"history": history, "best": classify.best_row(history)}, dict(model.state_dict()))
 
-        recipe = self._classifier_recipe(trained_on, which, seed, settings)
-        return self.store.get("ensemble", recipe, make, version=4, with_tensors=with_tensors)
+        inputs = self._classifier_inputs(trained_on, which, seed, settings)
+        return self.store.get("ensemble", inputs, make, version=4, with_tensors=with_tensors)
 
     def examined(self, trained_on: TrainedOn, which: Trained, seed: int) -> Result:
         """A closer look at the ensemble that ``classifier`` trains.
@@ -220,8 +220,8 @@ class NaturalStudy(Experiments):
         counterfactuals. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``, for EXAMPLES real images and
         as many counterfactuals, the same for all ensembles.
         """
-        recipe = self._classifier_recipe(trained_on, which, seed, self.classifier_settings(trained_on))
-        shown = {"cgn": self.cgn_recipe(self.deciding), "truncation": self.chosen.truncation}
+        inputs = self._classifier_inputs(trained_on, which, seed, self.classifier_settings(trained_on))
+        shown = {"cgn": self.cgn_inputs(self.deciding), "truncation": self.chosen.truncation}
         shown |= {"validation": self.chosen.validation, "examples": EXAMPLES}
 
         def make(_: Checkpoint) -> Result:
@@ -235,7 +235,7 @@ class NaturalStudy(Experiments):
             images = [heads.examples(data, EXAMPLES) for data in (self.world.real("val"), made)]
             return Result(numbers, heads.examine(model, torch.cat(images)))
 
-        return self.store.get("ensemble_examined", {"ensemble": recipe, "shown": shown}, make, with_tensors=True)
+        return self.store.get("ensemble_examined", {"ensemble": inputs, "shown": shown}, make, with_tensors=True)
 
     def plain(self) -> dict[str, Any]:
         """The plain classifier of the world: ``row``, see ``evaluate``, with its only prediction as that of the mean of

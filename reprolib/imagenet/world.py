@@ -46,7 +46,7 @@ class World(Protocol):
     """The plain classifier as a reader sees it."""
 
     def identity(self) -> dict[str, Any]:
-        """What names the networks that a CGN of this world is made of, in the recipe of a result."""
+        """What names the networks that a CGN of this world is made of, in the inputs of a result."""
 
     def given_identity(self, source: CgnSource) -> str:
         """The hash of the shipped or the authors' CGN."""
@@ -55,7 +55,7 @@ class World(Protocol):
         """The hash of the classifier behind the Inception Score."""
 
     def truth_identity(self) -> dict[str, Any]:
-        """What names what ``against_truth`` compares with, in the recipe of a result."""
+        """What names what ``against_truth`` compares with, in the inputs of a result."""
 
     def data_identity(self) -> dict[str, Any]:
         """What names the data and the backbone of a classifier."""

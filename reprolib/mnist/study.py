@@ -72,7 +72,7 @@ class Study(Experiments):
         return variants.paint(variant, chosen, split, attributes=attributes, seed=seed, textures=textures)
 
     def _data(self, variant: str) -> dict[str, Any]:
-        """What identifies the digits and how they are painted in a recipe."""
+        """What identifies the digits and how they are painted, in the inputs of a result."""
         chosen, fixed = self.params.digits, VARIANTS[variant]
         textures = chosen.textures if fixed.textured else None
         painted = {"textures": textures, "held_out": fixed.held_out, "rule": variants.rule_version(variant)}
@@ -94,10 +94,10 @@ class Study(Experiments):
             compiled=chosen.compiled,
         )
 
-    def cgn_recipe(self, variant: str, seed: int, steps: int | None = None) -> dict[str, Any]:
+    def cgn_inputs(self, variant: str, seed: int, steps: int | None = None) -> dict[str, Any]:
         """What names a CGN that is trained here; steps: default ``cgn.steps`` of the parameters."""
         settings = self._generative(steps or self.params.cgn.steps_of(variant), variant)
-        recipe = {
+        inputs = {
             "variant": variant,
             "seed": seed,
             "digits": self._data(variant),
@@ -108,7 +108,7 @@ class Study(Experiments):
             "edge_weight": settings.edge_weight,
         }
         edge = {"edge_form": settings.edge_form} if settings.edge_weight > 0 else {}  # without weight it has no form
-        return recipe | edge | settings.arithmetic() | self._machine()
+        return inputs | edge | settings.arithmetic() | self._machine()
 
     def trained_cgn(self, variant: str, seed: int, steps: int | None = None) -> Result:
         """Train a CGN here. Tensors: the generator at each snapshot, named ``<step>/<state name>``.
@@ -123,7 +123,7 @@ class Study(Experiments):
             tensors = {f"{step}/{name}": value for step, state in states.items() for name, value in state.items()}
             return Result({"snapshots": list(states)}, tensors)
 
-        return self.store.get("cgn", self.cgn_recipe(variant, seed, steps), make, with_tensors=True)
+        return self.store.get("cgn", self.cgn_inputs(variant, seed, steps), make, with_tensors=True)
 
     def snapshots(self, variant: str, seed: int, steps: int | None = None) -> dict[int, CGN]:
         """The CGN of a training run at each of its snapshots."""
@@ -146,9 +146,9 @@ class Study(Experiments):
         return cgn_from(shipped.read(self.weights_file(variant)))
 
     def cgn_identity(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
-        """What names a CGN in the recipe of a result that was made with it."""
+        """What names a CGN in the inputs of a result that was made with it."""
         if source == "trained":
-            return {source: self.cgn_recipe(variant, seed % self.params.cgn.seeds)}
+            return {source: self.cgn_inputs(variant, seed % self.params.cgn.seeds)}
         if source == "authors":
             return {source: assets.ASSETS[authors_asset(variant)].sha256}
         return {source: shipped.sha256(self.weights_file(variant))}
@@ -163,22 +163,22 @@ class Study(Experiments):
             return Result({}, dict(gan.state_dict()))
 
         gan = DCGAN()
-        gan.load_state_dict(self.store.get("dcgan", self._dcgan_recipe(variant, seed), make, with_tensors=True).tensors)
+        gan.load_state_dict(self.store.get("dcgan", self._dcgan_inputs(variant, seed), make, with_tensors=True).tensors)
         return gan.eval()
 
-    def _dcgan_recipe(self, variant: str, seed: int) -> dict[str, Any]:
+    def _dcgan_inputs(self, variant: str, seed: int) -> dict[str, Any]:
         settings = self._generative(self.params.gan.steps, variant)
-        recipe = {"variant": variant, "seed": seed, "digits": self._data(variant)}
-        return recipe | {"steps": settings.steps, "batch": settings.batch} | settings.arithmetic() | self._machine()
+        inputs = {"variant": variant, "seed": seed, "digits": self._data(variant)}
+        return inputs | {"steps": settings.steps, "batch": settings.batch} | settings.arithmetic() | self._machine()
 
     # ---------------------------------------------------------------- quality
 
     def digit_reader(self) -> tuple[Classifier, float]:
         """The plain classifier that judges masks, and its accuracy on the true masks of held-out digits in percent."""
         training, held_out = digits.split(self.params.digits.source, "test_file", self.params.digits.limit)
-        recipe = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
+        inputs = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
         result = self.store.get(
-            "digit_reader", recipe, lambda c: quality.train_reader(training, held_out, c), version=2, with_tensors=True
+            "digit_reader", inputs, lambda c: quality.train_reader(training, held_out, c), version=2, with_tensors=True
         )
         return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
@@ -186,12 +186,12 @@ class Study(Experiments):
         """A classifier of one factor of painted images, and its accuracy on held-out ones in percent."""
         training, held_out = self.digits(variant)
         textures = self.params.digits.textures
-        recipe = {"variant": variant, "factor": factor, "digits": self._data(variant)} | self._machine()
+        inputs = {"variant": variant, "factor": factor, "digits": self._data(variant)} | self._machine()
 
         def make(checkpoint: Checkpoint) -> Result:
             return quality.train_factor_reader(variant, factor, training, held_out, textures, checkpoint)
 
-        result = self.store.get("factor_reader", recipe, make, version=2, with_tensors=True)
+        result = self.store.get("factor_reader", inputs, make, version=2, with_tensors=True)
         return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
     def quality(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
@@ -209,13 +209,13 @@ class Study(Experiments):
             numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
             return Result(numbers)
 
-        return self.store.get("quality", self._quality_recipe(variant, source, seed), make, version=4).numbers
+        return self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=4).numbers
 
     def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
-        return self.store.file("quality", self._quality_recipe(variant, source, seed), version=4).exists()
+        return self.store.file("quality", self._quality_inputs(variant, source, seed), version=4).exists()
 
-    def _quality_recipe(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+    def _quality_inputs(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         return {
             "variant": variant,
             "seed": seed,
@@ -227,14 +227,14 @@ class Study(Experiments):
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""
         per_digit = self.params.cgn.quality_masks
-        recipe = {"cgn": self.cgn_recipe(variant, seed), "masks": per_digit}
+        inputs = {"cgn": self.cgn_inputs(variant, seed), "masks": per_digit}
 
         def make(_: Checkpoint) -> Result:
             reader = self.digit_reader()[0]
             found = self.snapshots(variant, seed)
             return Result({str(s): quality.mask_quality(model, reader, per_digit) for s, model in found.items()})
 
-        return self.store.get("training_quality", recipe, make, version=2).numbers
+        return self.store.get("training_quality", inputs, make, version=2).numbers
 
     # ---------------------------------------------------------------- classifiers
 
@@ -267,29 +267,29 @@ class Study(Experiments):
         Numbers: ``history``, one row per epoch with ``train``, ``test`` and ``in_domain`` accuracy; ``final``, more
         scores of the last epoch; ``images``, the size of the training set. Tensors: the state of the last epoch.
         """
-        recipe = self._classifier_recipe(variant, training_set, seed, epochs, alone)
+        inputs = self._classifier_inputs(variant, training_set, seed, epochs, alone)
 
         def make(checkpoint: Checkpoint) -> Result:
-            if "together" in recipe:
+            if "together" in inputs:
                 everyone, prefix = self._classifiers_together(variant, training_set, epochs), f"{seed}/"
                 tensors = {n.removeprefix(prefix): t for n, t in everyone.tensors.items() if n.startswith(prefix)}
                 return Result(everyone.numbers[str(seed)], tensors)
             return self._train_classifiers(variant, training_set, [seed], epochs, checkpoint)[0]
 
-        return self.store.get("classifier", recipe, make, with_tensors=with_tensors)
+        return self.store.get("classifier", inputs, make, with_tensors=with_tensors)
 
     def _classifiers_together(self, variant: str, training_set: TrainingSet, epochs: int) -> Result:
         """The classifiers of all seeds from one network: numbers by seed, tensors ``<seed>/<state name>``."""
         seeds = list(range(self.params.seeds))
-        recipes = [self._classifier_recipe(variant, training_set, seed, epochs) for seed in seeds]
+        inputs = [self._classifier_inputs(variant, training_set, seed, epochs) for seed in seeds]
 
         def make(checkpoint: Checkpoint) -> Result:
             made = self._train_classifiers(variant, training_set, seeds, epochs, checkpoint)
             tensors = {f"{s}/{n}": t for s, result in enumerate(made) for n, t in result.tensors.items()}
             return Result({str(s): result.numbers for s, result in enumerate(made)}, tensors)
 
-        recipe = {"variant": variant, "training_set": training_set.name, "all": recipes}
-        return self.store.get("classifiers_together", recipe, make, with_tensors=True)
+        inputs = {"variant": variant, "training_set": training_set.name, "all": inputs}
+        return self.store.get("classifiers_together", inputs, make, with_tensors=True)
 
     def _train_classifiers(
         self, variant: str, training_set: TrainingSet, seeds: list[int], epochs: int, checkpoint: Checkpoint
@@ -316,11 +316,11 @@ class Study(Experiments):
             results.append(Result({"history": history, "images": len(task.labels), "final": final}, state))
         return results
 
-    def _classifier_recipe(
+    def _classifier_inputs(
         self, variant: str, training_set: TrainingSet, seed: int, epochs: int, alone: bool = False
     ) -> dict[str, Any]:
         together = {"together": self.params.seeds} if self.params.classifier.together and not alone else {}
-        recipe = {
+        inputs = {
             "variant": variant,
             "training_set": training_set.name,
             "seed": seed,
@@ -330,7 +330,7 @@ class Study(Experiments):
             "batch": self.params.classifier.batch,
             "precision": self.params.classifier.precision,
         }
-        return recipe | together | self._machine()
+        return inputs | together | self._machine()
 
     def _training_data(self, variant: str, training_set: TrainingSet, seed: int) -> tuple[Tensor, Tensor]:
         """Plain concatenation of original and generated images."""
@@ -350,7 +350,7 @@ class Study(Experiments):
             "ratio": training_set.ratio,
         }
         if training_set.generated == "dcgan":
-            return identity | {"dcgan": self._dcgan_recipe(variant, seed)}
+            return identity | {"dcgan": self._dcgan_inputs(variant, seed)}
         assert training_set.source is not None
         if training_set.generated == "counterfactual":
             identity["texture_labels"] = self.params.counterfactuals.texture_labels
@@ -379,14 +379,14 @@ class Study(Experiments):
         themes, share of empty maps there. Tensors: ``heatmaps`` uint8 (100, 32, 32) of that grid.
         """
         variant, epochs, count = self.gradcam_variant, self.params.classifier.epochs, self.params.gradcam.images
-        recipe = self._classifier_recipe(variant, training_set, seed, epochs) | {"images": count}
+        inputs = self._classifier_inputs(variant, training_set, seed, epochs) | {"images": count}
 
         def make(_: Checkpoint) -> Result:
             model = classifier_from(self.classifier(variant, training_set, seed, epochs, True).tensors)
             test = self.painted(variant, "test", seed)[:count]
             return heatmaps.measure(model, test, self.theme_grid())
 
-        return self.store.get("gradcam", recipe, make, with_tensors=True)
+        return self.store.get("gradcam", inputs, make, with_tensors=True)
 
     def theme_grid(self) -> Painted:
         """For each digit the first held-out image with that label, in each of the ten colour themes: 100 images."""

@@ -42,7 +42,7 @@ class Part:
     measure: Callable[[nn.Module], dict[str, float]]
     shipped: bool = True
     loss: dict[str, float] = field(default_factory=dict)
-    """Constants of its loss: part of its recipe."""
+    """Constants of its loss: part of its inputs."""
 
 
 def generator() -> BigGAN:
@@ -169,9 +169,9 @@ def make(name: str, store: Store) -> dict[str, Any]:
         return Result(part.measure(model), dict(model.state_dict()))
 
     settings = {name: value for name, value in asdict(part.settings).items() if name != "checkpoint_every"}
-    recipe = {"part": name, "settings": settings, **part.loss, "renderer": VERSION, "threads": torch.get_num_threads()}
-    result = store.get("part", recipe, train, with_tensors=True)
-    quality = {"measured": result.numbers, "recipe": recipe, "made": result.made}
+    inputs = {"part": name, "settings": settings, **part.loss, "renderer": VERSION, "threads": torch.get_num_threads()}
+    result = store.get("part", inputs, train, with_tensors=True)
+    quality = {"measured": result.numbers, "inputs": inputs, "made": result.made}
     if part.shipped:
         ship(name, result.tensors, quality)
     else:

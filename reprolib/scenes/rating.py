@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reprolib.imagenet import inception, rating
 from reprolib.imagenet.cgn import CGN
-from reprolib.imagenet.counterfactuals import Recipe, generate
+from reprolib.imagenet.counterfactuals import Sampling, generate
 from reprolib.scenes import parts, truth
 from reprolib.scenes.render import render
 
@@ -38,7 +38,7 @@ def control(cgn: CGN, count: int) -> dict[str, dict[str, float]]:
     control has 100 on the diagonal and chance, 11 %, elsewhere.
     """
     index = torch.arange(count)
-    made = [generate(cgn, Recipe(seed=-1), part) for part in index.split(rating.BATCH)]
+    made = [generate(cgn, Sampling(seed=-1), part) for part in index.split(rating.BATCH)]
     images, labels = torch.cat([images for images, _, _ in made]), torch.cat([classes for _, _, classes in made])
     rates: dict[str, dict[str, float]] = {}
     for factor in parts.FACTORS:
