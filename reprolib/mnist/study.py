@@ -281,14 +281,14 @@ class Study(Experiments):
     def _classifiers_together(self, variant: str, training_set: TrainingSet, epochs: int) -> Result:
         """The classifiers of all seeds from one network: numbers by seed, tensors ``<seed>/<state name>``."""
         seeds = list(range(self.params.seeds))
-        inputs = [self._classifier_inputs(variant, training_set, seed, epochs) for seed in seeds]
+        each = [self._classifier_inputs(variant, training_set, seed, epochs) for seed in seeds]
 
         def make(checkpoint: Checkpoint) -> Result:
             made = self._train_classifiers(variant, training_set, seeds, epochs, checkpoint)
             tensors = {f"{s}/{n}": t for s, result in enumerate(made) for n, t in result.tensors.items()}
             return Result({str(s): result.numbers for s, result in enumerate(made)}, tensors)
 
-        inputs = {"variant": variant, "training_set": training_set.name, "all": inputs}
+        inputs = {"variant": variant, "training_set": training_set.name, "all": each}
         return self.store.get("classifiers_together", inputs, make, with_tensors=True)
 
     def _train_classifiers(
