@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from reprolib import features, rng
+from reprolib import features, rng, rules
 from reprolib.files import canonical, digest
 from reprolib.imagenet import backgrounds_challenge, classify, cue_conflict, datasets, heads, rating
 from reprolib.imagenet import counterfactuals as sets
@@ -39,7 +39,7 @@ class Trained:
     """Which CGN: by whom, and for one that is trained here with what."""
 
     source: CgnSource = "trained"
-    seed: int = 0
+    seed: int = rules.FIRST_SEED
     target: TextureTarget = "patches"
     without: LossGroup | None = None
 
@@ -55,7 +55,7 @@ class NaturalStudy(Experiments):
     @property
     def deciding(self) -> Trained:
         """The CGN that decides a claim, and that the figures show: its first run, with the first target."""
-        return Trained(deciding(self.chosen.sources), 0, self.chosen.targets[0])
+        return Trained(deciding(self.chosen.sources), target=self.chosen.targets[0])
 
     # ---------------------------------------------------------------- the CGN
 
@@ -126,7 +126,8 @@ class NaturalStudy(Experiments):
             numbers = rating.score(model, rater, self.chosen.rated, self.world.truncations)
             return Result(numbers | self.world.against_truth(model, self.chosen.rated))
 
-        return self.store.get("natural_quality", inputs, make).numbers
+        found = self.store.get("natural_quality", inputs, make)
+        return found.numbers | {"rules": rules.stamp(found.made, self.world.name)}
 
     def best_classes(self, which: Trained) -> dict[str, list[int]]:
         """Classes of each factor that a CGN does well: what the mode ``best_classes`` draws from; see ``rating``."""
@@ -216,9 +217,9 @@ class NaturalStudy(Experiments):
         """A closer look at the ensemble that ``classifier`` trains.
 
         Numbers: ``unusual``, see there; ``factors`` and ``factors5``, how often each head names its own factor of
-        validation counterfactuals first, and among its first five, in percent; both only for an ensemble that saw
-        counterfactuals. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``, for EXAMPLES real images and
-        as many counterfactuals, the same for all ensembles.
+        validation counterfactuals first, and among its first five, in percent, and ``factors_shuffled``, a null; only
+        for an ensemble that saw counterfactuals. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``, for
+        EXAMPLES real images and as many counterfactuals, the same for all ensembles.
         """
         inputs = self._classifier_inputs(trained_on, which, seed, self.classifier_settings(trained_on))
         shown = {"cgn": self.cgn_inputs(self.deciding), "truncation": self.chosen.truncation}
@@ -268,11 +269,16 @@ class NaturalStudy(Experiments):
         return self.world.counterfactuals(self.counterfactual_folder(which), split)
 
     def _factors(self, ensemble: nn.Module, data: Images) -> dict[str, dict[str, float]]:
-        """Top-1 and top-5 of every head on its own factor (spec section 10.1)."""
+        """Top-1 and top-5 of every head on its own factor (spec section 10.1), and top-1 with shuffled labels."""
         scores, labels = self._scores(ensemble, data)
+        shuffled = labels[rng.permutation(len(labels), "shuffled factors")]
         return {
-            name: {head: classify.top_k(scores[head], labels[:, column], k) for column, head in enumerate(HEADS)}
-            for name, k in (("factors", 1), ("factors5", min(5, self.world.classes)))
+            name: {head: classify.top_k(scores[head], given[:, column], k) for column, head in enumerate(HEADS)}
+            for name, given, k in (
+                ("factors", labels, 1),
+                ("factors5", labels, min(5, self.world.classes)),
+                ("factors_shuffled", shuffled, 1),
+            )
         }
 
     def evaluate(self, ensemble: nn.Module) -> dict[str, float]:
