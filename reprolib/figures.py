@@ -224,13 +224,13 @@ def control(data: pd.DataFrame) -> Figure:
 
 @figure("accuracy")
 def accuracy(data: pd.DataFrame) -> Figure:
-    """Accuracy per training set: bars with 95 % intervals. Columns: variant, training_set, source, test, ..._low."""
+    """Accuracy per training set: bars with 95 % intervals where there are any, and a point a repetition."""
     return _bars(data, "test", "out-of-domain accuracy (%)", chance=10)
 
 
 @figure("in_domain")
 def in_domain(data: pd.DataFrame) -> Figure:
-    """In-domain accuracy per training set, bars with 95 % intervals."""
+    """In-domain accuracy per training set, drawn like ``accuracy``."""
     drawn = _bars(data, "in_domain", "in-domain accuracy (%)")
     lowest = data["in_domain"].min()
     for ax in drawn.axes:
@@ -243,10 +243,13 @@ def _bars(data: pd.DataFrame, value: str, label: str, chance: float | None = Non
     drawn, axes = plt.subplots(1, len(variants), figsize=(3.4 * len(variants), 3.6), sharey=True, squeeze=False)
     for ax, variant in zip(axes[0], variants, strict=True):
         part = data[data["variant"] == variant].reset_index(drop=True)
-        half = (part[f"{value}_high"] - part[value]).replace([np.inf], np.nan).fillna(0)
+        whiskers = [part[value] - part[f"{value}_low"], part[f"{value}_high"] - part[value]]
         names = part["training_set"] + part["source"].map(lambda s: f"\n{s}" if isinstance(s, str) and s else "")
         colors = [COLORS[name] for name in part["training_set"]]
-        ax.barh(names, part[value], xerr=half, color=colors, error_kw={"lw": 1, "capsize": 2})
+        ax.barh(names, part[value], xerr=whiskers, color=colors, error_kw={"lw": 1, "capsize": 2})
+        for name, each in zip(names, part[f"{value}_each"], strict=True):
+            points = [float(text) for text in str(each).split()]
+            ax.plot(points, [name] * len(points), "o", ms=2.5, color="0.2")
         ax.invert_yaxis()
         ax.tick_params(axis="y", labelsize=7.5)
         ax.set(title=variant, xlabel=label)
@@ -325,7 +328,8 @@ def gradcam_grid(data: Arrays) -> Figure:
 
 @figure("gradcam_measures")
 def gradcam_measures(data: pd.DataFrame) -> Figure:
-    """Measures of the heatmaps with their null baselines. Columns: training_set, heatmap and one per measure."""
+    """Measures of the heatmaps with their null baselines: bars are means, points the repetitions. One row per
+    repetition; columns: training_set, heatmap and one per measure."""
     names = {
         "mass_inside": "heat inside the digit",
         "iou_area": "IoU, same area",
@@ -340,6 +344,11 @@ def gradcam_measures(data: pd.DataFrame) -> Figure:
         grid = sns.catplot(
             long, x="value", y="training_set", hue="heatmap", col="measure", kind="bar", errorbar=None,
             height=3.1, aspect=0.72, palette="colorblind", legend_out=True,
+        )  # fmt: skip
+        kinds = long["heatmap"].unique().tolist()
+        grid.map_dataframe(
+            sns.stripplot, x="value", y="training_set", hue="heatmap", hue_order=kinds, palette=["0.2"] * len(kinds),
+            dodge=True, jitter=False, size=2.5,
         )  # fmt: skip
         grid.set_titles("{col_name}").set_axis_labels("%", "trained on")
     drawn: Figure = grid.figure

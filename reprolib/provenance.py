@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import distributed
 
+from reprolib import rules
+
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "grad-cam", "papermill", "matplotlib")
 
 
@@ -41,7 +43,7 @@ def processor() -> str:
 
 
 def current() -> dict[str, Any]:
-    """Versions, machine, threads, processes that work together, commit and the time (UTC)."""
+    """Versions, machine, threads, processes that work together, commit, the rules that hold, and the time (UTC)."""
     return {
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -49,6 +51,7 @@ def current() -> dict[str, Any]:
         "processes": distributed.get_world_size() if distributed.is_initialized() else 1,
         "processor": processor(),
         "python": platform.python_version(),
+        "rules": rules.hashes(),
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in PACKAGES},
     }

@@ -8,6 +8,7 @@ not trusted, because it also stands in the notebook of a kernel that was killed.
 from __future__ import annotations
 
 import base64
+import math
 import re
 import shutil
 import sys
@@ -16,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from reprolib import params as parameters
-from reprolib import published, shipped, statistics
+from reprolib import published, rules, shipped, statistics
 from reprolib.errors import ReproError
+from reprolib.figures import to_bytes
 from reprolib.files import SUMS, agrees, locked, make_folder, remove, sha256_of, write_atomically, write_sums, writing
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
@@ -38,6 +41,8 @@ KEPT = (
 """Steps whose numbers a repository keeps."""
 WITH_PICTURES = ("gradcam", "ensemble_examined")
 """Those of them whose heatmaps are kept too."""
+NATURAL = {"scenes": "Scenes", "imagenet": "ImageNet"}
+"""The worlds of natural images."""
 SEAL = f"results/notebooks/{SUMS}"
 REPORT = ("report.md", "report.html")
 TEMPLATES = Path(__file__).parent / "templates"
@@ -113,9 +118,11 @@ def canonical_notebook(text: str) -> str:
 
 
 def render(folder: Path) -> Path:
-    """Write ``report.md`` and ``report.html`` from ``results/`` and ``figures/`` of a folder; the same bytes each time.
+    """Write ``report.md``, ``report.html`` and ``results/nulls.csv`` from ``results/`` and ``figures/`` of a folder;
+    the same bytes each time.
 
-    Raises ReproError if a claim is unfinished, if one of its files was changed, or if a run is writing there.
+    Raises ReproError if a claim is unfinished or was judged by another rule, if one of its files was changed, or if a
+    run is writing there.
     """
     read_manifest(folder, "claim1")  # before a lock is left in a folder that holds no run
     with _only_run(folder):
@@ -134,6 +141,8 @@ def _render(folder: Path) -> Path:
         name: _notebook_html(folder / "results" / "notebooks" / f"{name}.ipynb") for name in NOTEBOOKS.values()
     }
     html = page.render(title=text.partition("\n")[0].lstrip("# "), body=_html(text, folder), notebooks=notebooks)
+    nulls = pd.concat([read_table(folder, f"{claim}_nulls") for claim in NOTEBOOKS], ignore_index=True)
+    write_atomically(folder / "results" / "nulls.csv", to_bytes(nulls))
     write_atomically(folder / "report.html", html.encode())
     write_atomically(folder / "report.md", text.encode())
     return folder / "report.md"
@@ -178,19 +187,19 @@ def _context(folder: Path) -> dict[str, Any]:
     claims = {}
     for claim, notebook in NOTEBOOKS.items():
         manifest = read_manifest(folder, claim)
-        rule = statistics.rules(claim)
-        claims[claim] = manifest | {
-            "rule": rule,
-            "notebook": notebook,
-            "table": _verdict_table(folder, claim, rule),
-            "worlds": [_world(folder, claim, world, found) for world, found in manifest.get("beside", {}).items()],
+        worlds = {
+            world: _judged(folder, claim, world, verdicts, manifest["rules"])
+            for world, verdicts in manifest["verdicts"].items()
         }
+        claims[claim] = manifest | {"title": rules.every()[claim]["title"], "notebook": notebook, "worlds": worlds}
     first = claims["claim1"]
     for claim, manifest in claims.items():
         if manifest["params"] != first["params"]:
             raise ReproError(f"{claim} in {folder} was run with other parameters than claim1; run all notebooks again")
     return {
         "claims": claims,
+        "verdicts": _verdicts(claims),
+        "natural": [{"name": name, "title": title} for name, title in NATURAL.items() if name in first["worlds"]],
         "settings": published.settings(first["params"]),
         "shipped": _shipped(first["params"]),
         "params": Params.model_validate(first["params"]),
@@ -204,12 +213,51 @@ def _context(folder: Path) -> dict[str, Any]:
     }
 
 
-def _world(folder: Path, claim: str, world: str, verdicts: dict[str, str]) -> dict[str, Any]:
-    """What the report says of a claim on a world of natural images."""
-    rule = statistics.rules(f"{claim}_{world}")
-    title = {"scenes": "Scenes", "imagenet": "ImageNet"}[world]
-    table = _verdict_table(folder, f"{claim}_{world}", rule)
-    return {"name": world, "title": title, "rule": rule, "verdicts": verdicts, "table": table}
+def _judged(folder: Path, claim: str, world: str, verdicts: dict[str, Any], hashes: dict[str, str]) -> dict[str, Any]:
+    """What the report says of a claim in a world. Raises ReproError if it was judged by another rule."""
+    name = rules.named(claim, world)
+    if hashes[name] != rules.hashes()[name]:
+        raise ReproError(
+            f"{name} in {folder} was judged by another rule than params/claims.yaml has now; run its notebook again"
+        )
+    return {"rule": rules.every()[name], "verdicts": verdicts, "table": _verdict_table(folder, claim, world)}
+
+
+def _verdicts(claims: dict[str, Any]) -> pd.DataFrame:
+    """One row per claim and source: the verdict on each data set, then that of the claim. The first row of a claim is
+    that of the sources that decide, one in each world; where they differ the table names those of natural images."""
+    rows = []
+    for number, claim in enumerate(claims.values(), 1):
+        worlds = [world["verdicts"] for world in claim["worlds"].values()]
+        deciding = [next(iter(verdicts)) for verdicts in worlds if verdicts]
+        row: dict[str, str] = {"claim": str(number), "source": deciding[0]}
+        found = {
+            case: verdict
+            for each, source in zip(worlds, deciding, strict=True)
+            for case, verdict in each[source].items()
+        }
+        named = {
+            case: f"{verdict} ({source})" if source != deciding[0] else verdict
+            for each, source in zip(worlds, deciding, strict=True)
+            for case, verdict in each[source].items()
+        }
+        rows.append(row | named | {"all": _of_claim(found)})
+        for source in dict.fromkeys(source for each in worlds for source in each):
+            beside = [
+                each[source] for each, first in zip(worlds, deciding, strict=True) if source in each and source != first
+            ]
+            cases = {case: verdict for each in beside for case, verdict in each.items()}
+            if cases:
+                rows.append({"claim": str(number), "source": source} | cases | {"all": _of_claim(cases)})
+    table = pd.DataFrame(rows).fillna("")
+    return table[[*(name for name in table if name != "all"), "all"]].rename(columns={"all": "the claim"})
+
+
+def _of_claim(cases: dict[str, str]) -> str:
+    """The verdict of a claim, and on how many data sets it rests if some are not decided."""
+    verdict = statistics.verdict_of_claim(cases.values())
+    decided = sum(each in ("supported", "not supported") for each in cases.values())
+    return verdict if decided in (0, len(cases)) else f"{verdict} ({decided} of {len(cases)} data sets)"
 
 
 def _shipped(params: dict[str, Any]) -> list[str]:
@@ -228,18 +276,23 @@ def _shipped(params: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _verdict_table(folder: Path, claim: str, rule: dict[str, Any]) -> Any:
-    table = read_table(folder, f"{claim}_verdict")
-    bound = {
-        name: f"≥ {c['at_least']}" if "at_least" in c else f"≤ {c['at_most']}" for name, c in rule["criteria"].items()
-    }
-    half = (table["high"] - table["low"]) / 2
-    measured = [
-        f"{mean:.1f} ± {h:.1f}" if n > 1 else f"{mean:.1f}" if n else "not measured"
-        for mean, h, n in zip(table["mean"], half, table["n"], strict=True)
-    ]
-    shown = table.assign(rule=table["criterion"].map(bound), measured=measured)
-    return shown[["source", "criterion", "case", "rule", "measured", "n", "outcome"]]
+def _verdict_table(folder: Path, claim: str, world: str) -> pd.DataFrame:
+    """Source, criterion, case, rule, what was measured, n, outcome, and beside it what each null had."""
+    name = rules.named(claim, world)
+    table, nulls = read_table(folder, f"{name}_verdict"), read_table(folder, f"{claim}_nulls")
+    nulls = nulls[nulls["world"] == world]
+    signs, bounds = {"at_least": "≥", "at_most": "≤"}, {}
+    for criterion, wanted in rules.every()[name]["criteria"].items():
+        bounds[criterion] = ", ".join(f"{sign} {wanted[key]}" for key, sign in signs.items() if key in wanted)
+    beside = []
+    for criterion, case in zip(table["criterion"], table["case"], strict=True):
+        same = nulls[(nulls["criterion"] == criterion) & ((nulls["case"] == case) | nulls["value"].isna())]
+        found = zip(same["null"], same["value"], strict=True)
+        beside.append(
+            "; ".join(f"{null} {'not measured' if math.isnan(value) else f'{value:.3g}'}" for null, value in found)
+        )
+    shown = table.assign(rule=table["criterion"].map(bounds), nulls=beside)
+    return shown[["source", "criterion", "case", "rule", "measured", "n", "outcome", "nulls"]]
 
 
 def markdown_table(table: Any) -> str:

@@ -17,15 +17,17 @@ import pandas as pd
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from reprolib import figures, provenance, statistics
+from reprolib import figures, provenance, rules, statistics
 from reprolib.errors import ReproError
 from reprolib.files import canonical, digest, remove, sealed, unsealed, write_atomically
 from reprolib.params import load
 from reprolib.schema import Params
 
 ROOT = Path(__file__).parent.parent
-FORMAT = 2
+FORMAT = 3
 """Of a manifest; raised when its meaning changes."""
+NULLS = ["claim", "world", "criterion", "case", "null", "value", "outcome"]
+"""Columns of ``results/nulls.csv``: what must not pass a criterion, and that it does not."""
 
 
 def build_folder() -> Path:
@@ -55,8 +57,9 @@ class Results:
         self.claim, self.params = claim, params
         self.folder = folder or build_folder() / run_name(params)
         self.files: dict[str, str] = {}
-        self.verdicts: dict[str, str] = {}
-        self.beside: dict[str, dict[str, str]] = {}
+        self.verdicts: dict[str, dict[str, dict[str, str]]] = {}
+        """World -> source, the first of which decides -> data set -> verdict."""
+        self.nulls: list[pd.DataFrame] = []
         remove(self._manifest)  # from here on this claim is unfinished
 
     @property
@@ -88,37 +91,64 @@ class Results:
         self._write(f"figures/{name}.png", content)
         return Image(content, format="png")
 
-    def judge(self, evidence: pd.DataFrame) -> str:
-        """Apply the claim's rule to evidence (see ``statistics.judge``) per ``source``; return the verdicts as text.
+    def judge(self, evidence: pd.DataFrame, world: str = "mnist") -> str:
+        """Apply the claim's rule in a world to evidence (see ``statistics.judge``) per ``source``; return the verdicts
+        on each data set as text. The first source decides; others, such as the authors' own CGN, stand beside it.
 
-        The first source decides the claim; the others, such as the authors' own CGN, stand beside it.
+        Raises ReproError for a null that passes its criterion: then the criterion says nothing.
         """
-        self.verdicts = self._judged(self.claim, evidence)
-        return _told(self.verdicts)
-
-    def judge_world(self, world: str, evidence: pd.DataFrame) -> str:
-        """The same for a world of natural images, by the rule ``<claim>_<world>``; it stands beside the verdict on
-        MNIST and never decides it."""
-        self.beside[world] = self._judged(f"{self.claim}_{world}", evidence)
-        return _told(self.beside[world])
-
-    def _judged(self, rule: str, evidence: pd.DataFrame) -> dict[str, str]:
-        """source -> verdict by a rule; the table of all cases is kept."""
+        name = rules.named(self.claim, world)
+        real = evidence[evidence["null"].fillna("") == ""] if "null" in evidence else evidence
         judged = {
-            source: statistics.judge(rule, evidence[evidence["source"] == source])
-            for source in dict.fromkeys(evidence["source"])
+            source: statistics.judge(name, real[real["source"] == source]).drop(columns="null")
+            for source in dict.fromkeys(real["source"])
         }
-        parts = [table.assign(source=source) for source, (table, _) in judged.items()]
-        self.table(f"{rule}_verdict", pd.concat(parts, ignore_index=True))
-        return {source: verdict for source, (_, verdict) in judged.items()}
+        tables = [table.assign(source=source) for source, table in judged.items()]
+        self.table(f"{name}_verdict", pd.concat(tables, ignore_index=True))
+        self.verdicts[world] = {
+            source: {
+                str(case): statistics.verdict_of_case(part["outcome"])
+                for case, part in table.groupby("case", sort=False)
+            }
+            for source, table in judged.items()
+        }
+        self.nulls.append(self._nulls(name, world, evidence.drop(real.index), list(dict.fromkeys(real["case"]))))
+        return "\n".join(
+            f"{source}: {', '.join(f'{case} {verdict}' for case, verdict in cases.items())}"
+            for source, cases in self.verdicts[world].items()
+        )
+
+    def _nulls(self, name: str, world: str, evidence: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
+        """The table of nulls that a rule names, on each data set or on those where they were measured."""
+        rows = []
+        judged = statistics.judge(name, evidence)
+        for criterion, wanted in rules.every()[name]["criteria"].items():
+            for null in wanted["nulls"]:
+                found = judged[(judged["criterion"] == criterion) & (judged["null"] == null)]
+                row = {"claim": self.claim, "world": world, "criterion": criterion, "null": null}
+                for case, value, outcome in zip(found["case"], found["mean"], found["outcome"], strict=True):
+                    if outcome == "holds":
+                        raise ReproError(
+                            f"{name}: {criterion} is passed by a null, {null!r} on {case} ({value:.4g}), so it shows "
+                            "nothing; change the measure or its bound in params/claims.yaml"
+                        )
+                    rows.append(row | {"case": case, "value": value, "outcome": outcome})
+                if found.empty:
+                    rows.append(row | {"case": ", ".join(cases), "value": None, "outcome": "not measured"})
+        return pd.DataFrame(rows, columns=NULLS)
+
+    def nulls_table(self) -> pd.DataFrame:
+        """Keep and return the nulls of everything that was judged so far, with the columns NULLS."""
+        return self.table(f"{self.claim}_nulls", pd.concat(self.nulls, ignore_index=True))
 
     def finish(self) -> None:
         """Seal the claim: the manifest with every file's hash, the parameters, and what made them.
 
         Raises ReproError for a claim without a verdict: the report could not say what came out.
         """
-        if not self.verdicts:
+        if not any(self.verdicts.values()):
             raise ReproError(f"{self.claim} has no verdict; call judge() with its evidence before finish()")
+        self.nulls_table()
         base = load({"profile": self.params.profile}).model_dump()
         ours = self.params.model_dump()
         manifest = {
@@ -127,16 +157,11 @@ class Results:
             "files": self.files,
             "params": ours,
             "changed": sorted(key for key in ours if ours[key] != base[key]),
-            "provenance": provenance.current(),
-            "deciding": next(iter(self.verdicts)),
+            "provenance": provenance.current() | {"rules_commit": rules.commit()},
+            "rules": {name: rules.hashes()[name] for name in (rules.named(self.claim, each) for each in self.verdicts)},
             "verdicts": self.verdicts,
-            "beside": self.beside,
         }
         write_atomically(self._manifest, sealed(manifest))
-
-
-def _told(verdicts: dict[str, str]) -> str:
-    return "; ".join(f"{source}: {verdict}" for source, verdict in verdicts.items())
 
 
 def read_manifest(folder: Path, claim: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from reprolib import shipped
+from reprolib import rules, shipped
 from reprolib.errors import ReproError
 from reprolib.files import canonical
 from reprolib.mnist.settings import VARIANTS
@@ -34,7 +34,7 @@ def _ship(study: Study) -> list[str]:
     for variant in study.params.variants:
         file = study.weights_file(variant)
         earlier = known.get(file.name, {}).get("runs", [])
-        ours = [_run(study, variant, seed) for seed in range(study.params.cgn.seeds)]
+        ours = [_run(study, variant, seed) for seed in rules.seeds(study.params.cgn.seeds)]
         runs = ours + [run for run in earlier if run["inputs"] not in [each["inputs"] for each in ours]]
         best = max(runs, key=lambda run: (run["good_digits"], sum(run["recognised"])))
         if best in ours:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import median, stdev
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ def classes_of(count: int, classes: int) -> Tensor:
 
 def score(cgn: CGN, rater: nn.Module, count: int, truncations: Sequence[float] = (1.0,)) -> dict[str, Any]:
     """``is_gen`` and ``is_gt``: Inception Scores of the composed and of the generator's images for the same u and y;
-    ``mean_mask`` and its deviation over images. Below 1, the truncation is added to the name: ``is_gen_0.5``."""
+    ``is_gen_error``, the standard error of the first from ten parts of the images; ``mean_mask`` and its deviation over
+    images. Below 1, the truncation is added to the name: ``is_gen_0.5``."""
     numbers: dict[str, Any] = {}
     for truncation in truncations:
         suffix = "" if truncation == 1 else f"_{truncation:g}"
@@ -48,6 +49,7 @@ def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[st
         rows["mask"].append(parts.mask.mean(dim=(1, 2, 3), keepdim=True).cpu())
         shown.update(int(part[-1]) + 1)
     numbers = {f"is_{name}": inception.inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
+    numbers["is_gen_error"] = stdev(inception.inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
     return numbers | inception.mask_statistics(torch.cat(rows["mask"]))
 
 

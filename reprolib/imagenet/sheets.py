@@ -46,7 +46,7 @@ def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
 def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
     """Seed Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0, for the classes
     that the world follows."""
-    found = study.trained_cgn(Trained("trained", 0, study.chosen.targets[0])).tensors
+    found = study.trained_cgn(Trained("trained", target=study.chosen.targets[0])).tensors
     sheets = {int(name.removeprefix("sheet/")): value for name, value in found.items() if name.startswith("sheet/")}
     updates = sorted(sheets)
     followed = study.world.followed

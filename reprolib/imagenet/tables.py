@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from reprolib import jobs
+from reprolib import jobs, rules
 from reprolib.imagenet.backgrounds_challenge import VARIANTS
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained, TrainedOn
-from reprolib.schema import SOURCES, deciding
-from reprolib.statistics import interval
+from reprolib.schema import SOURCES, CgnSource, deciding
+from reprolib.statistics import shown
 
 GROUPS = {"shape": "shape", "text": "texture", "bg": "background", "rec": "reconstruction"}
 """The groups of losses as a reader sees them."""
@@ -29,11 +31,11 @@ def cgns(study: NaturalStudy) -> list[Trained]:
     """Every CGN of a run: all seeds with all losses, one with each other target, one without each group of losses."""
     chosen, found = study.chosen, []
     for source in chosen.sources:
-        seeds = range(chosen.cgns if source == "trained" else 1)
+        seeds = rules.seeds(chosen.cgns if source == "trained" else 1)
         found += [Trained(source, seed, chosen.targets[0]) for seed in seeds]
         if source == "trained":
-            found += [Trained(source, 0, target) for target in chosen.targets[1:]]
-            found += [Trained(source, 0, chosen.targets[0], group) for group in chosen.ablations]
+            found += [Trained(source, target=target) for target in chosen.targets[1:]]
+            found += [Trained(source, target=chosen.targets[0], without=group) for group in chosen.ablations]
     return found
 
 
@@ -91,7 +93,7 @@ def training_sets(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, str]]:
     """(what a classifier is trained on, whose CGN, how a reader sees it)."""
     target = study.chosen.targets[0]
     found: list[tuple[TrainedOn, Trained, str]] = [("real", Trained(), REAL)]
-    found += [("cgn", Trained(source, 0, target), f"{REAL} + {SOURCES[source]}") for source in study.chosen.sources]
+    found += [("cgn", Trained(source, target=target), f"{REAL} + {SOURCES[source]}") for source in study.chosen.sources]
     if study.world.name == "scenes":
         found.append(("truth", Trained(), f"{REAL} + {TRUTH}"))
     return found
@@ -100,39 +102,46 @@ def training_sets(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, str]]:
 def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]]:
     """(what it is trained on, whose CGN, seed) of every classifier; each seed has a CGN of its own if there is one."""
     return [
-        (kind, Trained(which.source, seed % study.chosen.cgns if which.source == "trained" else 0, which.target), seed)
+        (kind, _of_seed(study, which.source, seed), seed)
         for kind, which, _ in training_sets(study)
-        for seed in range(study.chosen.seeds)
+        for seed in rules.seeds(study.chosen.seeds)
     ]
 
 
+def _of_seed(study: NaturalStudy, source: CgnSource, seed: int) -> Trained:
+    """The CGN with all losses that a classifier of this seed gets its counterfactuals from."""
+    cgns = study.chosen.cgns if source == "trained" else 1
+    return Trained(source, rules.one_of(cgns, seed), study.chosen.targets[0])
+
+
 def classifiers(study: NaturalStudy) -> pd.DataFrame:
-    """One row per classifier, at the epoch with the best top-1 on real images: trained_on, seed, epoch, everything that
-    ``NaturalStudy.evaluate`` measures, ``unusual/<set>``, and ``factor/<head>`` and ``factor5/<head>``. The first row
-    is the plain classifier of the world, which has no heads."""
+    """One row per classifier, at the epoch that the parameters select: trained_on, seed, epoch, rules (see
+    ``rules.stamp``), everything that ``NaturalStudy.evaluate`` measures, and ``unusual/<set>``. The first row is the
+    plain classifier of the world, which has no heads."""
     prepare(study)
     cases = classifier_cases(study)
     titles = [title for _, _, title in training_sets(study) for _ in range(study.chosen.seeds)]
-    for kind, which, _ in dict.fromkeys(cases):  # one after the other: classifiers share a set
-        if kind == "cgn":
-            study.counterfactual_folder(which)
+    _write_sets(study, cases)
     found = _run(study, "classifiers", [(study.classifier, *case) for case in cases])
     closer = _run(study, "closer looks at classifiers", [(study.examined, *case) for case in cases])
     plain = study.plain()
     rows = [{"trained_on": study.world.plain_title, "seed": 0, "epoch": 0} | plain["row"] | _unusual(plain)]
     for title, (_, _, seed), result, look in zip(titles, cases, found, closer, strict=True):
         row = {"trained_on": title, "seed": seed, "epoch": result.numbers["best"]}
-        rows.append(row | _best(result.numbers) | _unusual(look.numbers) | _factors(look.numbers))
+        row["rules"] = f"{rules.stamp(result.made, study.world.name)} {rules.stamp(look.made, study.world.name)}"
+        rows.append(row | _best(result.numbers) | _unusual(look.numbers))
     return pd.DataFrame(rows)
+
+
+def _write_sets(study: NaturalStudy, cases: Sequence[tuple[Any, ...]]) -> None:
+    """The counterfactuals of every CGN, one after the other, before the classifiers that share a set."""
+    for kind, which in dict.fromkeys(case[:2] for case in cases):
+        if kind == "cgn":
+            study.counterfactual_folder(which)
 
 
 def _unusual(numbers: dict[str, Any]) -> dict[str, float]:
     return {f"unusual/{name}": value for name, value in numbers["unusual"].items()}
-
-
-def _factors(numbers: dict[str, Any]) -> dict[str, float]:
-    named = {"factor": numbers.get("factors", {}), "factor5": numbers.get("factors5", {})}
-    return {f"{name}/{head}": value for name, heads in named.items() for head, value in heads.items()}
 
 
 def _best(numbers: dict[str, Any]) -> dict[str, float]:
@@ -141,43 +150,61 @@ def _best(numbers: dict[str, Any]) -> dict[str, float]:
 
 
 def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, float, float]]:
-    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7.
+    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7 and seed.
 
     As there, one CGN goes through all learning rates, the authors' if it is at hand, and the others only through that
     of the parameters.
     """
     chosen = study.chosen
+    if not chosen.search_rates:
+        return []
+    rates = sorted({chosen.classifier_rate, *chosen.search_rates})
     whole = "authors" if "authors" in chosen.sources else deciding(chosen.sources)
-    cases: list[tuple[TrainedOn, Trained, int, float, float]] = []
+    cells: list[tuple[TrainedOn, CgnSource, float, float]] = []
     if 0.0 in chosen.search_ratios:
-        cases += [("real", Trained(whole, 0, chosen.targets[0]), 0, rate, 0.0) for rate in chosen.search_rates]
+        cells += [("real", whole, rate, 0.0) for rate in rates]
     for source in sorted(chosen.sources, key=lambda source: source != whole):
-        which, rates = Trained(source, 0, chosen.targets[0]), chosen.search_rates
-        wanted = rates if source == whole else [rate for rate in rates if rate == chosen.classifier_rate]
-        cases += [("cgn", which, 0, rate, ratio) for rate in wanted for ratio in chosen.search_ratios if ratio > 0]
-    return cases
+        wanted = rates if source == whole else [chosen.classifier_rate]
+        cells += [("cgn", source, rate, ratio) for rate in wanted for ratio in chosen.search_ratios if ratio > 0]
+    return [
+        (kind, _of_seed(study, source, seed), seed, rate, ratio)
+        for kind, source, rate, ratio in cells
+        for seed in rules.seeds(chosen.search_seeds)
+    ]
 
 
 def search(study: NaturalStudy) -> pd.DataFrame:
-    """Seed Table 7: the plain classifier, then one row per cell: trained_on, rate, ratio, epoch, accuracies and gap."""
+    """Seed Table 7: the plain classifier, then one row per cell and seed: trained_on, rate, ratio, seed, epoch,
+    accuracies without the background head, gap, and top-1 on real images."""
+    prepare(study)
     cases, plain = search_cases(study), study.plain()["row"]
+    _write_sets(study, cases)
     found = _run(study, "search", [(study.classifier, *case) for case in cases])
-    first = {"trained_on": study.world.plain_title, "rate": None, "ratio": 0.0, "epoch": 0}
-    rows = [first | _challenge(plain, "shape_texture") | {"top1": plain["top1"]}]
-    for (kind, which, _, rate, ratio), result in zip(cases, found, strict=True):
-        best = _best(result.numbers)
+    rows = [_searched(study.world.plain_title, None, 0.0, 0, 0, plain)]
+    for (kind, which, seed, rate, ratio), result in zip(cases, found, strict=True):
         title = REAL if kind == "real" else f"{REAL} + {SOURCES[which.source]}"
-        row = {"trained_on": title, "rate": rate, "ratio": ratio, "epoch": result.numbers["best"]}
-        rows.append(row | _challenge(best, "shape_texture") | {"top1": best["top1"]})
+        rows.append(_searched(title, rate, ratio, seed, result.numbers["best"], _best(result.numbers)))
     return pd.DataFrame(rows)
 
 
-def _challenge(row: dict[str, float], head: str) -> dict[str, float]:
-    return {name: row[f"{name}/{head}"] for name in (*VARIANTS, "gap")}
+def _searched(
+    title: str, rate: float | None, ratio: float, seed: int, epoch: int, row: dict[str, float]
+) -> dict[str, Any]:
+    cell = {"trained_on": title, "rate": rate, "ratio": ratio, "seed": seed, "epoch": epoch}
+    return cell | {name: row[f"{name}/shape_texture"] for name in (*VARIANTS, "gap")} | {"top1": row["top1"]}
+
+
+def search_shown(runs: pd.DataFrame) -> pd.DataFrame:
+    """Seed Table 7 as it is printed: one row per cell, each with its repetitions."""
+    cell = ["trained_on", "rate", "ratio"]
+    table = shown(runs, cell, {name: name for name in (*VARIANTS, "gap")} | {"top-1": "top1"})
+    epochs = runs.groupby(cell, sort=False, dropna=False)["epoch"].agg(lambda found: ", ".join(map(str, found)))
+    table.insert(len(cell), "epoch", epochs.tolist())
+    return table
 
 
 def challenge(runs: pd.DataFrame, head: str = "shape_texture") -> pd.DataFrame:
-    """Seed Table 5: accuracy on the three sets and the gap, mean ± half a 95 % interval; one row per training set."""
+    """Seed Table 5: accuracy on the three sets and the gap, means with 95 % intervals; one row per training set."""
     return _shown(runs, {name: f"{name}/{head}" for name in (*VARIANTS, "gap")})
 
 
@@ -193,9 +220,15 @@ def bias(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy(runs: pd.DataFrame) -> pd.DataFrame:
-    """Claim 3: top-1, top-5 and accuracy on the unchanged test set, mean ± half a 95 % interval; ensembles alone."""
+    """Claim 3: top-1 and top-5 on real images, of the mean of the heads and of each head, and accuracy on the unchanged
+    test set, means with 95 % intervals; ensembles alone."""
     ensembles = runs[runs["trained_on"].str.startswith(REAL)]
-    return _shown(ensembles, {"top-1": "top1", "top-5": "top5", "unchanged test images": "original/avg"})
+    columns = {
+        f"{title}{end}": f"{name}{of}"
+        for title, name in (("top-1", "top1"), ("top-5", "top5"))
+        for end, of in (("", ""), *((f", {head}", f"/{head}") for head in HEADS))
+    }
+    return _shown(ensembles, columns | {"unchanged test images": "original/avg"})
 
 
 def challenge_points(runs: pd.DataFrame) -> pd.DataFrame:
@@ -236,55 +269,99 @@ def _with_counterfactuals(runs: pd.DataFrame) -> pd.Series:
 
 
 def _shown(runs: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """Mean ± half a 95 % interval as text, nothing where a classifier has no such prediction."""
-    groups = runs.groupby("trained_on", sort=False)
-    table = pd.DataFrame(
-        {
-            title: groups[name].apply(lambda values: "" if values.isna().all() else f"{interval(values.tolist()):.1f}")
-            for title, name in columns.items()
-        }
-    )
-    return table.rename_axis("trained on").reset_index()
+    """Mean and 95 % interval as text, or few values, and nothing where a classifier has no such prediction."""
+    return shown(runs, ["trained_on"], columns).rename(columns={"trained_on": "trained on"})
 
 
 # ---------------------------------------------------------------- evidence
 
 
+NORMAL = 1.96
+"""Half a 95 % interval in standard errors."""
+ROBUSTNESS = {
+    "gap": ("gap/shape_texture", "gap/shape_texture", -1),
+    "mixed_rand": ("mixed_rand/shape_texture", "mixed_rand/shape_texture", 1),
+    "shape_bias": ("shape_bias/shape", "shape_bias/avg", 1),
+}
+"""Criteria of claim 2: measure with counterfactuals, measure of real images alone, sign of their difference."""
+ACCURACY = {"top1": ("top1", "top1", -1), "original": ("original/avg", "original/avg", -1)}
+"""The same for claim 3."""
+
+
 def quality_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
-    """Claim 1: one row per CGN with all losses and criterion; columns source, criterion, case, value."""
+    """Claim 1: one row per CGN with all losses and criterion; columns source, criterion, case, value, rules, low, high.
+
+    The last two, the sampling interval, are those of a CGN that is judged by itself: one that is given, or the only one
+    that was trained.
+    """
     whole = runs[(runs["losses"] == "all") & (runs["target"] == study.chosen.targets[0])]
-    measured = {"inception_score": whole["is_share"], "mean_mask": whole["mean_mask"]}
+    share_error = 100 * whole["is_gen_error"] / whole["is_gt"]
+    measured = {
+        "inception_score": (whole["is_share"], share_error),
+        "mean_mask": (whole["mean_mask"], whole["mean_mask_sd"] / study.chosen.rated**0.5),
+    }
     if "mask_iou" in whole:
-        measured |= {"mask_iou": 100 * whole["mask_iou"], "own": whole["own"], "other": whole["other"]}
-    return _evidence({name: (whole["cgn"], values) for name, values in measured.items()}, study)
+        for name, values in {"mask_iou": 100 * whole["mask_iou"], "own": whole["own"], "other": whole["other"]}.items():
+            measured[name] = (values, pd.Series(math.nan, whole.index))
+    alone = (whole["cgn"] != SOURCES["trained"]) | (study.chosen.cgns == 1)
+    parts = []
+    for name, (values, errors) in measured.items():
+        part = pd.DataFrame({"source": whole["cgn"], "criterion": name, "value": values, "rules": whole["rules"]})
+        half = NORMAL * errors.where(alone)
+        parts.append(part.assign(case=study.world.title, low=values - half, high=values + half))
+    return pd.concat(parts, ignore_index=True)
+
+
+def factor_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
+    """Claim 1, where no reader knows the factors: how often each head names its own factor, the lowest of the three."""
+    made = runs[runs["trained_on"].str.removeprefix(f"{REAL} + ").isin(SOURCES.values())]
+    rows = {"source": made["trained_on"].str.removeprefix(f"{REAL} + "), "rules": made["rules"]}
+    parts = [
+        pd.DataFrame(rows | {"null": null, "value": made[[f"{name}/{head}" for head in HEADS]].min(axis=1)})
+        for name, null in (("factor", ""), ("factor_shuffled", "shuffled labels"))
+    ]
+    return pd.concat(parts, ignore_index=True).assign(criterion="factors", case=study.world.title)
 
 
 def robustness_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
-    """Claim 2: how much smaller the gap is than with real images alone, and how much larger the shape head's bias."""
-    gap, base_gap = _against_real(runs, "gap/shape_texture")
-    bias_, base_bias = _against_real(runs, "shape_bias/shape", "shape_bias/avg")
-    found = {"gap": (gap.index, base_gap - gap), "shape_bias": (bias_.index, bias_ - base_bias)}
-    return _evidence(found, study)
+    """Claim 2: how much smaller the gap is than with real images alone, and how much larger the shape head's bias.
+
+    Null: classifiers of real images, each held against that of the next seed.
+    """
+    real = runs[runs["trained_on"] == REAL]
+    again = real.assign(seed=np.roll(real["seed"], 1)) if len(real) > 1 else real[:0]
+    return _against_real(study, runs, ROBUSTNESS, {"real images again": again})
 
 
 def accuracy_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
-    """Claim 3: how much lower top-1 and the accuracy on unchanged test images are than with real images alone."""
-    parts = {name: _against_real(runs, column) for name, column in (("top1", "top1"), ("original", "original/avg"))}
-    return _evidence({name: (values.index, base - values) for name, (values, base) in parts.items()}, study)
+    """Claim 3: how much lower top-1 and the accuracy on unchanged test images are than with real images alone.
 
-
-def _against_real(runs: pd.DataFrame, column: str, base: str | None = None) -> tuple[pd.Series, pd.Series]:
-    """(values of the classifiers with counterfactuals, the value of the one without of the same seed), by source."""
-    real = runs[runs["trained_on"] == REAL].set_index("seed")[base or column]
-    others = runs[_with_counterfactuals(runs)]
-    sources = others["trained_on"].str.removeprefix(f"{REAL} + ")
-    values = pd.Series(others[column].to_numpy(), index=sources)
-    return values, pd.Series(real.loc[others["seed"]].to_numpy(), index=sources)
-
-
-def _evidence(found: dict[str, tuple[Any, Any]], study: NaturalStudy) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame({"source": list(sources), "criterion": name, "case": study.world.title, "value": list(values)})
-        for name, (sources, values) in found.items()
+    Null: ensembles before training.
+    """
+    untrained = [
+        {"seed": seed, "rules": ""} | study.classifier(kind, which, seed).numbers["history"][0]
+        for kind, which, seed in classifier_cases(study)
+        if kind == "real"
     ]
-    return pd.concat(parts, ignore_index=True)
+    return _against_real(study, runs, ACCURACY, {"untrained": pd.DataFrame(untrained)})
+
+
+def _against_real(
+    study: NaturalStudy, runs: pd.DataFrame, measures: dict[str, tuple[str, str, int]], nulls: dict[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """Differences of the classifiers with counterfactuals, and of nulls, from the one without of the same seed."""
+    real = runs[runs["trained_on"] == REAL].set_index("seed")
+    made = runs[_with_counterfactuals(runs)]
+    sources = made["trained_on"].str.removeprefix(f"{REAL} + ")
+    parts = []
+    for null, others in {"": made.assign(source=sources), **nulls}.items():
+        base = real.loc[others["seed"]]
+        for name, (column, column_of_real, sign) in measures.items():
+            first, second = others[column].to_numpy(), base[column_of_real].to_numpy()
+            part = (
+                others[["source"]] if "source" in others else pd.DataFrame({"source": [sources.iloc[0]] * len(others)})
+            )
+            compared = {"value": sign * (first - second), "worse": np.minimum(first, second)}
+            stamps = [f"{a} {b}" for a, b in zip(others["rules"], base["rules"], strict=True)]
+            parts.append(part.assign(criterion=name, null=null, rules=stamps, **compared))
+    return pd.concat(parts, ignore_index=True).assign(case=study.world.title)

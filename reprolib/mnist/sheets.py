@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprolib import rng
+from reprolib import rng, rules
 from reprolib.figures import pictures
 from reprolib.mnist import counterfactuals
 from reprolib.mnist.cgn import CGN, CLASSES, compose
@@ -23,7 +23,7 @@ def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarra
     """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), from our CGN (seed Figs 2 and 4)."""
     sheets = {}
     for variant in study.params.variants:
-        model = study.cgn(variant, deciding(study.params.cgn.sources), 0)
+        model = study.cgn(variant, deciding(study.params.cgn.sources), rules.FIRST_SEED)
         made = counterfactuals.counterfactuals(model, 1000, 1, ("sheet", variant))
         picked = torch.cat([(made.labels == digit).nonzero()[:columns, 0] for digit in range(CLASSES)])
         sheets[VARIANTS[variant].title] = pictures(made.images[picked]).reshape(CLASSES, columns, 32, 32, 3)
@@ -33,7 +33,9 @@ def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarra
 def mechanism_sheets(study: Study) -> dict[str, np.ndarray]:
     """Title -> (5 rows, 10 digits, 32, 32, 3): mask, foreground, background, composition, counterfactual."""
     return {
-        VARIANTS[variant].title: _mechanisms(study.cgn(variant, deciding(study.params.cgn.sources), 0), variant)
+        VARIANTS[variant].title: _mechanisms(
+            study.cgn(variant, deciding(study.params.cgn.sources), rules.FIRST_SEED), variant
+        )
         for variant in study.params.variants
     }
 
@@ -50,11 +52,11 @@ def _mechanisms(model: CGN, variant: str) -> np.ndarray:
 
 
 def training_sheets(study: Study, steps: int | None = None) -> dict[str, np.ndarray]:
-    """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of run 0 over its training, in eval mode."""
+    """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of the first run over training, in eval mode."""
     sheets = {}
     for variant in study.params.variants:
         rows = {}
-        for step, model in study.snapshots(variant, 0, steps).items():
+        for step, model in study.snapshots(variant, rules.FIRST_SEED, steps).items():
             with rng.seeded("training sheet", variant), torch.inference_mode():
                 rows[step] = pictures(compose(*model(torch.arange(CLASSES))))
         name = f"{VARIANTS[variant].title}|{','.join(map(str, rows))}"

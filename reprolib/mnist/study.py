@@ -14,11 +14,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reprolib import assets, features, shipped
+from reprolib import assets, features, rules, shipped
 from reprolib.jobs import Experiments
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, heatmaps, quality, train, variants
-from reprolib.mnist.cgn import CGN
+from reprolib.mnist.cgn import CGN, CLASSES
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.dcgan import DCGAN
 from reprolib.mnist.settings import VARIANTS, shipped_name
@@ -33,7 +33,8 @@ class TrainingSet:
     """What a classifier is trained on: original images, generated ones, or both."""
 
     original: bool
-    generated: Literal["counterfactual", "cgn_noncf", "dcgan"] | None = None
+    generated: Literal["counterfactual", "cgn_noncf", "dcgan", "wrong_labels"] | None = None
+    """``wrong_labels``: counterfactuals whose label is the next digit, a null."""
     source: CgnSource | None = None
     """Whose CGN made the images; None for none and for the DCGAN."""
     size: int = 0
@@ -42,7 +43,8 @@ class TrainingSet:
     @property
     def name(self) -> str:
         """The row label of the published tables: Original, GAN, Original+GAN, CGN or Original+CGN."""
-        made = {None: "", "counterfactual": "CGN", "cgn_noncf": "GAN", "dcgan": "GAN"}[self.generated]
+        names = {"counterfactual": "CGN", "cgn_noncf": "GAN", "dcgan": "GAN", "wrong_labels": "CGN, wrong labels"}
+        made = names[self.generated] if self.generated else ""
         return "+".join(part for part in ("Original" if self.original else "", made) if part)
 
 
@@ -140,7 +142,7 @@ class Study(Experiments):
         Raises AssetError if its file is missing or corrupt.
         """
         if source == "trained":
-            return list(self.snapshots(variant, seed % self.params.cgn.seeds).values())[-1]
+            return list(self.snapshots(variant, rules.one_of(self.params.cgn.seeds, seed)).values())[-1]
         if source == "authors":
             return authors_cgn(variant)
         return cgn_from(shipped.read(self.weights_file(variant)))
@@ -148,7 +150,7 @@ class Study(Experiments):
     def cgn_identity(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         """What names a CGN in the inputs of a result that was made with it."""
         if source == "trained":
-            return {source: self.cgn_inputs(variant, seed % self.params.cgn.seeds)}
+            return {source: self.cgn_inputs(variant, rules.one_of(self.params.cgn.seeds, seed))}
         if source == "authors":
             return {source: assets.ASSETS[authors_asset(variant)].sha256}
         return {source: shipped.sha256(self.weights_file(variant))}
@@ -195,7 +197,7 @@ class Study(Experiments):
         return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
     def quality(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
-        """Masks and control of one CGN; see ``quality.mask_quality`` and ``quality.control``."""
+        """Masks and control of one CGN; see ``quality.mask_quality``, ``quality.control`` and ``rules.stamp``."""
         per_digit = self.params.cgn.quality_masks
 
         def make(_: Checkpoint) -> Result:
@@ -209,7 +211,8 @@ class Study(Experiments):
             numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
             return Result(numbers)
 
-        return self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=4).numbers
+        found = self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=4)
+        return found.numbers | {"rules": rules.stamp(found.made)}
 
     def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
@@ -238,18 +241,20 @@ class Study(Experiments):
 
     # ---------------------------------------------------------------- classifiers
 
-    def generate(self, variant: str, training_set: TrainingSet, seed: int) -> counterfactuals.Generated:
-        """The generated images of a training set; made anew each time, because that is fast and the same bits."""
+    def generate(self, variant: str, training_set: TrainingSet, seed: int, into: Tensor) -> Tensor:
+        """Write the generated images of a training set into ``into``, float32 (N, 3, 32, 32), and return their labels;
+        made anew each time, because that is fast and the same bits."""
         key = (variant, training_set.generated or "", training_set.ratio, seed)
         if training_set.generated == "dcgan":
             gan = self.dcgan(variant, seed).to(self.params.device)
-            return counterfactuals.gan_samples(gan, training_set.size, key)
+            return counterfactuals.gan_samples(gan, training_set.size, key, into).labels
         assert training_set.source is not None
         model = self.cgn(variant, training_set.source, seed).to(self.params.device)
         if training_set.generated == "cgn_noncf":
-            return counterfactuals.non_counterfactuals(model, training_set.size, key)
+            return counterfactuals.non_counterfactuals(model, training_set.size, key, into).labels
         how = self.params.counterfactuals.texture_labels
-        return counterfactuals.counterfactuals(model, training_set.size, training_set.ratio, key, how)
+        made = counterfactuals.counterfactuals(model, training_set.size, training_set.ratio, key, how, into)
+        return (made.labels + 1) % CLASSES if training_set.generated == "wrong_labels" else made.labels
 
     def classifier(
         self,
@@ -280,13 +285,13 @@ class Study(Experiments):
 
     def _classifiers_together(self, variant: str, training_set: TrainingSet, epochs: int) -> Result:
         """The classifiers of all seeds from one network: numbers by seed, tensors ``<seed>/<state name>``."""
-        seeds = list(range(self.params.seeds))
+        seeds = list(rules.seeds(self.params.seeds))
         each = [self._classifier_inputs(variant, training_set, seed, epochs) for seed in seeds]
 
         def make(checkpoint: Checkpoint) -> Result:
             made = self._train_classifiers(variant, training_set, seeds, epochs, checkpoint)
-            tensors = {f"{s}/{n}": t for s, result in enumerate(made) for n, t in result.tensors.items()}
-            return Result({str(s): result.numbers for s, result in enumerate(made)}, tensors)
+            tensors = {f"{s}/{n}": t for s, result in zip(seeds, made, strict=True) for n, t in result.tensors.items()}
+            return Result({str(s): result.numbers for s, result in zip(seeds, made, strict=True)}, tensors)
 
         inputs = {"variant": variant, "training_set": training_set.name, "all": each}
         return self.store.get("classifiers_together", inputs, make, with_tensors=True)
@@ -333,13 +338,18 @@ class Study(Experiments):
         return inputs | together | self._machine()
 
     def _training_data(self, variant: str, training_set: TrainingSet, seed: int) -> tuple[Tensor, Tensor]:
-        """Plain concatenation of original and generated images."""
-        parts: list[Painted | counterfactuals.Generated] = []
+        """Original images, then generated ones, in one tensor that is never copied: a million images take 12 GB."""
+        first = len(self.digits(variant)[0]) if training_set.original else 0
+        made = counterfactuals.total(training_set.size, training_set.ratio) if training_set.generated else 0
+        images = torch.empty(first + made, 3, variants.SIZE, variants.SIZE)
+        labels = torch.empty(first + made, dtype=torch.long)
         if training_set.original:
-            parts.append(self.painted(variant, "train", seed))
+            painted = self.painted(variant, "train", seed)
+            images[:first], labels[:first] = painted.images, painted.labels
+            del painted
         if training_set.generated:
-            parts.append(self.generate(variant, training_set, seed))
-        return torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
+            labels[first:] = self.generate(variant, training_set, seed, images[first:])
+        return images, labels
 
     def _generated_identity(self, variant: str, training_set: TrainingSet, seed: int) -> dict[str, Any] | None:
         if training_set.generated is None:
@@ -352,7 +362,7 @@ class Study(Experiments):
         if training_set.generated == "dcgan":
             return identity | {"dcgan": self._dcgan_inputs(variant, seed)}
         assert training_set.source is not None
-        if training_set.generated == "counterfactual":
+        if training_set.generated != "cgn_noncf":
             identity["texture_labels"] = self.params.counterfactuals.texture_labels
         return identity | {"cgn": self.cgn_identity(variant, training_set.source, seed)}
 

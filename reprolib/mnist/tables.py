@@ -7,14 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from reprolib import jobs
+from reprolib import jobs, rules, statistics
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import quality
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
 from reprolib.mnist.train import LEARNING_RATE
 from reprolib.schema import SOURCES, CgnSource, deciding
-from reprolib.statistics import interval
 
 GENERATORS: dict[str, str] = {**SOURCES, "dcgan": "DCGAN trained here", "": ""}
 """Whose generator made the images, as a reader sees it."""
@@ -35,7 +34,7 @@ def prepare_cgns(study: Study) -> None:
     params = study.params
     calls: list[tuple[Any, ...]] = []
     if "trained" in params.cgn.sources:
-        calls += [(study.trained_cgn, v, seed) for v in params.variants for seed in range(params.cgn.seeds)]
+        calls += [(study.trained_cgn, v, seed) for v in params.variants for seed in rules.seeds(params.cgn.seeds)]
     _run(study, "generative models", calls)
 
 
@@ -48,7 +47,7 @@ def quality_runs(study: Study) -> pd.DataFrame:
         (variant, source, seed)
         for variant in params.variants
         for source in params.cgn.sources
-        for seed in range(params.cgn.seeds if source == "trained" else 1)
+        for seed in rules.seeds(params.cgn.seeds if source == "trained" else 1)
     ]
     if not all(study.has_quality(*case) for case in cases):
         readers = [(study.factor_reader, v, factor) for v in params.variants for factor in quality.factors(v)]
@@ -65,6 +64,7 @@ def _quality_row(variant: str, source: CgnSource, seed: int, numbers: dict[str, 
         "seed": seed,
         "good_digits": numbers["good_digits"],
         "mean_mask": numbers["mean_mask"],
+        "rules": numbers["rules"],
         "shape_control": quality.diagonal(control, ("shape",)),
         "texture_control": quality.diagonal(control, ("foreground", "background")),
     }
@@ -84,7 +84,7 @@ def background_norms(study: Study) -> pd.DataFrame:
     rows = []
     for variant in params.variants:
         for source in params.cgn.sources:
-            for seed in range(params.cgn.seeds if source == "trained" else 1):
+            for seed in rules.seeds(params.cgn.seeds if source == "trained" else 1):
                 state = study.cgn(variant, source, seed).state_dict()
                 steps = int(state["f_text2.11.num_batches_tracked"])
                 bias = float(state["f_text2.11.bias"].mean())
@@ -96,7 +96,7 @@ def background_norms(study: Study) -> pd.DataFrame:
 def training_quality(study: Study) -> pd.DataFrame:
     """Good digits at each snapshot of the CGNs trained here: variant, seed, step, good_digits, mean_mask."""
     params = study.params
-    cases = [(v, seed) for v in params.variants for seed in range(params.cgn.seeds)] if _trains(study) else []
+    cases = [(v, seed) for v in params.variants for seed in rules.seeds(params.cgn.seeds)] if _trains(study) else []
     found = _run(study, "quality over training", [(study.training_quality, *case) for case in cases])
     rows = [
         {"variant": v, "seed": seed, "step": int(step)} | {k: n[k] for k in ("good_digits", "mean_mask")}
@@ -125,8 +125,18 @@ def training_sets(study: Study) -> list[TrainingSet]:
     return sets
 
 
-def accuracy_runs(study: Study) -> pd.DataFrame:
-    """One row per classifier: variant, training_set, source, seed, images, epoch and accuracies in percent.
+def null_sets(study: Study) -> list[TrainingSet]:
+    """What must not pass claims 2 and 3: generated images whose three labels agree, alone and with original ones, and
+    counterfactuals with wrong labels. Of the CGN that decides."""
+    size, ratio = study.params.counterfactuals.size, study.params.counterfactuals.ratio
+    source = deciding(study.params.cgn.sources)
+    agreeing = [TrainingSet(original, "cgn_noncf", source, size) for original in (False, True)]
+    return [*agreeing, TrainingSet(False, "wrong_labels", source, size, ratio)]
+
+
+def accuracy_runs(study: Study, sets: Sequence[TrainingSet] | None = None) -> pd.DataFrame:
+    """One row per classifier: variant, training_set, source, seed, images, epoch, rules (see ``rules.stamp``) and
+    accuracies in percent. sets: default ``training_sets``.
 
     ``test``: held-out digits with random attributes; ``in_domain``: held-out digits whose attributes follow the
     label; ``visible``: the part of test where the digit can be seen; ``train``: while the epoch ran.
@@ -134,8 +144,9 @@ def accuracy_runs(study: Study) -> pd.DataFrame:
     params = study.params
     prepare_cgns(study)
     if "dcgan" in params.gan.kinds:
-        _run(study, "DCGANs", [(study.dcgan, v, seed) for v in params.variants for seed in range(params.seeds)])
-    cases = [(v, ts, seed) for v in params.variants for ts in training_sets(study) for seed in range(params.seeds)]
+        _run(study, "DCGANs", [(study.dcgan, v, seed) for v in params.variants for seed in rules.seeds(params.seeds)])
+    sets = training_sets(study) if sets is None else sets
+    cases = [(v, ts, seed) for v in params.variants for ts in sets for seed in rules.seeds(params.seeds)]
     found = _run(study, "classifiers", [(study.classifier, *case, params.classifier.epochs) for case in cases])
     rows = []
     for (variant, training_set, seed), result in zip(cases, found, strict=True):
@@ -150,6 +161,7 @@ def accuracy_runs(study: Study) -> pd.DataFrame:
                 "seed": seed,
                 "images": result.numbers["images"],
                 "epoch": history.index(chosen) + 1,
+                "rules": rules.stamp(result.made),
                 "train": chosen["train"],
                 "test": chosen["test"],
                 "in_domain": domain["in_domain"],
@@ -173,7 +185,7 @@ def ablation_runs(study: Study) -> pd.DataFrame:
         for mix in chosen.mixes
         for ratio in chosen.ratios
         for size in chosen.sizes
-        for seed in range(chosen.seeds)
+        for seed in rules.seeds(chosen.seeds)
         if ratio <= VARIANTS[variant].max_ratio and size >= 100 * ratio
     ]
     found = _run(study, "ablation", [(study.classifier, *case, chosen.epochs, False, True) for case in cases])
@@ -195,22 +207,35 @@ def gradcam_sets(study: Study) -> list[TrainingSet]:
 
 
 def gradcam_runs(study: Study) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """(measures of heatmaps, one row per classifier and per null baseline; heatmaps of seed 0 by training set).
+    """(measures of heatmaps, one row per classifier and per null baseline; heatmaps of the first seed by training set).
 
     Double-colored MNIST, as in the seed's Fig 3, unless the run leaves that variant out.
     """
-    cases = [(ts, seed) for ts in gradcam_sets(study) for seed in range(study.params.seeds)]
+    cases = [(ts, seed) for ts in gradcam_sets(study) for seed in rules.seeds(study.params.seeds)]
     found = _run(study, "GradCAM", [(study.gradcam, *case) for case in cases])
-    rows, maps = [], {}
+    rows: list[dict[str, Any]] = []
+    maps: dict[str, Any] = {}
     for (ts, seed), result in zip(cases, found, strict=True):
         numbers = result.numbers
         extra = {"grid_empty": numbers["grid_empty"]} | numbers["variance"]
         rows.append({"training_set": ts.name, "heatmap": "GradCAM", "seed": seed} | numbers["measures"] | extra)
         for null, values in numbers["null"].items():
             rows.append({"training_set": ts.name, "heatmap": null, "seed": seed} | values)
-        if seed == 0:
-            maps[ts.name] = result.tensors["heatmaps"]
+        maps.setdefault(ts.name, result.tensors["heatmaps"])
     return pd.DataFrame(rows), maps
+
+
+def gradcam_variance(heat: pd.DataFrame) -> pd.DataFrame:
+    """Variance of the heatmaps of the grid, and share of empty ones, over the repetitions of each training set."""
+    names = ("along_themes", "along_digits", "grid_empty")
+    return statistics.shown(heat[heat["heatmap"] == "GradCAM"], ["training_set"], {name: name for name in names}, 4)
+
+
+def gradcam_measures(heat: pd.DataFrame) -> pd.DataFrame:
+    """Heatmaps and null maps against the true digits in percent, over the repetitions of each training set."""
+    names = ["mass_inside", "iou_area", "iou_digit", "iou_macro", "empty"]
+    percent = heat.assign(**{name: 100 * heat[name] for name in names})
+    return statistics.shown(percent, ["training_set", "heatmap"], {name: name for name in names})
 
 
 def cost(study: Study) -> pd.DataFrame:
@@ -219,27 +244,27 @@ def cost(study: Study) -> pd.DataFrame:
 
 
 def summarise(runs: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
-    """Mean and 95 % interval over repetitions: one row per case of ``by``; columns value, value_low, value_high, n."""
+    """Mean and 95 % interval over repetitions: one row per case of ``by``; columns value, value_low, value_high, n, and
+    value_each, all of them as text."""
     rows = []
     for case, part in runs.groupby(by, sort=False):
         row: dict[str, Any] = dict(zip(by, case if isinstance(case, tuple) else (case,), strict=True))
         for value in values:
-            estimate = interval(part[value].dropna().tolist()) if part[value].notna().any() else None
+            estimate = statistics.interval(part[value].dropna().tolist()) if part[value].notna().any() else None
             if estimate is not None:
                 row |= {value: estimate.mean, f"{value}_low": estimate.low, f"{value}_high": estimate.high}
+                row[f"{value}_each"] = " ".join(f"{each:.6g}" for each in estimate.values)
         rows.append(row | {"n": len(part)})
     return pd.DataFrame(rows)
 
 
 def shown(runs: pd.DataFrame, by: list[str], value: str, digits: int = 1) -> pd.DataFrame:
-    """Mean ± half the 95 % interval as text: one row per case of ``by``, column ``ours``."""
-    groups = runs.groupby(by, sort=False)[value]
-    text = groups.apply(lambda values: f"{interval(values.tolist()):.{digits}f}")
-    return text.rename("ours").reset_index()
+    """Mean and 95 % interval as text, or few values: one row per case of ``by``, column ``ours``."""
+    return statistics.shown(runs, by, {"ours": value}, digits)
 
 
 def headline(runs: pd.DataFrame, value: str) -> pd.DataFrame:
-    """The short answer: one row per variant, one column per training set and CGN, mean ± half the 95 % interval."""
+    """The short answer: one row per variant, one column per training set and CGN, mean and 95 % interval."""
     short = {"trained": " (trained here)", "shipped": " (shipped)", "authors": " (the authors')", "": ""}
     told = runs[runs["training_set"].isin(["Original", "CGN", "Original+CGN"])]
     cells = shown(told, ["variant", "training_set", "source"], value)
@@ -280,6 +305,8 @@ def quality_and_accuracy(quality_rows: pd.DataFrame, accuracy_rows: pd.DataFrame
     cgns = quality_rows.assign(cgns=count)[["variant", "source", "seed", "good_digits", "cgns"]]
     cgns = cgns.rename(columns={"seed": "cgn_seed"})
     sizes = cgns.drop_duplicates(["variant", "source"]).set_index(["variant", "source"])["cgns"]
-    made = made.assign(cgn_seed=[s % sizes[v, o] for v, o, s in made[["variant", "source", "seed"]].to_numpy()])
+    made = made.assign(
+        cgn_seed=[rules.one_of(sizes[v, o], s) for v, o, s in made[["variant", "source", "seed"]].to_numpy()]
+    )
     merged = made.merge(cgns, on=["variant", "source", "cgn_seed"])
     return titled(merged[["variant", "source", "seed", "good_digits", "test"]])
