@@ -174,13 +174,19 @@ class Study(Experiments):
     # ---------------------------------------------------------------- quality
 
     def digit_reader(self) -> tuple[Classifier, float]:
-        """The plain classifier that judges masks, and its accuracy on the true masks of held-out digits in percent."""
+        """The classifier that judges masks, and its accuracy on the true masks of held-out digits in percent."""
         training, held_out = digits.split(self.params.digits.source, "test_file", self.params.digits.limit)
         inputs = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
         result = self.store.get(
-            "digit_reader", inputs, lambda c: quality.train_reader(training, held_out, c), version=2, with_tensors=True
+            "digit_reader", inputs, lambda c: quality.train_reader(training, held_out, c), version=3, with_tensors=True
         )
         return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
+
+    def bounds(self, variant: str) -> quality.Bounds:
+        """What real digits of a variant allow its masks."""
+        training = self.digits(variant)[0][:10_000]
+        real = variants.paint(variant, training, "bounds", attributes="label", textures=self.params.digits.textures)
+        return quality.bounds(real.masks, real.labels)
 
     def factor_reader(self, variant: str, factor: quality.Factor) -> tuple[Classifier, float]:
         """A classifier of one factor of painted images, and its accuracy on held-out ones in percent."""
@@ -202,18 +208,18 @@ class Study(Experiments):
             model = self.cgn(variant, source, seed)
             readers = {factor: self.factor_reader(variant, factor) for factor in quality.factors(variant)}
             digit_reader, accuracy = self.digit_reader()
-            numbers = quality.mask_quality(model, digit_reader, per_digit)
+            numbers = quality.mask_quality(model, digit_reader, self.bounds(variant), per_digit)
             numbers["control"] = quality.control(
                 model, {f: reader for f, (reader, _) in readers.items()}, 10 * per_digit
             )
             numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
             return Result(numbers)
 
-        return self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=4).numbers
+        return self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=5).numbers
 
     def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
-        return self.store.file("quality", self._quality_inputs(variant, source, seed), version=4).exists()
+        return self.store.file("quality", self._quality_inputs(variant, source, seed), version=5).exists()
 
     def _quality_inputs(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
         return {
@@ -230,11 +236,11 @@ class Study(Experiments):
         inputs = {"cgn": self.cgn_inputs(variant, seed), "masks": per_digit}
 
         def make(_: Checkpoint) -> Result:
-            reader = self.digit_reader()[0]
+            how = self.digit_reader()[0], self.bounds(variant), per_digit
             found = self.snapshots(variant, seed)
-            return Result({str(s): quality.mask_quality(model, reader, per_digit) for s, model in found.items()})
+            return Result({str(step): quality.mask_quality(model, *how) for step, model in found.items()})
 
-        return self.store.get("training_quality", inputs, make, version=2).numbers
+        return self.store.get("training_quality", inputs, make, version=3).numbers
 
     # ---------------------------------------------------------------- classifiers
 
