@@ -21,7 +21,7 @@ from reprolib import rng
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, variants
 from reprolib.mnist.cgn import CGN, CLASSES, shift
-from reprolib.mnist.classifier import Classifier, Precision
+from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.textures import Textures
 from reprolib.store import Checkpoint, Result
@@ -192,11 +192,12 @@ def mask_quality(model: CGN, reader: Classifier, real: Bounds, per_digit: int) -
     }
 
 
-def control(model: CGN, readers: dict[Factor, Classifier], size: int) -> dict[str, dict[str, float]]:
-    """Which label decides which factor of a counterfactual: 3x3 shares in percent, over independent labels.
+def control(model: CGN, readers: dict[Factor, Classifier], size: int) -> tuple[dict[str, dict[str, float]], int]:
+    """Which label decides which factor of a counterfactual: 3x3 shares in percent, and over how many images.
 
     ``control[factor][label]``: how often the factor is read as the label that mechanism ``label`` was given, over
-    the images where the three labels differ. Perfect control is 100 on the diagonal and 0 elsewhere.
+    those of ``size`` images whose three independent labels differ. Perfect control is 100 on the diagonal and 0
+    elsewhere.
     """
     made = counterfactuals.counterfactuals(model, size, 1, ("control",), "independent")
     given = {factor: _target(made, factor) for factor in FACTORS}
@@ -209,10 +210,24 @@ def control(model: CGN, readers: dict[Factor, Classifier], size: int) -> dict[st
     for factor, reader in readers.items():
         read = classifiers.predict(reader, made.images[apart])
         table[factor] = {name: classifiers.accuracy(read, labels[apart]) for name, labels in given.items()}
-    return table
+    return table, int(apart.sum())
 
 
 def diagonal(control_table: dict[str, dict[str, float]], names: tuple[Factor, ...]) -> float:
     """Mean share, in percent, with which the named factors follow their own labels."""
     own = torch.tensor([control_table[name][name] for name in names if name in control_table])
     return float(own.mean())
+
+
+def counterfactual_accuracy(
+    model: CGN, test: variants.Painted, images: int, key: rng.Key, checkpoint: Checkpoint, **how: Any
+) -> float:
+    """Accuracy in percent on ``test`` (out of domain) of a classifier that saw counterfactuals of a CGN alone.
+
+    images: how many, at ratio 1, in four epochs of batches of 32. how: device and precision of the training.
+    """
+    made = counterfactuals.counterfactuals(model, images, 1, ("accuracy", *key))
+    task = classifiers.Task(made.images, made.labels, {"test": (test.images, test.labels)}, ("accuracy", *key))
+    title = f"classifier on {images:,} counterfactuals, {' '.join(map(str, key))}"
+    _, history = classifiers.train(task, epochs=4, batch=32, checkpoint=checkpoint, title=title, **how)
+    return history[-1]["test"]

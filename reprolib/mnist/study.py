@@ -17,7 +17,7 @@ from torch import Tensor
 from reprolib import assets, features, shipped
 from reprolib.jobs import Experiments
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, digits, heatmaps, quality, train, variants
+from reprolib.mnist import counterfactuals, digits, heatmaps, nulls, quality, train, variants
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.dcgan import DCGAN
@@ -134,19 +134,25 @@ class Study(Experiments):
         """The shipped weights that fit the data: Wildlife has one set per kind of texture."""
         return shipped.WEIGHTS / shipped_name(variant, self.params.digits.textures)
 
-    def cgn(self, variant: str, source: CgnSource, seed: int) -> CGN:
-        """A CGN in eval mode: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, or the authors'.
+    def cgn(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> CGN:
+        """A CGN in eval mode: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, the authors', or one
+        whose quality is known.
 
         Raises AssetError if its file is missing or corrupt.
         """
+        if source in nulls.KNOWN:
+            return nulls.cgn(source, variant, self.digits(variant)[0], self.params.digits.textures, seed)
         if source == "trained":
             return list(self.snapshots(variant, seed % self.params.cgn.seeds).values())[-1]
         if source == "authors":
             return authors_cgn(variant)
         return cgn_from(shipped.read(self.weights_file(variant)))
 
-    def cgn_identity(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+    def cgn_identity(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         """What names a CGN in the inputs of a result that was made with it."""
+        if source in nulls.KNOWN:
+            fixed = train.fixed_settings(variant) if source == "untrained" else {}
+            return {source: nulls.VERSION} | fixed
         if source == "trained":
             return {source: self.cgn_inputs(variant, seed % self.params.cgn.seeds)}
         if source == "authors":
@@ -200,7 +206,7 @@ class Study(Experiments):
         result = self.store.get("factor_reader", inputs, make, version=2, with_tensors=True)
         return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
-    def quality(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+    def quality(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         """Masks and control of one CGN; see ``quality.mask_quality`` and ``quality.control``."""
         per_digit = self.params.cgn.quality_masks
 
@@ -209,7 +215,7 @@ class Study(Experiments):
             readers = {factor: self.factor_reader(variant, factor) for factor in quality.factors(variant)}
             digit_reader, accuracy = self.digit_reader()
             numbers = quality.mask_quality(model, digit_reader, self.bounds(variant), per_digit)
-            numbers["control"] = quality.control(
+            numbers["control"], numbers["control_images"] = quality.control(
                 model, {f: reader for f, (reader, _) in readers.items()}, 10 * per_digit
             )
             numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
@@ -217,11 +223,11 @@ class Study(Experiments):
 
         return self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=5).numbers
 
-    def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
+    def has_quality(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
         return self.store.file("quality", self._quality_inputs(variant, source, seed), version=5).exists()
 
-    def _quality_inputs(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+    def _quality_inputs(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         return {
             "variant": variant,
             "seed": seed,
@@ -229,6 +235,26 @@ class Study(Experiments):
             "digits": self._data(variant),
             "masks": self.params.cgn.quality_masks,
         } | self._machine()
+
+    def counterfactual_accuracy(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> float:
+        """See ``quality.counterfactual_accuracy``; ``real digits`` is what a perfect CGN reaches."""
+        images, precision, device = (
+            self.params.cgn.accuracy_images,
+            self.params.classifier.precision,
+            self.params.device,
+        )
+        inputs = {"images": images, "precision": precision} | self._quality_inputs(variant, source, seed)
+        del inputs["masks"]
+
+        def make(checkpoint: Checkpoint) -> Result:
+            model, test = self.cgn(variant, source, seed), self.painted(variant, "test", seed)
+            how = {"device": device, "precision": precision}
+            return Result(
+                {"test": quality.counterfactual_accuracy(model, test, images, (variant, seed), checkpoint, **how)}
+            )
+
+        test: float = self.store.get("counterfactual_accuracy", inputs, make).numbers["test"]
+        return test
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""
