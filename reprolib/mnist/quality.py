@@ -220,7 +220,7 @@ def diagonal(control_table: dict[str, dict[str, float]], names: tuple[Factor, ..
 
 
 def counterfactual_accuracy(
-    model: CGN, test: variants.Painted, images: int, key: rng.Key, checkpoint: Checkpoint, **how: Any
+    model: CGN, test: variants.Painted, key: rng.Key, checkpoint: Checkpoint, images: int = 10_000, **how: Any
 ) -> float:
     """Accuracy in percent on ``test`` (out of domain) of a classifier that saw counterfactuals of a CGN alone.
 

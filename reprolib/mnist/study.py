@@ -27,6 +27,9 @@ from reprolib.mnist.weights import authors_asset, authors_cgn, cgn_from, classif
 from reprolib.schema import CgnSource
 from reprolib.store import Checkpoint, Result
 
+READER, READER_RECORD = "digit_reader.safetensors", "digit_reader.json"
+"""Files in ``reprolib/weights``."""
+
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -180,13 +183,23 @@ class Study(Experiments):
     # ---------------------------------------------------------------- quality
 
     def digit_reader(self) -> tuple[Classifier, float]:
-        """The classifier that judges masks, and its accuracy on the true masks of held-out digits in percent."""
-        training, held_out = digits.split(self.params.digits.source, "test_file", self.params.digits.limit)
-        inputs = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
-        result = self.store.get(
-            "digit_reader", inputs, lambda c: quality.train_reader(training, held_out, c), version=3, with_tensors=True
-        )
-        return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
+        """The classifier that judges masks, and its accuracy on the true masks of held-out digits in percent.
+
+        It is shipped, so that a good digit is the same thing in every profile. Raises AssetError if it is damaged.
+        """
+        history = shipped.record(shipped.WEIGHTS / READER_RECORD)["history"]
+        return classifier_from(shipped.read(shipped.WEIGHTS / READER)), history[-1]["test"]
+
+    def trained_digit_reader(self) -> Result:
+        """The same, trained here on the digits of the parameters; this is what is shipped."""
+        chosen = self.params.digits
+        training, held_out = digits.split(chosen.source, "test_file", chosen.limit)
+        inputs = {"digits": {"source": chosen.source, "limit": chosen.limit}} | self._machine()
+
+        def make(checkpoint: Checkpoint) -> Result:
+            return quality.train_reader(training, held_out, checkpoint)
+
+        return self.store.get("digit_reader", inputs, make, version=3, with_tensors=True)
 
     def bounds(self, variant: str) -> quality.Bounds:
         """What real digits of a variant allow its masks."""
@@ -234,32 +247,30 @@ class Study(Experiments):
             "cgn": self.cgn_identity(variant, source, seed),
             "digits": self._data(variant),
             "masks": self.params.cgn.quality_masks,
+            "reader": shipped.sha256(shipped.WEIGHTS / READER),
         } | self._machine()
 
-    def counterfactual_accuracy(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> float:
-        """See ``quality.counterfactual_accuracy``; ``real digits`` is what a perfect CGN reaches."""
-        images, precision, device = (
-            self.params.cgn.accuracy_images,
-            self.params.classifier.precision,
-            self.params.device,
-        )
-        inputs = {"images": images, "precision": precision} | self._quality_inputs(variant, source, seed)
-        del inputs["masks"]
+    def counterfactual_accuracy(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
+        """``test``: see ``quality.counterfactual_accuracy``; ``test_images``: how many it was tested on."""
+        chosen = self.params
+        how: dict[str, Any] = {"images": chosen.cgn.accuracy_images, "precision": chosen.classifier.precision}
+        given = {"variant": variant, "seed": seed, "digits": self._data(variant)}
+        inputs = given | {"cgn": self.cgn_identity(variant, source, seed)} | how | self._machine()
 
         def make(checkpoint: Checkpoint) -> Result:
-            model, test = self.cgn(variant, source, seed), self.painted(variant, "test", seed)
-            how = {"device": device, "precision": precision}
-            return Result(
-                {"test": quality.counterfactual_accuracy(model, test, images, (variant, seed), checkpoint, **how)}
+            test = self.painted(variant, "test", seed)
+            found = quality.counterfactual_accuracy(
+                self.cgn(variant, source, seed), test, (variant, seed), checkpoint, device=chosen.device, **how
             )
+            return Result({"test": found, "test_images": len(test)})
 
-        test: float = self.store.get("counterfactual_accuracy", inputs, make).numbers["test"]
-        return test
+        return self.store.get("counterfactual_accuracy", inputs, make).numbers
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""
         per_digit = self.params.cgn.quality_masks
-        inputs = {"cgn": self.cgn_inputs(variant, seed), "masks": per_digit}
+        reader = shipped.sha256(shipped.WEIGHTS / READER)
+        inputs = {"cgn": self.cgn_inputs(variant, seed), "masks": per_digit, "reader": reader}
 
         def make(_: Checkpoint) -> Result:
             how = self.digit_reader()[0], self.bounds(variant), per_digit

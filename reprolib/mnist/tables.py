@@ -9,7 +9,7 @@ import pandas as pd
 
 from reprolib import jobs
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import quality
+from reprolib.mnist import nulls, quality
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
 from reprolib.mnist.train import LEARNING_RATE
@@ -18,6 +18,12 @@ from reprolib.statistics import interval
 
 GENERATORS: dict[str, str] = {**SOURCES, "dcgan": "DCGAN trained here", "": ""}
 """Whose generator made the images, as a reader sees it."""
+ACCURACY_NULLS: tuple[nulls.Known, ...] = (
+    "untrained",
+    "one mask per digit",
+    "masks of another digit",
+    "shuffled labels",
+)
 ORDER = ["Original", "GAN", "Original+GAN", "CGN", "Original+CGN"]
 
 
@@ -40,37 +46,84 @@ def prepare_cgns(study: Study) -> None:
 
 
 def quality_runs(study: Study) -> pd.DataFrame:
-    """One row per CGN: variant, source, seed, good_digits, mean_mask, digit_0..9, the control shares, and the accuracy
-    of each reader in percent: no measure can be better than the classifier that reads it."""
+    """One row per CGN: variant, source, seed, good_digits, recognised and pairwise_iou (means over digits), mean_mask,
+    digit_0..9 (share recognised) and good_0..9, the control shares, and the accuracy of each reader in percent: no
+    measure can be better than the classifier that reads it.
+
+    ``_low`` and ``_high`` of good_digits and of a factor's control: the sampling interval of masks and images.
+    """
     params = study.params
     prepare_cgns(study)
-    cases = [
-        (variant, source, seed)
-        for variant in params.variants
-        for source in params.cgn.sources
-        for seed in range(params.cgn.seeds if source == "trained" else 1)
-    ]
+    return _quality(study, [(v, source, seed) for v in params.variants for source, seed in _cgns(study)])
+
+
+def null_runs(study: Study) -> pd.DataFrame:
+    """The same for CGNs whose quality is known: ``real digits``, and the nulls, which must not pass."""
+    return _quality(study, [(v, name, 0) for v in study.params.variants for name in nulls.KNOWN])
+
+
+def _cgns(study: Study) -> list[tuple[CgnSource, int]]:
+    """Source and seed of every CGN of a variant."""
+    chosen = study.params.cgn
+    return [(source, s) for source in chosen.sources for s in range(chosen.seeds if source == "trained" else 1)]
+
+
+def _quality(study: Study, cases: list[tuple[str, CgnSource | nulls.Known, int]]) -> pd.DataFrame:
     if not all(study.has_quality(*case) for case in cases):
-        readers = [(study.factor_reader, v, factor) for v in params.variants for factor in quality.factors(v)]
-        _run(study, "readers", [(study.digit_reader,), *readers])
+        readers = [(study.factor_reader, v, factor) for v in study.params.variants for factor in quality.factors(v)]
+        _run(study, "readers", readers)
     found = _run(study, "quality of CGNs", [(study.quality, *case) for case in cases])
     return pd.DataFrame([_quality_row(*case, numbers) for case, numbers in zip(cases, found, strict=True)])
 
 
-def _quality_row(variant: str, source: CgnSource, seed: int, numbers: dict[str, Any]) -> dict[str, Any]:
+def _quality_row(variant: str, source: str, seed: int, numbers: dict[str, Any]) -> dict[str, Any]:
     control = numbers["control"]
     row = {
         "variant": variant,
         "source": source,
         "seed": seed,
-        "good_digits": numbers["good_digits"],
+        **{name: numbers[name] for name in ("good_digits", "good_digits_low", "good_digits_high")},
+        **{name: sum(numbers[name]) / 10 for name in ("recognised", "pairwise_iou")},
         "mean_mask": numbers["mean_mask"],
         "shape_control": quality.diagonal(control, ("shape",)),
         "texture_control": quality.diagonal(control, ("foreground", "background")),
     }
     row |= {f"{name}_reader": score for name, score in numbers["readers"].items()}
     row |= {f"digit_{digit}": share for digit, share in enumerate(numbers["recognised"])}
+    row |= {f"good_{digit}": good for digit, good in enumerate(numbers["good"])}
+    for factor, shares in control.items():
+        ends = quality.share_interval(shares[factor] / 100, numbers["control_images"])
+        row |= {f"{factor}_low": 100 * ends[0], f"{factor}_high": 100 * ends[1]}
     return row | {f"{factor}<-{label}": share for factor in control for label, share in control[factor].items()}
+
+
+def counterfactual_accuracy_runs(study: Study) -> pd.DataFrame:
+    """Out-of-domain accuracy of classifiers trained on counterfactuals alone: variant, source, seed, accuracy, relative,
+    low, high.
+
+    relative: in percent of what the counterfactuals of real digits give with the same seed. One row per CGN that is
+    trained here, one per repetition for any other and for real digits. A null has one row, with ``low`` and ``high``
+    of relative, the sampling interval of test images.
+    """
+    params = study.params
+    prepare_cgns(study)
+    repetitions = [(source, seed) for source in ("real digits", *params.cgn.sources) for seed in range(params.seeds)]
+    made = [(s, seed) for s, seed in repetitions if s != "trained"] + [c for c in _cgns(study) if c[0] == "trained"]
+    seeds = sorted({seed for _, seed in made})
+    each = list(dict.fromkeys([("real digits", seed) for seed in seeds] + made + [(n, 0) for n in ACCURACY_NULLS]))
+    cases = [(v, *case) for v in params.variants for case in each]
+    found = _run(study, "accuracy of counterfactuals", [(study.counterfactual_accuracy, *case) for case in cases])
+    known = dict(zip(cases, found, strict=True))
+    rows = []
+    for (variant, source, seed), numbers in known.items():
+        best = known[variant, "real digits", seed]["test"]
+        row = {"variant": variant, "source": source, "seed": seed, "accuracy": numbers["test"]}
+        row["relative"] = 100 * numbers["test"] / best
+        if source in ACCURACY_NULLS:
+            ends = quality.share_interval(numbers["test"] / 100, numbers["test_images"])
+            row |= {name: 100 * 100 * end / best for name, end in zip(("low", "high"), ends, strict=True)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["variant", "source", "seed", "accuracy", "relative", "low", "high"])
 
 
 def background_norms(study: Study) -> pd.DataFrame:
@@ -83,13 +136,12 @@ def background_norms(study: Study) -> pd.DataFrame:
     prepare_cgns(study)
     rows = []
     for variant in params.variants:
-        for source in params.cgn.sources:
-            for seed in range(params.cgn.seeds if source == "trained" else 1):
-                state = study.cgn(variant, source, seed).state_dict()
-                steps = int(state["f_text2.11.num_batches_tracked"])
-                bias = float(state["f_text2.11.bias"].mean())
-                row = {"variant": variant, "source": source, "seed": seed, "steps": steps}
-                rows.append(row | {"reach": round(LEARNING_RATE * steps, 2), "bias": round(bias, 2)})
+        for source, seed in _cgns(study):
+            state = study.cgn(variant, source, seed).state_dict()
+            steps = int(state["f_text2.11.num_batches_tracked"])
+            bias = float(state["f_text2.11.bias"].mean())
+            row = {"variant": variant, "source": source, "seed": seed, "steps": steps}
+            rows.append(row | {"reach": round(LEARNING_RATE * steps, 2), "bias": round(bias, 2)})
     return pd.DataFrame(rows)
 
 
