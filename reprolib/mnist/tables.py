@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 import pandas as pd
@@ -98,32 +99,60 @@ def _quality_row(variant: str, source: str, seed: int, numbers: dict[str, Any]) 
 
 
 def counterfactual_accuracy_runs(study: Study) -> pd.DataFrame:
-    """Out-of-domain accuracy of classifiers trained on counterfactuals alone: variant, source, seed, accuracy, relative,
-    low, high.
+    """Out-of-domain accuracy of a classifier trained on counterfactuals alone, one row per CGN and for real digits; on
+    the first variant for nulls too. Columns: variant, source, seed, accuracy, relative, low, high.
 
-    relative: in percent of what the counterfactuals of real digits give with the same seed. One row per CGN that is
-    trained here, one per repetition for any other and for real digits. A null has one row, with ``low`` and ``high``
-    of relative, the sampling interval of test images.
+    relative: in percent of what the counterfactuals of real digits give with the same seed; low and high: its sampling
+    interval of test images.
     """
-    params = study.params
     prepare_cgns(study)
-    repetitions = [(source, seed) for source in ("real digits", *params.cgn.sources) for seed in range(params.seeds)]
-    made = [(s, seed) for s, seed in repetitions if s != "trained"] + [c for c in _cgns(study) if c[0] == "trained"]
-    seeds = sorted({seed for _, seed in made})
-    each = list(dict.fromkeys([("real digits", seed) for seed in seeds] + made + [(n, 0) for n in ACCURACY_NULLS]))
-    cases = [(v, *case) for v in params.variants for case in each]
+    made = _cgns(study)
+    each: list[tuple[CgnSource | nulls.Known, int]] = [("real digits", s) for s in sorted({s for _, s in made} | {0})]
+    cases = [(v, *case) for v in study.params.variants for case in (*each, *made)]
+    cases += [(study.params.variants[0], name, 0) for name in ACCURACY_NULLS]
     found = _run(study, "accuracy of counterfactuals", [(study.counterfactual_accuracy, *case) for case in cases])
     known = dict(zip(cases, found, strict=True))
     rows = []
     for (variant, source, seed), numbers in known.items():
-        best = known[variant, "real digits", seed]["test"]
+        scale = 100 / known[variant, "real digits", seed]["test"]
+        low, high = quality.share_interval(numbers["test"] / 100, numbers["test_images"])
         row = {"variant": variant, "source": source, "seed": seed, "accuracy": numbers["test"]}
-        row["relative"] = 100 * numbers["test"] / best
-        if source in ACCURACY_NULLS:
-            ends = quality.share_interval(numbers["test"] / 100, numbers["test_images"])
-            row |= {name: 100 * 100 * end / best for name, end in zip(("low", "high"), ends, strict=True)}
+        row |= {"relative": scale * numbers["test"], "low": 100 * scale * low, "high": 100 * scale * high}
         rows.append(row)
-    return pd.DataFrame(rows, columns=["variant", "source", "seed", "accuracy", "relative", "low", "high"])
+    return pd.DataFrame(rows)
+
+
+def quality_evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
+    """Claim 1 as its rules read it: variant, source, seed, null, criterion, value, low, high.
+
+    runs: of ``quality_runs`` and ``null_runs``; accuracy: of ``counterfactual_accuracy_runs``. Control is told in
+    percent of what the reader of a factor reaches on real images, because a perfect CGN would get no more. low and
+    high: the sampling interval, for whatever is not trained here. A null stands beside the CGN that decides.
+    """
+    rows = []
+    for run in runs.to_dict("records"):
+        factors = [factor for factor in quality.FACTORS if run.get(f"{factor}_reader", nan) > 0]
+        ends = {
+            factor: [100 * run[f"{factor}{end}"] / run[f"{factor}_reader"] for end in (f"<-{factor}", "_low", "_high")]
+            for factor in factors
+        }
+        textures = [ends[factor] for factor in factors if factor != "shape"]
+        values = {
+            "good_digits": [run["good_digits"], run["good_digits_low"], run["good_digits_high"]],
+            "shape_control": ends["shape"],
+            "texture_control": [sum(each) / len(textures) for each in zip(*textures, strict=True)],
+        }
+        keys = {name: run[name] for name in ("variant", "source", "seed")}
+        rows += [
+            keys | {"criterion": name} | dict(zip(("value", "low", "high"), found, strict=True))
+            for name, found in values.items()
+        ]
+    relative = accuracy.rename(columns={"relative": "value"}).assign(criterion="counterfactual_accuracy")
+    long = pd.concat([pd.DataFrame(rows), relative.drop(columns="accuracy")], ignore_index=True)
+    long = long[long["source"] != "real digits"]
+    long.loc[long["source"] == "trained", ["low", "high"]] = nan
+    null = long["source"].isin(nulls.NULLS)
+    return long.assign(null=long["source"].where(null, ""), source=long["source"].mask(null, deciding))
 
 
 def background_norms(study: Study) -> pd.DataFrame:
