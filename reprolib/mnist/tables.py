@@ -342,7 +342,7 @@ def titled(frame: pd.DataFrame) -> pd.DataFrame:
     if "variant" in frame:
         changes["variant"] = frame["variant"].map(names)
     if "source" in frame:
-        changes["source"] = frame["source"].map(GENERATORS)
+        changes["source"] = frame["source"].map(lambda source: GENERATORS.get(source, source))
     return frame.assign(**changes)
 
 
