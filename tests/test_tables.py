@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from reprolib import params
-from reprolib.mnist import beside, evidence, tables
+from reprolib.mnist import beside, evidence, nulls, tables
 from reprolib.mnist.study import TrainingSet
 from reprolib.schema import deciding
 from reprolib.statistics import interval
@@ -28,7 +28,7 @@ class Fake:
         self.known = False
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("trained_cgn", "dcgan", "digit_reader", "factor_reader"):
+        if name not in ("trained_cgn", "dcgan", "factor_reader"):
             raise AttributeError(name)
         return lambda *arguments: self.calls.append((name, *arguments))
 
@@ -48,8 +48,15 @@ class Fake:
         names = ("shape", "foreground")
         control = {factor: {name: 90.0 + seed if name == factor else 1.0 for name in names} for factor in names}
         shares = [i / 10 for i in range(10)]
-        numbers = {"good_digits": 8 + seed, "mean_mask": 0.2, "recognised": shares, "control": control}
+        numbers = {"good_digits": 8 + seed, "good_digits_low": 7, "good_digits_high": 10, "mean_mask": 0.2}
+        numbers |= {"recognised": shares, "pairwise_iou": [0.4] * 10, "good": [share >= 0.8 for share in shares]}
+        numbers |= {"control": control, "control_images": 360}
         return numbers | {"readers": {"digit": 98.0} | dict.fromkeys(names, 95.0)}
+
+    def counterfactual_accuracy(self, variant: str, source: str, seed: int) -> dict[str, Any]:
+        self.calls.append(("counterfactual_accuracy", variant, source, seed))
+        known = {"real digits": 80.0 + seed, "untrained": 10.0, "masks of another digit": 0.0}
+        return {"test": known.get(source, 40.0), "test_images": 1000}
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         return {str(step): {"good_digits": step + seed, "mean_mask": 0.1} for step in (0, 10)}
@@ -126,7 +133,7 @@ def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
     study = Fake(cgn={"sources": sources, "seeds": 3})
     runs = tables.quality_runs(study)
     assert runs.groupby("source").size().to_dict() == {"shipped": 1} | ({"trained": trained} if trained else {})
-    assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["digit_reader"] + ["factor_reader"] * 2
+    assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["factor_reader"] * 2
     assert runs.loc[0, ["digit_3", "shape_control", "texture_control", "foreground<-shape"]].tolist() == [
         0.3,
         90,
@@ -134,6 +141,34 @@ def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
         1,
     ]
     assert len(tables.training_quality(study)) == 2 * trained
+
+
+def test_quality_has_means_over_digits_and_the_interval_of_a_control_share() -> None:
+    (row,) = tables.quality_runs(Fake()).to_dict("records")
+    assert (row["recognised"], row["pairwise_iou"]) == pytest.approx((0.45, 0.4))
+    assert [row[f"good_{digit}"] for digit in range(10)] == [False] * 8 + [True] * 2
+    assert (row["good_digits_low"], row["good_digits_high"]) == (7, 10)
+    assert row["shape_low"] < row["shape<-shape"] == 90 < row["shape_high"] < 94
+
+
+def test_nulls_are_measured_like_any_cgn_on_every_variant() -> None:
+    study = Fake(variants=["colored_MNIST", "wildlife_MNIST"])
+    runs = tables.null_runs(study)
+    assert runs.columns.equals(tables.quality_runs(study).columns)
+    assert runs.groupby("variant")["source"].apply(list).tolist() == [list(nulls.KNOWN)] * 2
+
+
+def test_accuracy_of_counterfactuals_is_told_in_percent_of_that_of_real_digits() -> None:
+    """Every CGN on both variants, with a reference for each seed; nulls on the first."""
+    study = Fake(variants=["colored_MNIST", "wildlife_MNIST"], cgn={"sources": ["trained", "shipped"], "seeds": 2})
+    runs = tables.counterfactual_accuracy_runs(study)
+    counts = runs[runs["variant"] == "wildlife_MNIST"]["source"].value_counts().to_dict()
+    assert counts == {"real digits": 2, "shipped": 1, "trained": 2}
+    first = runs[runs["variant"] == "colored_MNIST"]["source"].value_counts().to_dict()
+    assert first == counts | dict.fromkeys(tables.ACCURACY_NULLS, 1)
+    for row in runs.to_dict("records"):
+        assert row["relative"] == pytest.approx(100 * row["accuracy"] / (80 + row["seed"]))
+        assert row["low"] <= row["relative"] <= row["high"] < row["relative"] + 5
 
 
 def test_no_reader_is_trained_when_the_quality_is_known() -> None:
@@ -266,6 +301,24 @@ def test_quality_evidence_has_each_criterion_of_each_kind_of_cgn() -> None:
         "shape_control": pytest.approx([100 * 90 / 95, 100 * 91 / 95]),
         "texture_control": pytest.approx([100 * 90 / 95, 100 * 91 / 95]),
     }
+
+
+def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> None:
+    study = Fake(seeds=2, cgn={"sources": ["trained", "shipped"], "seeds": 2})
+    runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
+    found = tables.quality_evidence(runs, tables.counterfactual_accuracy_runs(study), "trained")
+    assert set(found["source"]) == {"trained", "shipped"} and set(found["null"]) == {"", *nulls.NULLS}
+    assert set(found.loc[found["null"] != "", "source"]) == {"trained"}
+    rows = found.set_index(["source", "null", "criterion", "seed"]).sort_index()
+    assert rows.loc[("trained", "", "good_digits", 1), "value"] == 9
+    assert rows.loc[("trained", "", "good_digits", 1), ["low", "high"]].isna().all()
+    assert rows.loc[("shipped", "", "good_digits", 0), ["value", "low", "high"]].tolist() == [8, 7, 10]
+    control = rows.loc[("shipped", "", "texture_control", 0)]
+    assert control["value"] == pytest.approx(100 * 90 / 95) and control["low"] < control["value"] < control["high"]
+    accuracy = rows.xs("counterfactual_accuracy", level="criterion")["value"]
+    assert accuracy["trained", "", 1] == pytest.approx(100 * 40 / 81)
+    assert accuracy["trained", "untrained", 0] == pytest.approx(100 * 10 / 80)
+    assert len(rows) == 3 * 4 + 6 * 3 + len(tables.ACCURACY_NULLS)
 
 
 def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:
