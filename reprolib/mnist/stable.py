@@ -62,7 +62,7 @@ class Constants:
     style_size: int = 32
     edge_weight: float = 0.1
     noise: float = 0.3
-    """Standard deviation of the critic's noise at the first step; images are in [-1, 1]."""
+    """Standard deviation of the critic's noise at the first step; it is gone after half of the run. Images are in [-1, 1]."""
     decay: float = 0.995
     """Of the exponential mean."""
 
@@ -97,7 +97,7 @@ def train_cgn(
 
     def step(i: int, images: Tensor, labels: Tensor) -> Losses:
         drawn = labels if "labels" in used else torch.randint_like(labels[::2], CLASSES).repeat_interleave(2)
-        spread = noise * (1 - i / settings.steps)
+        spread = noise * max(0.0, 1 - 2 * i / settings.steps)
         with settings.autocast():
             parts = Mechanisms(*(part.float() for part in pair.generator(drawn)))
         made = compose(*parts)
