@@ -62,12 +62,12 @@ def of_gains(
 
 
 def _difference(runs: pd.DataFrame, value: str, first: str, second: str, **names: str) -> pd.DataFrame:
-    one, other = (runs[runs["training_set"] == name].set_index(["variant", "seed"]) for name in (first, second))
-    pairs = one[[value, "rules"]].join(other[[value, "rules"]], rsuffix=" of the other", how="inner")
+    both = [runs[runs["training_set"] == name].set_index(["variant", "seed"]).sort_index() for name in (first, second)]
+    one, other = (each.loc[both[0].index.intersection(both[1].index)] for each in both)
     found = {
-        "value": pairs[value] - pairs[f"{value} of the other"],
-        "worse": np.minimum(pairs[value], pairs[f"{value} of the other"]),
-        "rules": pairs["rules"] + " " + pairs["rules of the other"],
+        "value": one[value] - other[value],
+        "worse": np.minimum(one[value], other[value]),
+        "rules": one["rules"] + " " + other["rules"],
     }
     return pd.DataFrame(found).reset_index().assign(**({"null": ""} | names))
 
