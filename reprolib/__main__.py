@@ -123,9 +123,9 @@ def _train(arguments: argparse.Namespace) -> None:
     from reprolib.results import store_folder
 
     with parallel.processes(chosen.device):
-        made = worlds.train_together(chosen, arguments.world, parallel.SharedStore(store_folder(chosen)))
+        worlds.train_together(chosen, arguments.world, parallel.SharedStore(store_folder(chosen)))
         if parallel.rank() == 0:
-            print(f"{made} results in {store_folder(chosen)}")
+            print(f"every CGN and classifier of {arguments.world} is in {store_folder(chosen)}")
 
 
 def _ship(arguments: argparse.Namespace) -> None:

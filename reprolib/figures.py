@@ -328,7 +328,8 @@ def gradcam_grid(data: Arrays) -> Figure:
 
 @figure("gradcam_measures")
 def gradcam_measures(data: pd.DataFrame) -> Figure:
-    """Measures of the heatmaps with their null baselines. Columns: training_set, heatmap and one per measure."""
+    """Measures of the heatmaps with their null baselines: bars are means, points the repetitions. One row per
+    repetition; columns: training_set, heatmap and one per measure."""
     names = {
         "mass_inside": "heat inside the digit",
         "iou_area": "IoU, same area",
@@ -343,6 +344,11 @@ def gradcam_measures(data: pd.DataFrame) -> Figure:
         grid = sns.catplot(
             long, x="value", y="training_set", hue="heatmap", col="measure", kind="bar", errorbar=None,
             height=3.1, aspect=0.72, palette="colorblind", legend_out=True,
+        )  # fmt: skip
+        kinds = long["heatmap"].unique().tolist()
+        grid.map_dataframe(
+            sns.stripplot, x="value", y="training_set", hue="heatmap", hue_order=kinds, palette=["0.2"] * len(kinds),
+            dodge=True, jitter=False, size=2.5,
         )  # fmt: skip
         grid.set_titles("{col_name}").set_axis_labels("%", "trained on")
     drawn: Figure = grid.figure

@@ -165,13 +165,22 @@ class NaturalParams(Group):
     epochs: int = Field(30, ge=1, le=1000)
     batch: int = Field(32, ge=1, le=65_536)
     classifier_rate: float = Field(1e-4, gt=0, le=10, description="learning rate of the classifier")
+    decay_every: int = Field(
+        10, ge=1, le=1000, description="epochs after which it falls to a tenth; the authors' code: 15"
+    )
+    selection: Literal["four_top1", "real_top1"] = Field(
+        "four_top1",
+        description="report the epoch with the best sum of top-1 on real images and of the three heads on their own"
+        " factors of counterfactuals (seed's code), or with the best top-1 on real images (Bagad et al.)",
+    )
     cf_ratio: float = Field(2.0, gt=0, le=100, description="counterfactuals per real image")
     search_rates: list[Annotated[float, Field(gt=0, le=10)]] = Field(
-        [1e-4, 1e-3], description="learning rates of the search of seed Table 7"
+        [1e-4, 1e-3], description="learning rates of the search of seed Table 7, beside classifier_rate; [] for none"
     )
     search_ratios: list[Annotated[float, Field(ge=0, le=100)]] = Field(
         [0.0, 1.0, 2.0], description="its counterfactuals per real image"
     )
+    search_seeds: int = Field(2, ge=1, le=100, description="repetitions of each of its cells")
     workers: int = Field(8, ge=0, le=256, description="processes that read images")
 
 
@@ -202,7 +211,7 @@ class ScenesParams(NaturalParams):
     classifier_rate: float = Field(2e-3, gt=0, le=10, description="learning rate of the classifier")
     cf_ratio: float = Field(1.0, gt=0, le=100, description="counterfactuals per real image")
     search_rates: list[Annotated[float, Field(gt=0, le=10)]] = Field(
-        [1e-3, 4e-3], description="learning rates of the search of seed Table 7"
+        [1e-3, 4e-3], description="learning rates of the search of seed Table 7, beside classifier_rate; [] for none"
     )
     workers: int = Field(0, ge=0, le=256, description="processes that read images")
 

@@ -58,19 +58,18 @@ def ship_cgn(store: Store) -> dict[str, Any]:
     return measured
 
 
-def train_together(params: Params, name: str, store: Store) -> int:
+def train_together(params: Params, name: str, store: Store) -> None:
     """Make every CGN and classifier of a world, one after the other; under torchrun all processes share each of them.
 
-    Returns how many networks there are. The notebooks then find them in the store, and only rate them.
+    The notebooks then find them in the store, and only rate them.
     """
     study = NaturalStudy(params, world_of(name, params), store)
-    networks = [which for which in tables.cgns(study) if which.source == "trained"]
-    for which in networks:
-        study.trained_cgn(which)
+    for which in tables.cgns(study):
+        if which.source == "trained":
+            study.trained_cgn(which)
     cases: list[tuple[Any, ...]] = [*tables.classifier_cases(study), *tables.search_cases(study)]
     for case in cases:
         study.classifier(*case)
-    return len(networks) + len(cases)
 
 
 def write_counterfactuals(

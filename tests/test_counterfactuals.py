@@ -196,6 +196,13 @@ def test_key_alone_decides_what_is_made(cgn: CGN) -> None:
     assert not torch.equal(first.images, cf.counterfactuals(cgn, 200, 1, ("test", 4)).images)
 
 
+def test_images_can_be_written_where_there_is_room_for_them(cgn: CGN) -> None:
+    room = torch.zeros(500, 3, 32, 32)
+    made = cf.counterfactuals(cgn, 300, 1, KEY, into=room[100:400])
+    assert made.images.data_ptr() == room[100:].data_ptr() and not room[:100].any() and not room[400:].any()
+    assert torch.equal(room[100:400], cf.counterfactuals(cgn, 300, 1, KEY).images)
+
+
 def test_passes_of_a_large_set_differ(readable: CGN) -> None:
     labels = cf.counterfactuals(readable, 2000, 1, KEY).labels
     assert not torch.equal(labels[:1000], labels[1000:])

@@ -51,7 +51,9 @@ def _control() -> pd.DataFrame:
 
 def _measures() -> pd.DataFrame:
     columns = ["mass_inside", "iou_area", "iou_digit", "iou_macro", "empty"]
-    cases = pd.DataFrame([(s, h) for s in SETS for h in ("GradCAM", "all zero")], columns=["training_set", "heatmap"])
+    cases = pd.DataFrame(
+        [(s, h) for s in SETS for h in ("GradCAM", "all zero") for _ in range(2)], columns=["training_set", "heatmap"]
+    )
     return cases.assign(**{name: np.linspace(0.1, 0.6, len(cases)) for name in columns})
 
 

@@ -17,9 +17,10 @@ from reprolib import rng
 from reprolib.imagenet import classify, ensemble
 from reprolib.imagenet.classify import Batches, ClassifierSettings
 from reprolib.imagenet.ensemble import HEADS, Ensemble
+from reprolib.schema import NaturalParams, ScenesParams
 from reprolib.store import Checkpoint
 
-SETTINGS = ClassifierSettings(epochs=2, batch=4, learning_rate=0.01, decay_every=1)
+SETTINGS = ClassifierSettings(epochs=2, batch=4, learning_rate=0.01, decay_every=1, selection="real_top1")
 
 
 class Noisy(Dataset[tuple[Tensor, Tensor]]):
@@ -128,7 +129,24 @@ def test_training_is_that_of_the_specification(tmp_path: Path) -> None:
 def test_the_ensemble_is_that_of_the_first_best_row(best: int, tmp_path: Path) -> None:
     rows = iter([row >= best for row in range(SETTINGS.epochs + 1)])
     model, history = _train(tmp_path, top1=lambda _: next(rows))
-    assert classify.best_row(history) == best and _bias(model) == history[best]["bias"]
+    assert classify.best_row(history, "real_top1") == best and _bias(model) == history[best]["bias"]
+
+
+@pytest.mark.parametrize(("selection", "best"), [("real_top1", 1), ("four_top1", 2)])
+def test_the_parameters_say_which_row_is_best(selection: classify.Selection, best: int, tmp_path: Path) -> None:
+    """Top-1 on real images is best in row 1; with the three heads on counterfactuals row 2 has the larger sum."""
+    rows = iter([(10.0, 0.0), (30.0, 5.0), (20.0, 9.0)])
+
+    def evaluate(model: Ensemble) -> dict[str, float]:
+        top1, factor = next(rows)
+        return {"top1": top1, "bias": _bias(model)} | {f"factor/{head}": factor for head in HEADS}
+
+    settings = dataclasses.replace(SETTINGS, selection=selection)
+    real, made = (Batches(d, _order, settings.batch, seed=1) for d in _data())
+    model, history = classify.train(Tiny(), real, made, evaluate, settings, Checkpoint(tmp_path / "run"), "Toy")
+    assert classify.best_row(history, selection) == best and _bias(model) == history[best]["bias"]
+    alone = [{"top1": row["top1"]} for row in history]  # no counterfactuals: top-1 on real images decides
+    assert classify.best_row(alone, selection) == 1
 
 
 def test_without_counterfactuals_only_the_real_loss_counts(tmp_path: Path) -> None:
@@ -174,3 +192,6 @@ def test_accuracy_and_predictions_of_a_test_set() -> None:
 def test_settings_default_to_the_seeds() -> None:
     chosen = dataclasses.asdict(ClassifierSettings())
     assert (chosen["learning_rate"], chosen["cf_ratio"], chosen["batch"], chosen["epochs"]) == (1e-4, 2.0, 32, 30)
+    assert (chosen["decay_every"], chosen["selection"]) == (10, "four_top1")
+    for group in (NaturalParams(), ScenesParams()):
+        assert (group.decay_every, group.selection) == (10, "four_top1")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +116,32 @@ def test_training_data_are_original_and_generated_images(study: Study) -> None:
     made = counterfactuals.counterfactuals(model, 200, 1, (VARIANT, "counterfactual", 1, 3))
     assert torch.equal(images, torch.cat([train.images, made.images]))
     assert torch.equal(labels, torch.cat([train.labels, made.labels]))
+
+
+MEMORY = """
+import json, resource, sys
+from pathlib import Path
+from reprolib import params, training
+from reprolib.mnist import classifier
+from reprolib.mnist.study import Study, TrainingSet
+from reprolib.store import Checkpoint, Store
+
+training.run = lambda title, steps, step, *_, **__: [step(i) for i in range(3)]  # a batch more needs no more memory
+study = Study(params.load(json.loads(sys.argv[1])), Store(Path("none")))
+for size in (3_000, 18_000):
+    data = study._training_data(sys.argv[2], TrainingSet(True, "counterfactual", "shipped", size, 10), 0)
+    task = classifier.Task(*data, {}, (0,))
+    classifier.train(task, epochs=1, batch=64, checkpoint=Checkpoint(Path("none")), title="cut short")
+    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    del data, task
+"""
+
+
+def test_a_training_set_is_in_memory_once() -> None:
+    """A million counterfactuals have to fit into 16 GB: an image is 12,288 bytes, and a second copy as many again."""
+    command = [sys.executable, "-c", MEMORY, json.dumps(TINY), VARIANT]
+    small, large = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert (large - small) / 15_000 < 1.5 * 12_288
 
 
 def test_the_theme_grid_is_ten_digits_in_ten_themes(study: Study) -> None:

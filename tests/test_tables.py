@@ -151,13 +151,30 @@ def test_gradcam_rows_stand_beside_their_null_baselines() -> None:
     assert heat.loc[heat["heatmap"] == "all zero", "iou_macro"].eq(0.43).all()
 
 
+def test_gradcam_is_shown_with_the_spread_over_seeds() -> None:
+    sets = ["Original", "CGN", "Original+CGN"]
+    rows = [
+        {"training_set": name, "heatmap": heatmap, "seed": seed, "along_themes": 0.01 * seed, "along_digits": 0.02,
+         "grid_empty": 0.0, "mass_inside": 0.5 + 0.1 * seed, "iou_area": 0.3, "iou_digit": 0.2, "iou_macro": 0.4,
+         "empty": 0.1}
+        for name in sets for heatmap in ("GradCAM", "all zero") for seed in range(3)
+    ]  # fmt: skip
+    heat = pd.DataFrame(rows)
+    variance = tables.gradcam_variance(heat)
+    assert variance["training_set"].tolist() == sets
+    assert variance["along_themes"].tolist() == [f"{interval([0.0, 0.01, 0.02]):.4f}"] * 3
+    measures = tables.gradcam_measures(heat)
+    assert measures["heatmap"].tolist() == ["GradCAM", "all zero"] * 3
+    assert measures["mass_inside"].tolist() == [f"{interval([50, 60, 70]):.1f}"] * 6
+
+
 def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
     rows = [("Original", "GradCAM"), ("Original", "all zero"), ("Original+CGN", "GradCAM")]
     measured = pd.DataFrame(rows, columns=["training_set", "heatmap"])
     study = Fake(variants=["double_colored_MNIST"])
     study.gradcam_variant = "double_colored_MNIST"
     shown = beside.macro_iou(study, measured)["published_iou_macro"]
-    assert shown[0] == 0.365 and shown[1:].isna().all()
+    assert shown[0] == 36.5 and shown[1:].isna().all()
 
 
 @pytest.mark.parametrize(

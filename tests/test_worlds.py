@@ -29,7 +29,7 @@ TINY = {
     "scenes": {
         "sources": ["trained"], "cgns": 2, "seeds": 2, "updates": 2, "micro_batch": 2, "accumulation": 1, "rated": 18,
         "targets": ["patches", "fill"], "ablations": ["bg"], "images": 50, "counterfactuals": 40, "validation": 18,
-        "batch": 16, "search_rates": [0.001], "search_ratios": [0.0, 1.0],
+        "batch": 16, "search_rates": [0.001], "search_ratios": [0.0, 1.0], "classifier_rate": 0.002,
     },
 }  # fmt: skip
 
@@ -94,7 +94,9 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     titles = ["real images", "real images + CGN trained here", "real images + true counterfactuals"]
     plain, repeated = "plain classifier (scene reader)", [title for title in titles for _ in range(2)]
     assert rows["trained_on"].tolist() == [plain, *repeated]
-    assert tables.accuracy(rows)["trained on"].tolist() == titles
+    accuracy = tables.accuracy(rows)
+    assert accuracy["trained on"].tolist() == titles and (accuracy[["top-1, texture", "top-5, bg"]] != "").all(None)
+    assert rows["top1/shape"].isna().tolist() == [True] + [False] * 6  # the plain classifier has no heads
     for table in (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.unusual(rows)):
         assert table["trained on"].tolist() == [plain, *titles]
     assert list(tables.unusual(rows).columns[1:]) == ["cue conflict", "hard scenes", "sketches"]
@@ -127,7 +129,9 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     ("change", "which", "same"),
     [({"images": 60}, "cgn", True), ({"images": 60}, "classifier", False), ({"updates": 3}, "cgn", False),
      ({"validation": 20}, "rating", True), ({"rated": 20}, "rating", False),
-     ({"rated": 20}, "cgn", True), ({"mask_low": 0.03}, "cgn", False), ({"epochs": 3}, "classifier", False)],
+     ({"rated": 20}, "cgn", True), ({"mask_low": 0.03}, "cgn", False), ({"epochs": 3}, "classifier", False),
+     ({"decay_every": 15}, "classifier", False), ({"selection": "real_top1"}, "classifier", False),
+     ({"search_seeds": 5}, "classifier", True)],
 )  # fmt: skip
 def test_a_result_is_named_by_what_it_depends_on(
     change: dict[str, Any], which: str, same: bool, tmp_path: Path
@@ -161,14 +165,24 @@ def test_counterfactual_sets_are_written_once_and_by_cgn(study: NaturalStudy) ->
 
 def test_the_search_has_a_row_for_every_cell(study: NaturalStudy) -> None:
     rows = tables.search(study)
-    assert rows["ratio"].tolist() == [0.0, 0.0, 1.0] and rows["rate"].tolist()[1:] == [0.001] * 2
-    assert rows["trained_on"].tolist()[:2] == ["plain classifier (scene reader)", "real images"]
+    cells = [(0.001, 0.0), (0.002, 0.0), (0.001, 1.0), (0.002, 1.0)]  # the rate of the study is among them
+    assert list(zip(rows["rate"], rows["ratio"], strict=True))[1:] == [cell for cell in cells for _ in range(2)]
+    assert rows["seed"].tolist() == [0] + [*rules.seeds(2)] * 4
+    own = tables.classifiers(study).set_index(["trained_on", "seed"])["gap/shape_texture"]
+    found = rows[rows["rate"] == 0.002].set_index(["trained_on", "seed"])["gap"]
+    assert found.tolist() == own[found.index].tolist()
+    shown = tables.search_shown(rows)
+    assert shown["trained_on"].tolist() == ["plain classifier (scene reader)", *["real images"] * 2,
+                                            *["real images + CGN trained here"] * 2]  # fmt: skip
+    assert (shown[["epoch", "original", "gap", "top-1"]] != "").all(None)
 
 
 def test_the_search_is_that_of_the_seed(tmp_path: Path) -> None:
     """Seed Table 7: the authors' CGN at both rates, the own one only at the smaller."""
     chosen = params.load("gpu")
     cases = tables.search_cases(NaturalStudy(chosen, ImageNet(chosen.imagenet), Store(tmp_path)))
+    assert [seed for _, _, seed, _, _ in cases] == [*rules.seeds(2)] * 8
+    cases = cases[::2]
     assert [(which.source, rate, ratio) for kind, which, _, rate, ratio in cases if kind == "cgn"] == [
         ("authors", 1e-4, 1.0), ("authors", 1e-4, 2.0), ("authors", 1e-3, 1.0), ("authors", 1e-3, 2.0),
         ("trained", 1e-4, 1.0), ("trained", 1e-4, 2.0),
@@ -177,8 +191,9 @@ def test_the_search_is_that_of_the_seed(tmp_path: Path) -> None:
 
 
 def test_one_command_trains_all_that_the_tables_read(study: NaturalStudy) -> None:
-    assert worlds.train_together(study.params, "scenes", study.store) == 4 + 6 + 2
+    worlds.train_together(study.params, "scenes", study.store)
     trained = [sorted((study.store.root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")]
+    assert [len(files) for files in trained] == [4, 6 + 4]
     tables.classifiers(study), tables.search(study)
     assert [sorted((study.store.root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")] == trained
 

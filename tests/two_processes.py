@@ -67,5 +67,5 @@ if __name__ == "__main__":
             for _ in range(2):  # the second time every process finds it
                 made = store.get(name, {"name": name}, make, with_tensors=True)
         chosen = params.load(SCENES)
-        assert worlds.train_together(chosen, "scenes", parallel.SharedStore(Path(sys.argv[1]) / "study")) == 4
+        worlds.train_together(chosen, "scenes", parallel.SharedStore(Path(sys.argv[1]) / "study"))
         (Path(sys.argv[1]) / f"process {parallel.rank()} of {parallel.size()}").touch()

@@ -65,6 +65,18 @@ def bias() -> pd.DataFrame:
     return _wide(("Table 4", "Shape vs. texture"), named)
 
 
+def accuracy() -> pd.DataFrame:
+    """Accuracy on real images (seed Table 4 and its likes): study, model, top-1, top-5. All are of ensembles; nobody
+    printed that of a single head, though the seed prints its own beside the texture head."""
+    return bias().dropna(subset="top-1").drop(columns="shape_bias").reset_index(drop=True)
+
+
+def factors() -> pd.DataFrame:
+    """How often each head names its own factor of validation counterfactuals (files that Bagad et al. released): study,
+    model, top-1, top-5."""
+    return _wide((_RELEASED,), {"counterfactual_top1": "top-1", "counterfactual_top5": "top-5"})
+
+
 def unusual() -> pd.DataFrame:
     """Out-of-distribution accuracy (Bagad et al.): study, model, one column a set. Their Stylized-ImageNet is the
     cue-conflict set."""

@@ -166,6 +166,8 @@ class NaturalStudy(Experiments):
             batch=chosen.batch,
             cf_ratio=0.0 if trained_on == "real" else wanted,
             learning_rate=chosen.classifier_rate if rate is None else rate,
+            decay_every=chosen.decay_every,
+            selection=chosen.selection,
             workers=chosen.workers,
             device=self.params.device,
         )
@@ -193,8 +195,8 @@ class NaturalStudy(Experiments):
         """Train and score an ensemble.
 
         rate, ratio: default those of the parameters. Numbers: ``history``, one row before training and one per epoch
-        (see ``evaluate``); ``best``, the index of the row with the best top-1 on real images. Tensors: the state of
-        the ensemble at that row.
+        (see ``evaluate``); ``best``, the index of the row that is reported, see ``classify.best_row``. Tensors: the
+        state of the ensemble at that row.
         """
         settings = self.classifier_settings(trained_on, rate, ratio)
 
@@ -207,19 +209,19 @@ class NaturalStudy(Experiments):
             batches = Batches(real, order, settings.batch, seed, settings.workers)
             made = self._counterfactual_batches(trained_on, which, seed, settings, batches.per_epoch)
             title = f"ensemble on {trained_on} of {self.world.title}, seed {seed}"
-            model, history = classify.train(model, batches, made, self.evaluate, settings, checkpoint, title)
-            return Result({"history": history, "best": classify.best_row(history)}, dict(model.state_dict()))
+            evaluate = partial(self.evaluate, unseen=self._counterfactuals(trained_on, which, seed, "val"))
+            model, history = classify.train(model, batches, made, evaluate, settings, checkpoint, title)
+            best = classify.best_row(history, settings.selection)
+            return Result({"history": history, "best": best}, dict(model.state_dict()))
 
         inputs = self._classifier_inputs(trained_on, which, seed, settings)
-        return self.store.get("ensemble", inputs, make, version=4, with_tensors=with_tensors)
+        return self.store.get("ensemble", inputs, make, version=5, with_tensors=with_tensors)
 
     def examined(self, trained_on: TrainedOn, which: Trained, seed: int) -> Result:
         """A closer look at the ensemble that ``classifier`` trains.
 
-        Numbers: ``unusual``, see there; ``factors`` and ``factors5``, how often each head names its own factor of
-        validation counterfactuals first, and among its first five, in percent, and ``factors_shuffled``, a null; only
-        for an ensemble that saw counterfactuals. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``, for
-        EXAMPLES real images and as many counterfactuals, the same for all ensembles.
+        Numbers: ``unusual``, see there. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``, for EXAMPLES
+        real images and as many counterfactuals, the same for all ensembles.
         """
         inputs = self._classifier_inputs(trained_on, which, seed, self.classifier_settings(trained_on))
         shown = {"cgn": self.cgn_inputs(self.deciding), "truncation": self.chosen.truncation}
@@ -229,14 +231,12 @@ class NaturalStudy(Experiments):
             model = self.world.ensemble()
             model.load_state_dict(self.classifier(trained_on, which, seed, with_tensors=True).tensors)
             model = model.to(self.params.device).eval()
-            numbers: dict[str, Any] = {"unusual": self.unusual(model)}
-            if (unseen := self._counterfactuals(trained_on, which, seed, "val")) is not None:
-                numbers |= self._factors(model, unseen)
             made = self.world.counterfactuals(self.counterfactual_folder(self.deciding), "val")
             images = [heads.examples(data, EXAMPLES) for data in (self.world.real("val"), made)]
-            return Result(numbers, heads.examine(model, torch.cat(images)))
+            return Result({"unusual": self.unusual(model)}, heads.examine(model, torch.cat(images)))
 
-        return self.store.get("ensemble_examined", {"ensemble": inputs, "shown": shown}, make, with_tensors=True)
+        inputs = {"ensemble": inputs, "shown": shown}
+        return self.store.get("ensemble_examined", inputs, make, version=2, with_tensors=True)
 
     def plain(self) -> dict[str, Any]:
         """The plain classifier of the world: ``row``, see ``evaluate``, with its only prediction as that of the mean of
@@ -268,27 +268,23 @@ class NaturalStudy(Experiments):
             return self.world.true_counterfactuals(count, split, seed)
         return self.world.counterfactuals(self.counterfactual_folder(which), split)
 
-    def _factors(self, ensemble: nn.Module, data: Images) -> dict[str, dict[str, float]]:
-        """Top-1 and top-5 of every head on its own factor (spec section 10.1), and top-1 with shuffled labels."""
-        scores, labels = self._scores(ensemble, data)
-        shuffled = labels[rng.permutation(len(labels), "shuffled factors")]
-        return {
-            name: {head: classify.top_k(scores[head], given[:, column], k) for column, head in enumerate(HEADS)}
-            for name, given, k in (
-                ("factors", labels, 1),
-                ("factors5", labels, min(5, self.world.classes)),
-                ("factors_shuffled", shuffled, 1),
-            )
-        }
-
-    def evaluate(self, ensemble: nn.Module) -> dict[str, float]:
+    def evaluate(self, ensemble: nn.Module, unseen: Images | None = None) -> dict[str, float]:
         """One row of numbers in percent.
 
-        ``top1`` and ``top5`` on real validation images, mean of the heads; ``<set>/<prediction>`` for the three sets
-        of the backgrounds challenge and ``gap/<prediction>``; ``shape_bias/<prediction>`` and ``decided/...``.
+        ``top1`` and ``top5`` on real validation images, of the mean of the heads, and with ``/<head>`` of each;
+        ``factor/<head>`` and ``factor5/<head>``, how often a head names its own factor of unseen counterfactuals first
+        and among its first five (spec section 10.1), and ``factor_shuffled/<head>`` with shuffled labels, a null;
+        ``<set>/<prediction>`` for the three sets of the backgrounds
+        challenge and ``gap/<prediction>``; ``shape_bias/<prediction>`` and ``decided/...``.
         """
         scores, labels = self._scores(ensemble, self.world.real("val"))
-        row = {f"top{k}": classify.top_k(scores["avg"], labels, min(k, self.world.classes)) for k in (1, 5)}
+        columns = {"": "avg"} | {f"/{head}": head for head in HEADS}
+        row = {f"top{k}{end}": self._top(k, scores[name], labels) for k in (1, 5) for end, name in columns.items()}
+        if unseen is not None:
+            scores, labels = self._scores(ensemble, unseen)
+            shuffled = labels[rng.permutation(len(labels), "shuffled factors")]
+            for name, k, given in (("factor", 1, labels), ("factor5", 5, labels), ("factor_shuffled", 1, shuffled)):
+                row |= {f"{name}/{head}": self._top(k, scores[head], given[:, i]) for i, head in enumerate(HEADS)}
         mapping = self.world.superclasses()
         found = {
             name: backgrounds_challenge.accuracies([self._scores(ensemble, self.world.challenge(name))], mapping)
@@ -301,6 +297,9 @@ class NaturalStudy(Experiments):
             bias = cue_conflict.shape_bias(categories, labels[:, 0], labels[:, 1])
             row |= {f"{name}/{head}": value for name, value in bias.items()}
         return row
+
+    def _top(self, k: int, scores: Tensor, labels: Tensor) -> float:
+        return classify.top_k(scores, labels, min(k, self.world.classes))
 
     def unusual(self, ensemble: nn.Module) -> dict[str, float]:
         """Top-1 of the mean of the heads, in percent, on the out-of-distribution sets of the second reproduction: those

@@ -13,7 +13,7 @@ from reprolib import jobs, rules
 from reprolib.imagenet.backgrounds_challenge import VARIANTS
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained, TrainedOn
-from reprolib.schema import SOURCES, deciding
+from reprolib.schema import SOURCES, CgnSource, deciding
 from reprolib.statistics import shown
 
 GROUPS = {"shape": "shape", "text": "texture", "bg": "background", "rec": "reconstruction"}
@@ -101,25 +101,27 @@ def training_sets(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, str]]:
 
 def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]]:
     """(what it is trained on, whose CGN, seed) of every classifier; each seed has a CGN of its own if there is one."""
-    found = []
-    for kind, which, _ in training_sets(study):
-        cgns = study.chosen.cgns if which.source == "trained" else 1
-        for seed in rules.seeds(study.chosen.seeds):
-            found.append((kind, Trained(which.source, rules.one_of(cgns, seed), which.target), seed))
-    return found
+    return [
+        (kind, _of_seed(study, which.source, seed), seed)
+        for kind, which, _ in training_sets(study)
+        for seed in rules.seeds(study.chosen.seeds)
+    ]
+
+
+def _of_seed(study: NaturalStudy, source: CgnSource, seed: int) -> Trained:
+    """The CGN with all losses that a classifier of this seed gets its counterfactuals from."""
+    cgns = study.chosen.cgns if source == "trained" else 1
+    return Trained(source, rules.one_of(cgns, seed), study.chosen.targets[0])
 
 
 def classifiers(study: NaturalStudy) -> pd.DataFrame:
-    """One row per classifier, at the epoch with the best top-1 on real images: trained_on, seed, epoch, rules (see
-    ``rules.stamp``), everything that
-    ``NaturalStudy.evaluate`` measures, ``unusual/<set>``, and ``factor/<head>``, ``factor5/<head>`` and
-    ``factor_shuffled/<head>``. The first row is the plain classifier of the world, which has no heads."""
+    """One row per classifier, at the epoch that the parameters select: trained_on, seed, epoch, rules (see
+    ``rules.stamp``), everything that ``NaturalStudy.evaluate`` measures, and ``unusual/<set>``. The first row is the
+    plain classifier of the world, which has no heads."""
     prepare(study)
     cases = classifier_cases(study)
     titles = [title for _, _, title in training_sets(study) for _ in range(study.chosen.seeds)]
-    for kind, which, _ in dict.fromkeys(cases):  # one after the other: classifiers share a set
-        if kind == "cgn":
-            study.counterfactual_folder(which)
+    _write_sets(study, cases)
     found = _run(study, "classifiers", [(study.classifier, *case) for case in cases])
     closer = _run(study, "closer looks at classifiers", [(study.examined, *case) for case in cases])
     plain = study.plain()
@@ -127,18 +129,19 @@ def classifiers(study: NaturalStudy) -> pd.DataFrame:
     for title, (_, _, seed), result, look in zip(titles, cases, found, closer, strict=True):
         row = {"trained_on": title, "seed": seed, "epoch": result.numbers["best"]}
         row["rules"] = f"{rules.stamp(result.made, study.world.name)} {rules.stamp(look.made, study.world.name)}"
-        rows.append(row | _best(result.numbers) | _unusual(look.numbers) | _factors(look.numbers))
+        rows.append(row | _best(result.numbers) | _unusual(look.numbers))
     return pd.DataFrame(rows)
+
+
+def _write_sets(study: NaturalStudy, cases: Sequence[tuple[Any, ...]]) -> None:
+    """The counterfactuals of every CGN, one after the other, before the classifiers that share a set."""
+    for kind, which in dict.fromkeys(case[:2] for case in cases):
+        if kind == "cgn":
+            study.counterfactual_folder(which)
 
 
 def _unusual(numbers: dict[str, Any]) -> dict[str, float]:
     return {f"unusual/{name}": value for name, value in numbers["unusual"].items()}
-
-
-def _factors(numbers: dict[str, Any]) -> dict[str, float]:
-    named = {"factor": "factors", "factor5": "factors5", "factor_shuffled": "factors_shuffled"}
-    found = {name: numbers.get(key, {}) for name, key in named.items()}
-    return {f"{name}/{head}": value for name, heads in found.items() for head, value in heads.items()}
 
 
 def _best(numbers: dict[str, Any]) -> dict[str, float]:
@@ -147,47 +150,57 @@ def _best(numbers: dict[str, Any]) -> dict[str, float]:
 
 
 def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, float, float]]:
-    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7.
+    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7 and seed.
 
     As there, one CGN goes through all learning rates, the authors' if it is at hand, and the others only through that
     of the parameters.
     """
     chosen = study.chosen
+    if not chosen.search_rates:
+        return []
+    rates = sorted({chosen.classifier_rate, *chosen.search_rates})
     whole = "authors" if "authors" in chosen.sources else deciding(chosen.sources)
-    cases: list[tuple[TrainedOn, Trained, int, float, float]] = []
+    cells: list[tuple[TrainedOn, CgnSource, float, float]] = []
     if 0.0 in chosen.search_ratios:
-        cases += [
-            ("real", Trained(whole, target=chosen.targets[0]), rules.FIRST_SEED, rate, 0.0)
-            for rate in chosen.search_rates
-        ]
+        cells += [("real", whole, rate, 0.0) for rate in rates]
     for source in sorted(chosen.sources, key=lambda source: source != whole):
-        which, rates = Trained(source, target=chosen.targets[0]), chosen.search_rates
-        wanted = rates if source == whole else [rate for rate in rates if rate == chosen.classifier_rate]
-        cases += [
-            ("cgn", which, rules.FIRST_SEED, rate, ratio)
-            for rate in wanted
-            for ratio in chosen.search_ratios
-            if ratio > 0
-        ]
-    return cases
+        wanted = rates if source == whole else [chosen.classifier_rate]
+        cells += [("cgn", source, rate, ratio) for rate in wanted for ratio in chosen.search_ratios if ratio > 0]
+    return [
+        (kind, _of_seed(study, source, seed), seed, rate, ratio)
+        for kind, source, rate, ratio in cells
+        for seed in rules.seeds(chosen.search_seeds)
+    ]
 
 
 def search(study: NaturalStudy) -> pd.DataFrame:
-    """Seed Table 7: the plain classifier, then one row per cell: trained_on, rate, ratio, epoch, accuracies and gap."""
+    """Seed Table 7: the plain classifier, then one row per cell and seed: trained_on, rate, ratio, seed, epoch,
+    accuracies without the background head, gap, and top-1 on real images."""
+    prepare(study)
     cases, plain = search_cases(study), study.plain()["row"]
+    _write_sets(study, cases)
     found = _run(study, "search", [(study.classifier, *case) for case in cases])
-    first = {"trained_on": study.world.plain_title, "rate": None, "ratio": 0.0, "epoch": 0}
-    rows = [first | _challenge(plain, "shape_texture") | {"top1": plain["top1"]}]
-    for (kind, which, _, rate, ratio), result in zip(cases, found, strict=True):
-        best = _best(result.numbers)
+    rows = [_searched(study.world.plain_title, None, 0.0, 0, 0, plain)]
+    for (kind, which, seed, rate, ratio), result in zip(cases, found, strict=True):
         title = REAL if kind == "real" else f"{REAL} + {SOURCES[which.source]}"
-        row = {"trained_on": title, "rate": rate, "ratio": ratio, "epoch": result.numbers["best"]}
-        rows.append(row | _challenge(best, "shape_texture") | {"top1": best["top1"]})
+        rows.append(_searched(title, rate, ratio, seed, result.numbers["best"], _best(result.numbers)))
     return pd.DataFrame(rows)
 
 
-def _challenge(row: dict[str, float], head: str) -> dict[str, float]:
-    return {name: row[f"{name}/{head}"] for name in (*VARIANTS, "gap")}
+def _searched(
+    title: str, rate: float | None, ratio: float, seed: int, epoch: int, row: dict[str, float]
+) -> dict[str, Any]:
+    cell = {"trained_on": title, "rate": rate, "ratio": ratio, "seed": seed, "epoch": epoch}
+    return cell | {name: row[f"{name}/shape_texture"] for name in (*VARIANTS, "gap")} | {"top1": row["top1"]}
+
+
+def search_shown(runs: pd.DataFrame) -> pd.DataFrame:
+    """Seed Table 7 as it is printed: one row per cell, each with its repetitions."""
+    cell = ["trained_on", "rate", "ratio"]
+    table = shown(runs, cell, {name: name for name in (*VARIANTS, "gap")} | {"top-1": "top1"})
+    epochs = runs.groupby(cell, sort=False, dropna=False)["epoch"].agg(lambda found: ", ".join(map(str, found)))
+    table.insert(len(cell), "epoch", epochs.tolist())
+    return table
 
 
 def challenge(runs: pd.DataFrame, head: str = "shape_texture") -> pd.DataFrame:
@@ -207,9 +220,15 @@ def bias(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy(runs: pd.DataFrame) -> pd.DataFrame:
-    """Claim 3: top-1, top-5 and accuracy on the unchanged test set, means with 95 % intervals; ensembles alone."""
+    """Claim 3: top-1 and top-5 on real images, of the mean of the heads and of each head, and accuracy on the unchanged
+    test set, means with 95 % intervals; ensembles alone."""
     ensembles = runs[runs["trained_on"].str.startswith(REAL)]
-    return _shown(ensembles, {"top-1": "top1", "top-5": "top5", "unchanged test images": "original/avg"})
+    columns = {
+        f"{title}{end}": f"{name}{of}"
+        for title, name in (("top-1", "top1"), ("top-5", "top5"))
+        for end, of in (("", ""), *((f", {head}", f"/{head}") for head in HEADS))
+    }
+    return _shown(ensembles, columns | {"unchanged test images": "original/avg"})
 
 
 def challenge_points(runs: pd.DataFrame) -> pd.DataFrame:

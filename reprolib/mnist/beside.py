@@ -52,10 +52,10 @@ def _cell(rows: pd.DataFrame, wanted: str) -> str:
 
 
 def macro_iou(study: Study, measured: pd.DataFrame) -> pd.DataFrame:
-    """Heatmap measures with the published macro IoU of the same training set beside the GradCAM rows."""
+    """Heatmap measures with the published macro IoU of the same training set, in percent, beside the GradCAM rows."""
     theirs = published.macro_iou(study.gradcam_variant)
     known = measured["training_set"].map(theirs).where(measured["heatmap"] == "GradCAM")
-    return measured.assign(published_iou_macro=known.round(3))
+    return measured.assign(published_iou_macro=(100 * known).round(1))
 
 
 def good_digits(runs: pd.DataFrame) -> pd.DataFrame:

@@ -55,11 +55,18 @@ def shuffled_labels(labels: Tensor, how: Literal["permuted", "independent"]) -> 
 
 
 def counterfactuals(
-    cgn: CGN, size: int, ratio: int, key: rng.Key, texture_labels: Literal["permuted", "independent"] = "permuted"
+    cgn: CGN,
+    size: int,
+    ratio: int,
+    key: rng.Key,
+    texture_labels: Literal["permuted", "independent"] = "permuted",
+    into: Tensor | None = None,
 ) -> Generated:
     """``total(size, ratio)`` counterfactual images; ``ratio`` of them share each mask.
 
-    Raises ValueError if size is less than 100 * ratio, which would give no image.
+    into: where the images go, float32 (total, 3, 32, 32) on the CPU, such as a part of a larger training set; a
+    million of them take 12 GB, so there is no room for a second copy. Default new memory. Raises ValueError if size
+    is less than 100 * ratio, which would give no image.
     """
     cgn = folded(cgn)
 
@@ -72,13 +79,14 @@ def counterfactuals(
             images.append(Generated(composed, labels.flatten(), foreground, background))
         return images
 
-    return _collect(batch, size, ratio, key, _device(cgn))
+    return _collect(batch, size, ratio, key, _device(cgn), into)
 
 
-def non_counterfactuals(cgn: CGN, size: int, key: rng.Key) -> Generated:
+def non_counterfactuals(cgn: CGN, size: int, key: rng.Key, into: Tensor | None = None) -> Generated:
     """The seed's "GAN" rows: CGN samples whose three mechanisms share one label.
 
-    As in its code, the mask has one noise vector and the two textures share another.
+    As in its code, the mask has one noise vector and the two textures share another. into: see
+    :func:`counterfactuals`.
     """
     cgn = folded(cgn)
 
@@ -88,17 +96,17 @@ def non_counterfactuals(cgn: CGN, size: int, key: rng.Key) -> Generated:
         latent = cgn.latent(labels)
         return [Generated(compose(mask, cgn.foreground(latent), cgn.background(latent)), labels, labels, labels)]
 
-    return _collect(batch, size, 1, key, _device(cgn))
+    return _collect(batch, size, 1, key, _device(cgn), into)
 
 
-def gan_samples(gan: DCGAN, size: int, key: rng.Key) -> Generated:
-    """The "GAN" rows of Bagad et al.: samples of a separate conditional DCGAN."""
+def gan_samples(gan: DCGAN, size: int, key: rng.Key, into: Tensor | None = None) -> Generated:
+    """The "GAN" rows of Bagad et al.: samples of a separate conditional DCGAN. into: see :func:`counterfactuals`."""
 
     def batch(labels: Tensor) -> list[Generated]:
         labels = labels.flatten()
         return [Generated(gan(labels), labels, labels, labels)]
 
-    return _collect(batch, size, 1, key, _device(gan))
+    return _collect(batch, size, 1, key, _device(gan), into)
 
 
 def masks(cgn: CGN, per_digit: int, key: rng.Key) -> tuple[Tensor, Tensor]:
@@ -118,16 +126,27 @@ def _device(model: torch.nn.Module) -> torch.device:
 
 
 def _collect(
-    batch: Callable[[Tensor], list[Generated]], size: int, ratio: int, key: rng.Key, device: torch.device
+    batch: Callable[[Tensor], list[Generated]],
+    size: int,
+    ratio: int,
+    key: rng.Key,
+    device: torch.device,
+    into: Tensor | None,
 ) -> Generated:
     """Run ``batch`` on (rows, 100) random labels until ``total(size, ratio)`` images are there."""
-    rows = size // BATCH // ratio
-    if rows == 0:
+    count, done = total(size, ratio), 0
+    if count == 0:
         raise ValueError(f"size {size} gives no image at CF ratio {ratio}; ask for at least {BATCH * ratio}")
-    parts: list[Generated] = []
+    images = torch.empty(count, 3, 32, 32) if into is None else into
+    made = Generated(images, *torch.empty(3, count, dtype=torch.long))
+    rows = size // BATCH // ratio
     with torch.inference_mode():
         for first in range(0, rows, AT_ONCE):
             with rng.seeded("generate", *key, first):
                 labels = torch.randint(0, CLASSES, (min(AT_ONCE, rows - first), BATCH), device=device)
-                parts += batch(labels)
-    return Generated(*(torch.cat([getattr(part, name).cpu() for part in parts]) for name in Generated.__annotations__))
+                for some in batch(labels):
+                    end = done + len(some.labels)
+                    for whole, part in zip(vars(made).values(), vars(some).values(), strict=True):
+                        whole[done:end] = part
+                    done = end
+    return made

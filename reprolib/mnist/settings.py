@@ -7,7 +7,13 @@ an entry here (``register``) and a rule in ``variants.py``; docs/add-a-variant.m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+Ingredient = Literal[
+    "start", "edge", "balance", "labels", "colours", "critic", "pack", "contrast", "noise", "clamp", "fall", "mean"
+]
+INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)
+"""Of the stable recipe; ``stable.py`` says what each is."""
 
 
 @dataclass(frozen=True)

@@ -213,16 +213,29 @@ def gradcam_runs(study: Study) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     cases = [(ts, seed) for ts in gradcam_sets(study) for seed in rules.seeds(study.params.seeds)]
     found = _run(study, "GradCAM", [(study.gradcam, *case) for case in cases])
-    rows, maps = [], {}
+    rows: list[dict[str, Any]] = []
+    maps: dict[str, Any] = {}
     for (ts, seed), result in zip(cases, found, strict=True):
         numbers = result.numbers
         extra = {"grid_empty": numbers["grid_empty"]} | numbers["variance"]
         rows.append({"training_set": ts.name, "heatmap": "GradCAM", "seed": seed} | numbers["measures"] | extra)
         for null, values in numbers["null"].items():
             rows.append({"training_set": ts.name, "heatmap": null, "seed": seed} | values)
-        if seed == rules.FIRST_SEED:
-            maps[ts.name] = result.tensors["heatmaps"]
+        maps.setdefault(ts.name, result.tensors["heatmaps"])
     return pd.DataFrame(rows), maps
+
+
+def gradcam_variance(heat: pd.DataFrame) -> pd.DataFrame:
+    """Variance of the heatmaps of the grid, and share of empty ones, over the repetitions of each training set."""
+    names = ("along_themes", "along_digits", "grid_empty")
+    return statistics.shown(heat[heat["heatmap"] == "GradCAM"], ["training_set"], {name: name for name in names}, 4)
+
+
+def gradcam_measures(heat: pd.DataFrame) -> pd.DataFrame:
+    """Heatmaps and null maps against the true digits in percent, over the repetitions of each training set."""
+    names = ["mass_inside", "iou_area", "iou_digit", "iou_macro", "empty"]
+    percent = heat.assign(**{name: 100 * heat[name] for name in names})
+    return statistics.shown(percent, ["training_set", "heatmap"], {name: name for name in names})
 
 
 def cost(study: Study) -> pd.DataFrame:
