@@ -137,6 +137,8 @@ def _ship(arguments: argparse.Namespace) -> None:
     from reprolib.store import Store
 
     study = Study(chosen, Store(store_folder(chosen)))
+    if chosen.digits.source == "mnist" and chosen.digits.limit is None:
+        print(ship.ship_reader(study))
     tables.prepare_cgns(study)
     print("\n".join(ship.ship(study)))
 

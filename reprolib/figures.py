@@ -162,7 +162,8 @@ def training_sheets(data: Arrays) -> Figure:
 
 @figure("good_digits")
 def good_digits(data: pd.DataFrame) -> Figure:
-    """Share of masks recognised per digit, one line a CGN, against the 80 % that makes a digit good."""
+    """Share of masks recognised per digit, one line a CGN, against the 80 % that a good digit needs; filled where a
+    digit is good in all respects."""
     titles = list(dict.fromkeys(data["variant"]))
     drawn, axes = plt.subplots(1, len(titles), figsize=(3.1 * len(titles), 3.1), sharey=True, squeeze=False)
     digits = np.arange(10)
@@ -173,7 +174,10 @@ def good_digits(data: pd.DataFrame) -> Figure:
             label = f"{row['source']}" if row["source"] not in seen else None
             seen.add(row["source"])
             shares = [100 * row[f"digit_{digit}"] for digit in digits]
-            ax.plot(digits, shares, "o-", ms=4, lw=1, alpha=0.8, color=palette[row["source"]], label=label)
+            good = [digit for digit in digits if row[f"good_{digit}"]]
+            style = {"ms": 4, "lw": 1, "alpha": 0.8, "color": palette[row["source"]]}
+            ax.plot(digits, shares, "o-", mfc="white", label=label, **style)
+            ax.plot(good, [shares[digit] for digit in good], "o", **style)
         ax.axhline(80, color="0.4", ls="--", lw=1)
         ax.set(title=title, xlabel="digit", xticks=digits, ylim=(-3, 103))
     axes[0, 0].set_ylabel("masks recognised (%)")

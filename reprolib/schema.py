@@ -61,6 +61,9 @@ class CgnParams(Group):
     checkpoint_every: int = Field(1000, ge=1, description="steps between two checkpoints")
     demo_steps: int = Field(0, ge=0, description="train this many steps from scratch to show the loop")
     quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
+    accuracy_images: int = Field(
+        10_000, ge=100, le=1_000_000, description="counterfactuals that train the classifier which measures a CGN"
+    )
 
     @field_validator("steps", mode="plain")
     @classmethod

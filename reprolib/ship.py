@@ -9,7 +9,7 @@ from reprolib import rules, shipped
 from reprolib.errors import ReproError
 from reprolib.files import canonical
 from reprolib.mnist.settings import VARIANTS
-from reprolib.mnist.study import Study
+from reprolib.mnist.study import READER, READER_RECORD, Study
 from reprolib.shipped import WEIGHTS
 
 QUALITY = WEIGHTS / "quality.json"
@@ -47,6 +47,16 @@ def _ship(study: Study) -> list[str]:
         )
     shipped.write_record(QUALITY, known)
     return lines
+
+
+def ship_reader(study: Study) -> str:
+    """Train the classifier that judges masks, write it to ``reprolib/weights``, and return a line about it."""
+    with shipped.alone(WEIGHTS):
+        result = study.trained_digit_reader()
+        shipped.write(WEIGHTS / READER, result.tensors)
+        shipped.write_record(WEIGHTS / READER_RECORD, result.numbers)
+    last = result.numbers["history"][-1]
+    return f"digit reader: {last['test']:.1f} % of held-out true masks, {last['no_digit']:.1f} % of what is no digit"
 
 
 def _run(study: Study, variant: str, seed: int) -> dict[str, Any]:

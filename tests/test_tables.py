@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from reprolib import params, rules
-from reprolib.mnist import beside, evidence, tables
+from reprolib.mnist import beside, evidence, nulls, tables
 from reprolib.mnist.study import TrainingSet
 from reprolib.schema import deciding
 from reprolib.statistics import interval
@@ -30,7 +30,7 @@ class Fake:
         self.known = False
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("trained_cgn", "dcgan", "digit_reader", "factor_reader"):
+        if name not in ("trained_cgn", "dcgan", "factor_reader"):
             raise AttributeError(name)
         return lambda *arguments: self.calls.append((name, *arguments))
 
@@ -50,8 +50,15 @@ class Fake:
         names = ("shape", "foreground")
         control = {factor: {name: 90.0 + seed % 100 if name == factor else 1.0 for name in names} for factor in names}
         shares = [i / 10 for i in range(10)]
-        numbers = {"good_digits": 8 + seed % 100, "mean_mask": 0.2, "recognised": shares, "control": control}
+        numbers = {"good_digits": 8 + seed % 100, "good_digits_low": 7, "good_digits_high": 10, "mean_mask": 0.2}
+        numbers |= {"recognised": shares, "pairwise_iou": [0.4] * 10, "good": [share >= 0.8 for share in shares]}
+        numbers |= {"control": control, "control_images": 360}
         return numbers | {"rules": STAMP, "readers": {"digit": 98.0} | dict.fromkeys(names, 95.0)}
+
+    def counterfactual_accuracy(self, variant: str, source: str, seed: int) -> dict[str, Any]:
+        self.calls.append(("counterfactual_accuracy", variant, source, seed))
+        known = {"real digits": 80.0 + seed % 100, "untrained": 10.0, "masks of another digit": 0.0}
+        return {"test": known.get(source, 40.0), "test_images": 1000, "rules": STAMP}
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         return {str(step): {"good_digits": step + seed, "mean_mask": 0.1} for step in (0, 10)}
@@ -128,7 +135,7 @@ def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
     study = Fake(cgn={"sources": sources, "seeds": 3})
     runs = tables.quality_runs(study)
     assert runs.groupby("source").size().to_dict() == {"shipped": 1} | ({"trained": trained} if trained else {})
-    assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["digit_reader"] + ["factor_reader"] * 2
+    assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["factor_reader"] * 2
     assert runs.loc[0, ["digit_3", "shape_control", "texture_control", "foreground<-shape"]].tolist() == [
         0.3,
         90,
@@ -136,6 +143,34 @@ def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
         1,
     ]
     assert len(tables.training_quality(study)) == 2 * trained
+
+
+def test_quality_has_means_over_digits_and_the_interval_of_a_control_share() -> None:
+    (row,) = tables.quality_runs(Fake()).to_dict("records")
+    assert (row["recognised"], row["pairwise_iou"]) == pytest.approx((0.45, 0.4))
+    assert [row[f"good_{digit}"] for digit in range(10)] == [False] * 8 + [True] * 2
+    assert (row["good_digits_low"], row["good_digits_high"]) == (7, 10)
+    assert row["shape_low"] < row["shape<-shape"] == 90 < row["shape_high"] < 94
+
+
+def test_nulls_are_measured_like_any_cgn_on_every_variant() -> None:
+    study = Fake(variants=["colored_MNIST", "wildlife_MNIST"])
+    runs = tables.null_runs(study)
+    assert runs.columns.equals(tables.quality_runs(study).columns)
+    assert runs.groupby("variant")["source"].apply(list).tolist() == [list(nulls.KNOWN)] * 2
+
+
+def test_accuracy_of_counterfactuals_is_told_in_percent_of_that_of_real_digits() -> None:
+    """Every CGN on both variants, with a reference for each seed; nulls on the first."""
+    study = Fake(variants=["colored_MNIST", "wildlife_MNIST"], cgn={"sources": ["trained", "shipped"], "seeds": 2})
+    runs = tables.counterfactual_accuracy_runs(study)
+    counts = runs[runs["variant"] == "wildlife_MNIST"]["source"].value_counts().to_dict()
+    assert counts == {"real digits": 2, "shipped": 1, "trained": 2}
+    first = runs[runs["variant"] == "colored_MNIST"]["source"].value_counts().to_dict()
+    assert first == counts | dict.fromkeys(tables.ACCURACY_NULLS, 1)
+    for row in runs.to_dict("records"):
+        assert row["relative"] == pytest.approx(100 * row["accuracy"] / (80 + row["seed"] % 100))
+        assert row["low"] <= row["relative"] <= row["high"] < row["relative"] + 5
 
 
 def test_no_reader_is_trained_when_the_quality_is_known() -> None:
@@ -283,17 +318,37 @@ def test_summarise_gives_mean_and_interval_per_case() -> None:
     assert table.loc[1, ["test_low", "test_high"]].isna().all()
 
 
-def test_quality_evidence_has_each_criterion_of_each_kind_of_cgn() -> None:
-    runs = tables.quality_runs(Fake(cgn={"sources": ["shipped", "trained"], "seeds": 2}))
-    found = evidence.of_quality(runs)
-    assert list(dict.fromkeys(found["source"])) == ["CGN trained here", "CGN shipped with reprolib"]
-    found = found[found["source"] == "CGN trained here"]
-    values = found.groupby("criterion")["value"].apply(list).to_dict()
-    assert values == {
+def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> None:
+    study = Fake(seeds=2, cgn={"sources": ["shipped", "trained"], "seeds": 2})
+    runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
+    found = evidence.of_quality(runs, tables.counterfactual_accuracy_runs(study), "trained")
+    ours, shipped = "CGN trained here", "CGN shipped with reprolib"
+    assert list(dict.fromkeys(found["source"])) == [ours, shipped] and set(found["null"]) == {"", *nulls.NULLS}
+    assert set(found.loc[found["null"] != "", "source"]) == {ours} and set(found["case"]) == {"Colored MNIST"}
+    values = found.groupby(["source", "null", "criterion"])["value"].agg(list)
+    control = [100 * 90 / 95, 100 * 91 / 95]
+    assert values[ours, ""].to_dict() == {
         "good_digits": [8, 9],
-        "shape_control": pytest.approx([100 * 90 / 95, 100 * 91 / 95]),
-        "texture_control": pytest.approx([100 * 90 / 95, 100 * 91 / 95]),
+        "shape_control": pytest.approx(control),
+        "texture_control": pytest.approx(control),
+        "counterfactual_accuracy": pytest.approx([100 * 40 / 80, 100 * 40 / 81]),
     }
+    assert values[ours, "untrained", "counterfactual_accuracy"] == pytest.approx([100 * 10 / 80])
+    assert found.loc[(found["source"] == ours) & (found["null"] == ""), ["low", "high"]].isna().all(axis=None)
+    rows = found[found["source"] == shipped].set_index("criterion")
+    assert rows.loc["good_digits", ["value", "low", "high"]].tolist() == [8, 7, 10]
+    assert rows.loc["shape_control", "low"] < rows.loc["shape_control", "value"] < rows.loc["shape_control", "high"]
+    assert (rows["high"] <= 100).all() and set(found["rules"]) == {STAMP, f"{STAMP} {STAMP}"}
+    assert len(found) == 3 * 4 + 6 * 3 + len(tables.ACCURACY_NULLS)
+
+
+def test_every_null_that_the_rule_of_claim_1_names_is_measured() -> None:
+    study = Fake(cgn={"sources": ["shipped"]})
+    runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
+    found = evidence.of_quality(runs, tables.counterfactual_accuracy_runs(study), "shipped")
+    measured = found.groupby("criterion")["null"].agg(set)
+    for name, criterion in rules.every()["claim1"]["criteria"].items():
+        assert set(criterion["nulls"]) <= measured[name]
 
 
 def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:

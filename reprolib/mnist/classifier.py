@@ -25,7 +25,7 @@ class Classifier(nn.Module):
     last_relu = 9
     """Index in ``model`` of the ReLU behind the last convolution: the GradCAM target."""
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, channels: int = 3, classes: int = 10) -> None:
         super().__init__()
         self.model = nn.Sequential(
             nn.BatchNorm2d(channels),
@@ -41,10 +41,10 @@ class Classifier(nn.Module):
             nn.AvgPool2d(7),
             nn.Flatten(),
         )
-        self.cls = nn.Sequential(nn.Linear(64, 10), nn.LogSoftmax(dim=1))
+        self.cls = nn.Sequential(nn.Linear(64, classes), nn.LogSoftmax(dim=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, 32, 32) in [-1, 1] -> log-probabilities (B, 10)."""
+        """(B, C, 32, 32) in [-1, 1] -> log-probabilities (B, classes)."""
         pooled = self.model[3](self._first_convolution(images))  # before its ReLU: the same, on a quarter of the pixels
         features = self.model[4:](self.model[2](pooled))
         with torch.autocast(
@@ -143,6 +143,8 @@ class Task:
     """name -> (images, labels)."""
     key: rng.Key
     """Names its randomness: initialisation and the order of the images."""
+    classes: int = 10
+    """Of a classifier that is trained alone; networks side by side have ten."""
 
 
 History = list[dict[str, float]]
@@ -172,7 +174,7 @@ def train_together(
     models = []
     for task in tasks:
         with rng.seeded("classifier initialisation", *task.key):
-            models.append(Classifier(task.images.shape[1]))
+            models.append(Classifier(task.images.shape[1], task.classes))
     network = (models[0] if len(tasks) == 1 else Stacked(models)).to(device).to(memory_format=torch.channels_last)
     optimiser, count = Adadelta(network.parameters(), lr=1.0), len(tasks[0].labels)
     memory = training.Memory(correct=torch.zeros(len(tasks), dtype=torch.long), history=[[] for _ in tasks])

@@ -17,7 +17,7 @@ from torch import Tensor
 from reprolib import assets, features, rules, shipped
 from reprolib.jobs import Experiments
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, digits, heatmaps, quality, train, variants
+from reprolib.mnist import counterfactuals, digits, heatmaps, nulls, quality, train, variants
 from reprolib.mnist.cgn import CGN, CLASSES
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.dcgan import DCGAN
@@ -26,6 +26,9 @@ from reprolib.mnist.variants import Painted
 from reprolib.mnist.weights import authors_asset, authors_cgn, cgn_from, classifier_from
 from reprolib.schema import CgnSource
 from reprolib.store import Checkpoint, Result
+
+READER, READER_RECORD = "digit_reader.safetensors", "digit_reader.json"
+"""Files in ``reprolib/weights``."""
 
 
 @dataclass(frozen=True)
@@ -136,19 +139,25 @@ class Study(Experiments):
         """The shipped weights that fit the data: Wildlife has one set per kind of texture."""
         return shipped.WEIGHTS / shipped_name(variant, self.params.digits.textures)
 
-    def cgn(self, variant: str, source: CgnSource, seed: int) -> CGN:
-        """A CGN in eval mode: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, or the authors'.
+    def cgn(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> CGN:
+        """A CGN in eval mode: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, the authors', or one
+        whose quality is known.
 
         Raises AssetError if its file is missing or corrupt.
         """
+        if source in nulls.KNOWN:
+            return nulls.cgn(source, variant, self.digits(variant)[0], self.params.digits.textures, seed)
         if source == "trained":
             return list(self.snapshots(variant, rules.one_of(self.params.cgn.seeds, seed)).values())[-1]
         if source == "authors":
             return authors_cgn(variant)
         return cgn_from(shipped.read(self.weights_file(variant)))
 
-    def cgn_identity(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+    def cgn_identity(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         """What names a CGN in the inputs of a result that was made with it."""
+        if source in nulls.KNOWN:
+            fixed = train.fixed_settings(variant) if source == "untrained" else {}
+            return {source: nulls.VERSION} | fixed
         if source == "trained":
             return {source: self.cgn_inputs(variant, rules.one_of(self.params.cgn.seeds, seed))}
         if source == "authors":
@@ -176,13 +185,29 @@ class Study(Experiments):
     # ---------------------------------------------------------------- quality
 
     def digit_reader(self) -> tuple[Classifier, float]:
-        """The plain classifier that judges masks, and its accuracy on the true masks of held-out digits in percent."""
-        training, held_out = digits.split(self.params.digits.source, "test_file", self.params.digits.limit)
-        inputs = {"digits": {"source": self.params.digits.source, "limit": self.params.digits.limit}} | self._machine()
-        result = self.store.get(
-            "digit_reader", inputs, lambda c: quality.train_reader(training, held_out, c), version=2, with_tensors=True
-        )
-        return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
+        """The classifier that judges masks, and its accuracy on the true masks of held-out digits in percent.
+
+        It is shipped, so that a good digit is the same thing in every profile. Raises AssetError if it is damaged.
+        """
+        history = shipped.record(shipped.WEIGHTS / READER_RECORD)["history"]
+        return classifier_from(shipped.read(shipped.WEIGHTS / READER)), history[-1]["test"]
+
+    def trained_digit_reader(self) -> Result:
+        """The same, trained here on the digits of the parameters; this is what is shipped."""
+        chosen = self.params.digits
+        training, held_out = digits.split(chosen.source, "test_file", chosen.limit)
+        inputs = {"digits": {"source": chosen.source, "limit": chosen.limit}} | self._machine()
+
+        def make(checkpoint: Checkpoint) -> Result:
+            return quality.train_reader(training, held_out, checkpoint)
+
+        return self.store.get("digit_reader", inputs, make, version=3, with_tensors=True)
+
+    def bounds(self, variant: str) -> quality.Bounds:
+        """What real digits of a variant allow its masks."""
+        training = self.digits(variant)[0][:10_000]
+        real = variants.paint(variant, training, "bounds", attributes="label", textures=self.params.digits.textures)
+        return quality.bounds(real.masks, real.labels)
 
     def factor_reader(self, variant: str, factor: quality.Factor) -> tuple[Classifier, float]:
         """A classifier of one factor of painted images, and its accuracy on held-out ones in percent."""
@@ -196,7 +221,7 @@ class Study(Experiments):
         result = self.store.get("factor_reader", inputs, make, version=2, with_tensors=True)
         return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
 
-    def quality(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+    def quality(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         """Masks and control of one CGN; see ``quality.mask_quality``, ``quality.control`` and ``rules.stamp``."""
         per_digit = self.params.cgn.quality_masks
 
@@ -204,40 +229,59 @@ class Study(Experiments):
             model = self.cgn(variant, source, seed)
             readers = {factor: self.factor_reader(variant, factor) for factor in quality.factors(variant)}
             digit_reader, accuracy = self.digit_reader()
-            numbers = quality.mask_quality(model, digit_reader, per_digit)
-            numbers["control"] = quality.control(
+            numbers = quality.mask_quality(model, digit_reader, self.bounds(variant), per_digit)
+            numbers["control"], numbers["control_images"] = quality.control(
                 model, {f: reader for f, (reader, _) in readers.items()}, 10 * per_digit
             )
             numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
             return Result(numbers)
 
-        found = self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=4)
+        found = self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=5)
         return found.numbers | {"rules": rules.stamp(found.made)}
 
-    def has_quality(self, variant: str, source: CgnSource, seed: int) -> bool:
+    def has_quality(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
-        return self.store.file("quality", self._quality_inputs(variant, source, seed), version=4).exists()
+        return self.store.file("quality", self._quality_inputs(variant, source, seed), version=5).exists()
 
-    def _quality_inputs(self, variant: str, source: CgnSource, seed: int) -> dict[str, Any]:
+    def _quality_inputs(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         return {
             "variant": variant,
             "seed": seed,
             "cgn": self.cgn_identity(variant, source, seed),
             "digits": self._data(variant),
             "masks": self.params.cgn.quality_masks,
+            "reader": shipped.sha256(shipped.WEIGHTS / READER),
         } | self._machine()
+
+    def counterfactual_accuracy(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
+        """``test``: see ``quality.counterfactual_accuracy``; ``test_images``: how many it was tested on; rules."""
+        chosen = self.params
+        how: dict[str, Any] = {"images": chosen.cgn.accuracy_images, "precision": chosen.classifier.precision}
+        given = {"variant": variant, "seed": seed, "digits": self._data(variant)}
+        inputs = given | {"cgn": self.cgn_identity(variant, source, seed)} | how | self._machine()
+
+        def make(checkpoint: Checkpoint) -> Result:
+            test = self.painted(variant, "test", seed)
+            found = quality.counterfactual_accuracy(
+                self.cgn(variant, source, seed), test, (variant, seed), checkpoint, device=chosen.device, **how
+            )
+            return Result({"test": found, "test_images": len(test)})
+
+        found = self.store.get("counterfactual_accuracy", inputs, make)
+        return found.numbers | {"rules": rules.stamp(found.made)}
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""
         per_digit = self.params.cgn.quality_masks
-        inputs = {"cgn": self.cgn_inputs(variant, seed), "masks": per_digit}
+        reader = shipped.sha256(shipped.WEIGHTS / READER)
+        inputs = {"cgn": self.cgn_inputs(variant, seed), "masks": per_digit, "reader": reader}
 
         def make(_: Checkpoint) -> Result:
-            reader = self.digit_reader()[0]
+            how = self.digit_reader()[0], self.bounds(variant), per_digit
             found = self.snapshots(variant, seed)
-            return Result({str(s): quality.mask_quality(model, reader, per_digit) for s, model in found.items()})
+            return Result({str(step): quality.mask_quality(model, *how) for step, model in found.items()})
 
-        return self.store.get("training_quality", inputs, make, version=2).numbers
+        return self.store.get("training_quality", inputs, make, version=3).numbers
 
     # ---------------------------------------------------------------- classifiers
 

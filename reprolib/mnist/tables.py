@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 import pandas as pd
 
 from reprolib import jobs, rules, statistics
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import quality
+from reprolib.mnist import nulls, quality
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
 from reprolib.mnist.train import LEARNING_RATE
@@ -17,6 +18,12 @@ from reprolib.schema import SOURCES, CgnSource, deciding
 
 GENERATORS: dict[str, str] = {**SOURCES, "dcgan": "DCGAN trained here", "": ""}
 """Whose generator made the images, as a reader sees it."""
+ACCURACY_NULLS: tuple[nulls.Known, ...] = (
+    "untrained",
+    "one mask per digit",
+    "masks of another digit",
+    "shuffled labels",
+)
 ORDER = ["Original", "GAN", "Original+GAN", "CGN", "Original+CGN"]
 
 
@@ -39,30 +46,44 @@ def prepare_cgns(study: Study) -> None:
 
 
 def quality_runs(study: Study) -> pd.DataFrame:
-    """One row per CGN: variant, source, seed, good_digits, mean_mask, digit_0..9, the control shares, and the accuracy
-    of each reader in percent: no measure can be better than the classifier that reads it."""
+    """One row per CGN: variant, source, seed, good_digits, recognised and pairwise_iou (means over digits), mean_mask,
+    digit_0..9 (share recognised) and good_0..9, the control shares, and the accuracy of each reader in percent: no
+    measure can be better than the classifier that reads it.
+
+    ``_low`` and ``_high`` of good_digits and of a factor's control: the sampling interval of masks and images.
+    """
     params = study.params
     prepare_cgns(study)
-    cases = [
-        (variant, source, seed)
-        for variant in params.variants
-        for source in params.cgn.sources
-        for seed in rules.seeds(params.cgn.seeds if source == "trained" else 1)
-    ]
+    return _quality(study, [(v, source, seed) for v in params.variants for source, seed in _cgns(study)])
+
+
+def null_runs(study: Study) -> pd.DataFrame:
+    """The same for CGNs whose quality is known: ``real digits``, and the nulls, which must not pass."""
+    return _quality(study, [(v, name, rules.FIRST_SEED) for v in study.params.variants for name in nulls.KNOWN])
+
+
+def _cgns(study: Study) -> list[tuple[CgnSource, int]]:
+    """Source and seed of every CGN of a variant."""
+    chosen = study.params.cgn
+    return [(source, s) for source in chosen.sources for s in rules.seeds(chosen.seeds if source == "trained" else 1)]
+
+
+def _quality(study: Study, cases: list[tuple[str, CgnSource | nulls.Known, int]]) -> pd.DataFrame:
     if not all(study.has_quality(*case) for case in cases):
-        readers = [(study.factor_reader, v, factor) for v in params.variants for factor in quality.factors(v)]
-        _run(study, "readers", [(study.digit_reader,), *readers])
+        readers = [(study.factor_reader, v, factor) for v in study.params.variants for factor in quality.factors(v)]
+        _run(study, "readers", readers)
     found = _run(study, "quality of CGNs", [(study.quality, *case) for case in cases])
     return pd.DataFrame([_quality_row(*case, numbers) for case, numbers in zip(cases, found, strict=True)])
 
 
-def _quality_row(variant: str, source: CgnSource, seed: int, numbers: dict[str, Any]) -> dict[str, Any]:
+def _quality_row(variant: str, source: str, seed: int, numbers: dict[str, Any]) -> dict[str, Any]:
     control = numbers["control"]
     row = {
         "variant": variant,
         "source": source,
         "seed": seed,
-        "good_digits": numbers["good_digits"],
+        **{name: numbers[name] for name in ("good_digits", "good_digits_low", "good_digits_high")},
+        **{name: sum(numbers[name]) / 10 for name in ("recognised", "pairwise_iou")},
         "mean_mask": numbers["mean_mask"],
         "rules": numbers["rules"],
         "shape_control": quality.diagonal(control, ("shape",)),
@@ -70,7 +91,71 @@ def _quality_row(variant: str, source: CgnSource, seed: int, numbers: dict[str, 
     }
     row |= {f"{name}_reader": score for name, score in numbers["readers"].items()}
     row |= {f"digit_{digit}": share for digit, share in enumerate(numbers["recognised"])}
+    row |= {f"good_{digit}": good for digit, good in enumerate(numbers["good"])}
+    for factor, shares in control.items():
+        count = numbers["control_images"]
+        ends = statistics.share_interval(round(shares[factor] / 100 * count), count)
+        row |= {f"{factor}_low": ends[0], f"{factor}_high": ends[1]}
     return row | {f"{factor}<-{label}": share for factor in control for label, share in control[factor].items()}
+
+
+def counterfactual_accuracy_runs(study: Study) -> pd.DataFrame:
+    """Out-of-domain accuracy of a classifier trained on counterfactuals alone, one row per CGN and for real digits; on
+    the first variant for nulls too. Columns: variant, source, seed, accuracy, relative, low, high, rules.
+
+    relative: in percent of what the counterfactuals of real digits give with the same seed; low and high: its sampling
+    interval of test images.
+    """
+    prepare_cgns(study)
+    made = _cgns(study)
+    each: list[tuple[CgnSource | nulls.Known, int]] = [("real digits", s) for s in sorted({s for _, s in made})]
+    cases = [(v, *case) for v in study.params.variants for case in (*each, *made)]
+    cases += [(study.params.variants[0], name, rules.FIRST_SEED) for name in ACCURACY_NULLS]
+    found = _run(study, "accuracy of counterfactuals", [(study.counterfactual_accuracy, *case) for case in cases])
+    known = dict(zip(cases, found, strict=True))
+    rows = []
+    for (variant, source, seed), numbers in known.items():
+        perfect = known[variant, "real digits", seed]
+        scale, count = 100 / perfect["test"], numbers["test_images"]
+        low, high = statistics.share_interval(round(numbers["test"] / 100 * count), count)
+        row = {"variant": variant, "source": source, "seed": seed, "accuracy": numbers["test"]}
+        row |= {"relative": scale * numbers["test"], "low": scale * low, "high": scale * high}
+        row["rules"] = f"{numbers['rules']} {perfect['rules']}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def quality_evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
+    """Claim 1 as its rules read it: variant, source, seed, null, criterion, value, low, high, rules.
+
+    runs: of ``quality_runs`` and ``null_runs``; accuracy: of ``counterfactual_accuracy_runs``. Control is told in
+    percent of what the reader of a factor reaches on real images, because a perfect CGN would get no more. low and
+    high: the sampling interval, for whatever is not trained here. A null stands beside the CGN that decides.
+    """
+    rows = []
+    for run in runs.to_dict("records"):
+        factors = [factor for factor in quality.FACTORS if run.get(f"{factor}_reader", nan) > 0]
+        ends = {
+            factor: [100 * run[f"{factor}{end}"] / run[f"{factor}_reader"] for end in (f"<-{factor}", "_low", "_high")]
+            for factor in factors
+        }
+        textures = [ends[factor] for factor in factors if factor != "shape"]
+        values = {
+            "good_digits": [run["good_digits"], run["good_digits_low"], run["good_digits_high"]],
+            "shape_control": ends["shape"],
+            "texture_control": [sum(each) / len(textures) for each in zip(*textures, strict=True)],
+        }
+        keys = {name: run[name] for name in ("variant", "source", "seed", "rules")}
+        rows += [
+            keys | {"criterion": name} | dict(zip(("value", "low", "high"), found, strict=True))
+            for name, found in values.items()
+        ]
+    relative = accuracy.rename(columns={"relative": "value"}).assign(criterion="counterfactual_accuracy")
+    long = pd.concat([pd.DataFrame(rows), relative.drop(columns="accuracy")], ignore_index=True)
+    long = long[long["source"] != "real digits"]
+    long.loc[long["source"] == "trained", ["low", "high"]] = nan
+    null = long["source"].isin(nulls.NULLS)
+    return long.assign(null=long["source"].where(null, ""), source=long["source"].mask(null, deciding))
 
 
 def background_norms(study: Study) -> pd.DataFrame:
@@ -83,13 +168,12 @@ def background_norms(study: Study) -> pd.DataFrame:
     prepare_cgns(study)
     rows = []
     for variant in params.variants:
-        for source in params.cgn.sources:
-            for seed in rules.seeds(params.cgn.seeds if source == "trained" else 1):
-                state = study.cgn(variant, source, seed).state_dict()
-                steps = int(state["f_text2.11.num_batches_tracked"])
-                bias = float(state["f_text2.11.bias"].mean())
-                row = {"variant": variant, "source": source, "seed": seed, "steps": steps}
-                rows.append(row | {"reach": round(LEARNING_RATE * steps, 2), "bias": round(bias, 2)})
+        for source, seed in _cgns(study):
+            state = study.cgn(variant, source, seed).state_dict()
+            steps = int(state["f_text2.11.num_batches_tracked"])
+            bias = float(state["f_text2.11.bias"].mean())
+            row = {"variant": variant, "source": source, "seed": seed, "steps": steps}
+            rows.append(row | {"reach": round(LEARNING_RATE * steps, 2), "bias": round(bias, 2)})
     return pd.DataFrame(rows)
 
 
@@ -286,7 +370,7 @@ def titled(frame: pd.DataFrame) -> pd.DataFrame:
     if "variant" in frame:
         changes["variant"] = frame["variant"].map(names)
     if "source" in frame:
-        changes["source"] = frame["source"].map(GENERATORS)
+        changes["source"] = frame["source"].map(lambda source: GENERATORS.get(source, source))
     return frame.assign(**changes)
 
 

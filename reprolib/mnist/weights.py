@@ -32,7 +32,7 @@ def cgn_from(found: dict[str, Tensor], prefix: str = "") -> CGN:
 
 
 def classifier_from(found: dict[str, Tensor]) -> Classifier:
-    """A classifier in eval mode, loaded strictly; the number of channels follows from the tensors."""
-    model = Classifier(found["model.0.weight"].numel())
+    """A classifier in eval mode, loaded strictly; channels and classes follow from the tensors."""
+    model = Classifier(found["model.0.weight"].numel(), found["cls.0.bias"].numel())
     model.load_state_dict(found, strict=True)
     return model.eval()
