@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     keep.add_argument("profile", **profile)
     adopt = commands.add_parser("adopt", help="let the next report build on the numbers in runs/")
     adopt.add_argument("profile", **profile)
-    ship = commands.add_parser("ship", help="train a CGN per variant by the stable recipe and ship it in reprolib/weights")
+    ship = commands.add_parser("ship", help="train a CGN per data set by the stable recipe; reprolib/weights ships it")
     ship.add_argument("profile", **profile)
     parts = commands.add_parser("parts", help="train the pretrained networks of Scenes and ship them; an hour")
     parts.add_argument("names", nargs="*", metavar="PART", help="such as generator, saliency, cgn; default all")

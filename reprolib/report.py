@@ -8,7 +8,6 @@ not trusted, because it also stands in the notebook of a kernel that was killed.
 from __future__ import annotations
 
 import base64
-import math
 import re
 import shutil
 import sys
@@ -29,7 +28,7 @@ from reprolib.figures import to_bytes
 from reprolib.files import SUMS, agrees, locked, make_folder, remove, sha256_of, write_atomically, write_sums, writing
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
-from reprolib.schema import Params
+from reprolib.schema import RECIPES, Params
 from reprolib.store import Store
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
@@ -188,8 +187,7 @@ def _context(folder: Path) -> dict[str, Any]:
     for claim, notebook in NOTEBOOKS.items():
         manifest = read_manifest(folder, claim)
         worlds = {
-            world: _judged(folder, claim, world, verdicts, manifest["rules"])
-            for world, verdicts in manifest["verdicts"].items()
+            world: _judged(folder, manifest, world) for world in ("mnist", *NATURAL) if world in manifest["deciding"]
         }
         claims[claim] = manifest | {"title": rules.every()[claim]["title"], "notebook": notebook, "worlds": worlds}
     first = claims["claim1"]
@@ -202,6 +200,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "natural": [{"name": name, "title": title} for name, title in NATURAL.items() if name in first["worlds"]],
         "settings": published.settings(first["params"]),
         "shipped": _shipped(first["params"]),
+        "trains": bool(set(RECIPES) & set(first["params"]["cgn"]["sources"])),
         "params": Params.model_validate(first["params"]),
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "profile": parameters.load({"profile": first["params"]["profile"]}),
@@ -213,50 +212,52 @@ def _context(folder: Path) -> dict[str, Any]:
     }
 
 
-def _judged(folder: Path, claim: str, world: str, verdicts: dict[str, Any], hashes: dict[str, str]) -> dict[str, Any]:
-    """What the report says of a claim in a world. Raises ReproError if it was judged by another rule."""
-    name = rules.named(claim, world)
-    if hashes[name] != rules.hashes()[name]:
+def _judged(folder: Path, manifest: dict[str, Any], world: str) -> dict[str, Any]:
+    """What the report says of a claim in a world; ``verdicts``: source -> data set -> verdict, the deciding one first.
+
+    Raises ReproError if it was judged by another rule.
+    """
+    name = rules.named(manifest["claim"], world)
+    if manifest["rules"][name] != rules.hashes()[name]:
         raise ReproError(
             f"{name} in {folder} was judged by another rule than params/claims.yaml has now; run its notebook again"
         )
-    return {"rule": rules.every()[name], "verdicts": verdicts, "table": _verdict_table(folder, claim, world)}
+    verdicts, first = manifest["verdicts"][world], manifest["deciding"][world]
+    verdicts = {source: verdicts[source] for source in sorted(verdicts, key=lambda source: source != first)}
+    table = _verdict_table(folder, manifest["claim"], world)
+    rule = rules.every()[name]
+    return {"rule": rule, "bounds": _bounds(rule), "deciding": first, "verdicts": verdicts, "table": table}
 
 
 def _verdicts(claims: dict[str, Any]) -> pd.DataFrame:
-    """One row per claim and source: the verdict on each data set, then that of the claim. The first row of a claim is
-    that of the sources that decide, one in each world; where they differ the table names those of natural images."""
+    """One row per claim and source: the verdict on each data set, then that of the claim.
+
+    The first row of a claim is that of the sources that decide, one in each world; a natural one is named where it is
+    another than on MNIST.
+    """
     rows = []
     for number, claim in enumerate(claims.values(), 1):
-        worlds = [world["verdicts"] for world in claim["worlds"].values()]
-        deciding = [next(iter(verdicts)) for verdicts in worlds if verdicts]
-        row: dict[str, str] = {"claim": str(number), "source": deciding[0]}
-        found = {
-            case: verdict
-            for each, source in zip(worlds, deciding, strict=True)
-            for case, verdict in each[source].items()
+        worlds, own = claim["worlds"].values(), claim["worlds"]["mnist"]["deciding"]
+        decided = [(world["deciding"], world["verdicts"][world["deciding"]]) for world in worlds]
+        cells = {
+            case: verdict if source == own else f"{verdict} ({source})"
+            for source, cases in decided
+            for case, verdict in cases.items()
         }
-        named = {
-            case: f"{verdict} ({source})" if source != deciding[0] else verdict
-            for each, source in zip(worlds, deciding, strict=True)
-            for case, verdict in each[source].items()
-        }
-        rows.append(row | named | {"all": _of_claim(found)})
-        for source in dict.fromkeys(source for each in worlds for source in each):
-            beside = [
-                each[source] for each, first in zip(worlds, deciding, strict=True) if source in each and source != first
-            ]
-            cases = {case: verdict for each in beside for case, verdict in each.items()}
-            if cases:
-                rows.append({"claim": str(number), "source": source} | cases | {"all": _of_claim(cases)})
+        deciding = [verdict for _, cases in decided for verdict in cases.values()]
+        rows.append({"claim": number, "source": own} | cells | {"the claim": _of_claim(deciding)})
+        others = [(source, cases) for world in worlds for source, cases in list(world["verdicts"].items())[1:]]
+        for name in dict.fromkeys(source for source, _ in others):
+            cells = {case: verdict for source, cases in others if source == name for case, verdict in cases.items()}
+            rows.append({"claim": number, "source": name} | cells | {"the claim": _of_claim(list(cells.values()))})
     table = pd.DataFrame(rows).fillna("")
-    return table[[*(name for name in table if name != "all"), "all"]].rename(columns={"all": "the claim"})
+    return table[[*(column for column in table if column != "the claim"), "the claim"]]
 
 
-def _of_claim(cases: dict[str, str]) -> str:
+def _of_claim(cases: list[str]) -> str:
     """The verdict of a claim, and on how many data sets it rests if some are not decided."""
-    verdict = statistics.verdict_of_claim(cases.values())
-    decided = sum(each in ("supported", "not supported") for each in cases.values())
+    verdict = statistics.verdict_of_claim(cases)
+    decided = sum(each in ("supported", "not supported") for each in cases)
     return verdict if decided in (0, len(cases)) else f"{verdict} ({decided} of {len(cases)} data sets)"
 
 
@@ -267,13 +268,21 @@ def _shipped(params: dict[str, Any]) -> list[str]:
     known = shipped.record(shipped.WEIGHTS / "quality.json")
     sentences = []
     for variant in params["variants"]:
-        entry = known[shipped_name(variant, params["digits"]["textures"])]
-        best = entry["runs"][entry["shipped"]]
+        made = known[shipped_name(variant, params["digits"]["textures"])]
         sentences.append(
-            f"The shipped CGN of {VARIANTS[variant].title}, trained for {best['steps']:,} steps on all digits, is the "
-            f"best of {len(entry['runs'])} runs; it had {best['good_digits']} good digits."
+            f"The shipped CGN of {VARIANTS[variant].title} is the first run of the stable recipe, seed {made['seed']}: "
+            f"{made['steps']:,} steps on all digits in {made['measured']['seconds']:.0f} s of one thread."
         )
     return sentences
+
+
+def _bounds(rule: dict[str, Any]) -> dict[str, str]:
+    """Criterion -> its bounds, such as ``≥ 57, ≤ 90``."""
+    signs = {"at_least": "≥", "at_most": "≤"}
+    return {
+        name: ", ".join(f"{sign} {wanted[key]}" for key, sign in signs.items() if key in wanted)
+        for name, wanted in rule["criteria"].items()
+    }
 
 
 def _verdict_table(folder: Path, claim: str, world: str) -> pd.DataFrame:
@@ -281,17 +290,15 @@ def _verdict_table(folder: Path, claim: str, world: str) -> pd.DataFrame:
     name = rules.named(claim, world)
     table, nulls = read_table(folder, f"{name}_verdict"), read_table(folder, f"{claim}_nulls")
     nulls = nulls[nulls["world"] == world]
-    signs, bounds = {"at_least": "≥", "at_most": "≤"}, {}
-    for criterion, wanted in rules.every()[name]["criteria"].items():
-        bounds[criterion] = ", ".join(f"{sign} {wanted[key]}" for key, sign in signs.items() if key in wanted)
-    beside = []
-    for criterion, case in zip(table["criterion"], table["case"], strict=True):
-        same = nulls[(nulls["criterion"] == criterion) & ((nulls["case"] == case) | nulls["value"].isna())]
-        found = zip(same["null"], same["value"], strict=True)
-        beside.append(
-            "; ".join(f"{null} {'not measured' if math.isnan(value) else f'{value:.3g}'}" for null, value in found)
-        )
-    shown = table.assign(rule=table["criterion"].map(bounds), nulls=beside)
+    values = (
+        pd.to_numeric(nulls["value"]).map("{:.3g}".format).where(nulls["outcome"] != "not measured", "not measured")
+    )
+    nulls = nulls.assign(told=nulls["null"] + " " + values)
+    beside = [
+        "; ".join(nulls["told"][(nulls["criterion"] == criterion) & nulls["case"].str.contains(case, regex=False)])
+        for criterion, case in zip(table["criterion"], table["case"], strict=True)
+    ]
+    shown = table.assign(rule=table["criterion"].map(_bounds(rules.every()[name])), nulls=beside)
     return shown[["source", "criterion", "case", "rule", "measured", "n", "outcome", "nulls"]]
 
 

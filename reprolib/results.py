@@ -98,7 +98,8 @@ class Results:
         Raises ReproError for a null that passes its criterion: then the criterion says nothing.
         """
         name = rules.named(self.claim, world)
-        real = evidence[evidence["null"].fillna("") == ""] if "null" in evidence else evidence
+        evidence = evidence.assign(null=evidence["null"].fillna("") if "null" in evidence else "")
+        real, nulls = evidence[evidence["null"] == ""], evidence[evidence["null"] != ""]
         judged = {
             source: statistics.judge(name, real[real["source"] == source]).drop(columns="null")
             for source in dict.fromkeys(real["source"])
@@ -112,7 +113,7 @@ class Results:
             }
             for source, table in judged.items()
         }
-        self.nulls.append(self._nulls(name, world, evidence.drop(real.index), list(dict.fromkeys(real["case"]))))
+        self.nulls.append(self._nulls(name, world, nulls, list(dict.fromkeys(real["case"]))))
         return "\n".join(
             f"{source}: {', '.join(f'{case} {verdict}' for case, verdict in cases.items())}"
             for source, cases in self.verdicts[world].items()
@@ -159,6 +160,7 @@ class Results:
             "changed": sorted(key for key in ours if ours[key] != base[key]),
             "provenance": provenance.current() | {"rules_commit": rules.commit()},
             "rules": {name: rules.hashes()[name] for name in (rules.named(self.claim, each) for each in self.verdicts)},
+            "deciding": {world: next(iter(found)) for world, found in self.verdicts.items() if found},
             "verdicts": self.verdicts,
         }
         write_atomically(self._manifest, sealed(manifest))

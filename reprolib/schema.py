@@ -208,6 +208,7 @@ class ImagenetParams(NaturalParams):
     """The natural-image half at the paper's scale."""
 
     data: Literal["imagenet-mini", "imagenet-1k"] = "imagenet-mini"
+    seeds: int = Field(3, ge=1, le=1000, description="repetitions of every classifier; with one CGN they hold for it")
 
 
 class ScenesParams(NaturalParams):

@@ -71,12 +71,12 @@ def shown(runs: pd.DataFrame, by: list[str], columns: dict[str, str], digits: in
     """Repetitions as text: one row per case of ``by``, one column per title of ``columns`` (title -> column of runs);
     empty where a case has no such number. What is called a gap is a difference; all else is a share in percent."""
 
-    def text(values: pd.Series) -> str:
-        bounds = DIFFERENCE if str(values.name).startswith("gap") else SHARE
+    def text(values: pd.Series, name: str) -> str:
+        bounds = DIFFERENCE if name.startswith("gap") else SHARE
         return "" if values.isna().all() else f"{interval(values.tolist(), bounds):.{digits}f}"
 
     groups = runs.groupby(by, sort=False, dropna=False)
-    return pd.DataFrame({title: groups[name].apply(text) for title, name in columns.items()}).reset_index()
+    return pd.DataFrame({title: groups[name].apply(text, name) for title, name in columns.items()}).reset_index()
 
 
 def share_interval(successes: int, n: int) -> tuple[float, float]:
@@ -102,7 +102,7 @@ def judge(name: str, evidence: pd.DataFrame) -> pd.DataFrame:
     decided``, ``not testable`` or ``not counted`` with a reason.
     """
     rule = rules.every()[name]
-    evidence = evidence.assign(null=evidence["null"].fillna("") if "null" in evidence else "")
+    evidence = evidence.assign(null=evidence.get("null", ""))
     rows = []
     for null, case in dict.fromkeys(zip(evidence["null"], evidence["case"], strict=True)):
         here = evidence[(evidence["null"] == null) & (evidence["case"] == case)]

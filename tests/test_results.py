@@ -11,21 +11,17 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
+from claims import evidence
 
-from reprolib import figures, params, results
+from reprolib import figures, params, results, rules
 from reprolib.errors import ReproError
 from reprolib.files import digest, sealed, unsealed
 from reprolib.results import Results, read_manifest
 
-EVIDENCE = pd.DataFrame(
-    [
-        (criterion, case, value)
-        for criterion in ("loss_both", "loss_cgn")
-        for case in ("colored_MNIST", "wildlife_MNIST")
-        for value in (0.1, 0.2)
-    ],
-    columns=["criterion", "case", "value"],
-).assign(source="CGN trained here")
+EVIDENCE = pd.concat(
+    [evidence("claim3", {"loss_both": 0.1}, case=case) for case in ("Colored MNIST", "Wildlife MNIST")]
+)
+NULL = evidence("claim3", {"loss_both": 60.0}, null="wrong labels")
 CURVE = pd.DataFrame({"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]})
 TABLE = pd.DataFrame({"name": ["a", "b"], "source": ["", "x"], "value": [1 / 3, 2e-9], "n": [1, 2]})
 
@@ -47,32 +43,61 @@ def _files(folder: Path) -> set[str]:
 
 def test_everything_is_written_and_sealed(folder: Path) -> None:
     made = {"results/numbers.csv", "figures/training_quality.csv", "figures/training_quality.png",
-            "results/claim3_verdict.csv"}  # fmt: skip
+            "results/claim3_verdict.csv", "results/claim3_nulls.csv"}  # fmt: skip
     assert _files(folder) == made | {"results/claim3.json"}
     manifest = read_manifest(folder, "claim3")
     assert manifest["files"] == {name: digest((folder / name).read_bytes()) for name in made}
 
 
-def test_the_manifest_says_what_was_run(folder: Path) -> None:
+def test_the_manifest_says_what_was_run_and_by_which_rule(folder: Path) -> None:
     manifest = read_manifest(folder, "claim3")
-    assert manifest["claim"] == "claim3" and manifest["deciding"] == "CGN trained here"
-    assert manifest["verdicts"] == {"CGN trained here": "supported"}
+    supported = dict.fromkeys(["Colored MNIST", "Wildlife MNIST"], "supported")
+    assert manifest["claim"] == "claim3" and manifest["deciding"] == {"mnist": "CGN trained here"}
+    assert manifest["verdicts"] == {"mnist": {"CGN trained here": supported}}
     assert manifest["changed"] == ["seeds"] and manifest["params"]["seeds"] == 3
-    assert {"commit", "finished", "python", "versions"} <= set(manifest["provenance"])
+    assert {"commit", "finished", "python", "versions", "rules_commit"} <= set(manifest["provenance"])
+    assert manifest["rules"] == {"claim3": rules.hashes()["claim3"]}
 
 
 def test_every_source_is_judged_and_the_first_decides(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
-    worse = EVIDENCE.assign(value=[8.0, 8.1] * 4, source="CGN of the authors")
+    worse = EVIDENCE.assign(value=EVIDENCE["value"] + 8, source="CGN of the authors")
     said = some.judge(pd.concat([EVIDENCE, worse]))
+    scenes = evidence("claim3_scenes", {"top1": 0.0, "original": 0.0}, "CGN shipped with reprolib", "Scenes")
+    assert some.judge(scenes, "scenes") == "CGN shipped with reprolib: Scenes supported"
     some.finish()
-    assert said == "CGN trained here: supported; CGN of the authors: not supported"
+    assert said.splitlines() == [
+        "CGN trained here: Colored MNIST supported, Wildlife MNIST supported",
+        "CGN of the authors: Colored MNIST not supported, Wildlife MNIST not supported",
+    ]
     manifest = read_manifest(tmp_path, "claim3")
-    assert manifest["deciding"] == "CGN trained here" and len(manifest["verdicts"]) == 2
+    assert manifest["deciding"] == {"mnist": "CGN trained here", "scenes": "CGN shipped with reprolib"}
+    assert set(manifest["rules"]) == {"claim3", "claim3_scenes"}
     table = pd.read_csv(tmp_path / "results" / "claim3_verdict.csv")
     assert table.groupby("source")["outcome"].unique().to_dict() == {
         "CGN trained here": ["holds"], "CGN of the authors": ["fails"],
     }  # fmt: skip
+
+
+def test_nulls_are_listed_with_what_they_had(tmp_path: Path) -> None:
+    some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
+    some.judge(pd.concat([EVIDENCE, NULL]))
+    row = {"claim": "claim3", "world": "mnist", "criterion": "loss_both", "case": "Colored MNIST",
+           "null": "wrong labels", "value": 60.0, "outcome": "fails"}  # fmt: skip
+    assert some.nulls_table().to_dict("records") == [row]
+    assert "wrong labels" not in (tmp_path / "results" / "claim3_verdict.csv").read_text()
+
+
+def test_a_null_that_passes_ends_the_notebook(tmp_path: Path) -> None:
+    some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
+    passing = NULL.assign(value=NULL["value"] - 60)
+    with pytest.raises(ReproError, match="claim3: loss_both is passed by a null, 'wrong labels' on Colored MNIST"):
+        some.judge(pd.concat([EVIDENCE, passing]))
+
+
+def test_a_null_that_was_not_measured_is_listed_as_such(folder: Path) -> None:
+    nulls = pd.read_csv(folder / "results" / "claim3_nulls.csv")
+    assert nulls["outcome"].tolist() == ["not measured"] and nulls["case"].tolist() == ["Colored MNIST, Wildlife MNIST"]
 
 
 def test_a_claim_without_a_verdict_cannot_be_sealed(tmp_path: Path) -> None:
@@ -172,7 +197,7 @@ def test_a_manifest_of_another_form_is_refused(folder: Path, content: str) -> No
 def test_a_number_that_was_changed_in_the_manifest_is_noticed(folder: Path) -> None:
     file = folder / "results" / "claim3.json"
     manifest = json.loads(file.read_text())
-    manifest["verdicts"]["CGN trained here"] = "not supported"
+    manifest["verdicts"]["mnist"]["CGN trained here"]["Colored MNIST"] = "not supported"
     file.write_text(json.dumps(manifest))
     with pytest.raises(ReproError, match="damaged"):
         read_manifest(folder, "claim3")

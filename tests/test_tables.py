@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reprolib import params
+from reprolib import params, rules
 from reprolib.mnist import beside, evidence, nulls, tables
 from reprolib.mnist.study import TrainingSet
 from reprolib.schema import deciding
@@ -15,6 +15,8 @@ from reprolib.statistics import interval
 from reprolib.store import Result
 
 CF = "counterfactual"
+HASHES = {"claim1": "aaaa", "claim2": "bbbb", "claim3": "cccc"}
+STAMP = rules.stamp({"rules": HASHES})
 
 
 class Fake:
@@ -35,28 +37,28 @@ class Fake:
     def classifier(self, variant: str, training_set: TrainingSet, seed: int, epochs: int, *_: bool) -> Result:
         self.calls.append(("classifier", variant, training_set, seed, epochs))
         history = [
-            {"train": 50.0, "test": 40.0 + seed, "in_domain": 90.0},
-            {"train": 60.0, "test": 30.0 + seed, "in_domain": 95.0},
+            {"train": 50.0, "test": 40.0 + seed % 100, "in_domain": 90.0},
+            {"train": 60.0, "test": 30.0 + seed % 100, "in_domain": 95.0},
         ]
         final = {"visible": 44.0, "in_domain_as_published": 99.0}
-        return Result({"history": history, "images": training_set.size, "final": final})
+        return Result({"history": history, "images": training_set.size, "final": final}, made={"rules": HASHES})
 
     def has_quality(self, *case: Any) -> bool:
         return self.known
 
     def quality(self, variant: str, source: str, seed: int) -> dict[str, Any]:
         names = ("shape", "foreground")
-        control = {factor: {name: 90.0 + seed if name == factor else 1.0 for name in names} for factor in names}
+        control = {factor: {name: 90.0 + seed % 100 if name == factor else 1.0 for name in names} for factor in names}
         shares = [i / 10 for i in range(10)]
-        numbers = {"good_digits": 8 + seed, "good_digits_low": 7, "good_digits_high": 10, "mean_mask": 0.2}
+        numbers = {"good_digits": 8 + seed % 100, "good_digits_low": 7, "good_digits_high": 10, "mean_mask": 0.2}
         numbers |= {"recognised": shares, "pairwise_iou": [0.4] * 10, "good": [share >= 0.8 for share in shares]}
         numbers |= {"control": control, "control_images": 360}
-        return numbers | {"readers": {"digit": 98.0} | dict.fromkeys(names, 95.0)}
+        return numbers | {"rules": STAMP, "readers": {"digit": 98.0} | dict.fromkeys(names, 95.0)}
 
     def counterfactual_accuracy(self, variant: str, source: str, seed: int) -> dict[str, Any]:
         self.calls.append(("counterfactual_accuracy", variant, source, seed))
-        known = {"real digits": 80.0 + seed, "untrained": 10.0, "masks of another digit": 0.0}
-        return {"test": known.get(source, 40.0), "test_images": 1000}
+        known = {"real digits": 80.0 + seed % 100, "untrained": 10.0, "masks of another digit": 0.0}
+        return {"test": known.get(source, 40.0), "test_images": 1000, "rules": STAMP}
 
     def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
         return {str(step): {"good_digits": step + seed, "mean_mask": 0.1} for step in (0, 10)}
@@ -65,12 +67,12 @@ class Fake:
         measures = {"empty": 0.1 * seed, "iou_macro": 0.4}
         numbers = {"measures": measures, "null": {"all zero": {"empty": 1.0, "iou_macro": 0.43}},
                    "variance": {"along_themes": 0.1, "along_digits": 0.2}, "grid_empty": 0.0}  # fmt: skip
-        return Result(numbers, {"heatmaps": f"maps of {training_set.name}, seed {seed}"})  # type: ignore[dict-item]
+        return Result(numbers, {"heatmaps": f"maps of {training_set.name}, seed {seed % 100}"})  # type: ignore[dict-item]
 
 
 def _runs(*rows: tuple[str, str, int, float], variant: str = "colored_MNIST") -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["training_set", "source", "seed", "test"])
-    return frame.assign(variant=variant)
+    return frame.assign(variant=variant, rules=STAMP)
 
 
 # -------------------------------------------------------------------- which experiments
@@ -101,12 +103,12 @@ def test_accuracy_asks_for_every_set_and_seed_and_reports_the_last_epoch() -> No
     runs = tables.accuracy_runs(study)
     asked = [call for call in study.calls if call[0] == "classifier"]
     assert len(asked) == len(runs) == 5 * 2 and {call[-1] for call in asked} == {7}
-    assert [call[1:] for call in study.calls if call[0] == "dcgan"] == [("colored_MNIST", 0), ("colored_MNIST", 1)]
+    assert [call[1:] for call in study.calls if call[0] == "dcgan"] == [("colored_MNIST", 100), ("colored_MNIST", 101)]
     assert study.calls.index(asked[0]) == 2  # shared networks are made before the jobs that share them
     names = ["Original", "GAN", "CGN", "Original+GAN", "Original+CGN"]
     assert list(runs["training_set"]) == [name for name in names for _ in range(2)]
     assert list(runs["source"][::2]) == ["", "dcgan", "shipped", "dcgan", "shipped"]
-    assert runs.loc[1, ["seed", "epoch", "train", "test", "in_domain", "visible"]].tolist() == [1, 2, 60, 31, 95, 44]
+    assert runs.loc[1, ["seed", "epoch", "train", "test", "in_domain", "visible"]].tolist() == [101, 2, 60, 31, 95, 44]
 
 
 def test_the_best_test_epoch_is_reported_on_demand() -> None:
@@ -167,7 +169,7 @@ def test_accuracy_of_counterfactuals_is_told_in_percent_of_that_of_real_digits()
     first = runs[runs["variant"] == "colored_MNIST"]["source"].value_counts().to_dict()
     assert first == counts | dict.fromkeys(tables.ACCURACY_NULLS, 1)
     for row in runs.to_dict("records"):
-        assert row["relative"] == pytest.approx(100 * row["accuracy"] / (80 + row["seed"]))
+        assert row["relative"] == pytest.approx(100 * row["accuracy"] / (80 + row["seed"] % 100))
         assert row["low"] <= row["relative"] <= row["high"] < row["relative"] + 5
 
 
@@ -232,7 +234,26 @@ def test_gains_are_paired_by_seed_within_each_cgn() -> None:
         "criterion": ["gain_cgn"] * 4,
         "case": ["Colored MNIST"] * 4,
         "value": [11.0, 13.0, 69.0, 49.0],
+        "null": [""] * 4,
+        "worse": [30.0, 50.0, 30.0, 50.0],
+        "rules": [f"{STAMP} {STAMP}"] * 4,
     }
+
+
+def test_nulls_of_gains_stand_in_the_place_of_counterfactuals() -> None:
+    """With the CGN that decides, in every variant and seed, by the same subtraction."""
+    study = Fake(cgn={"sources": ["authors", "shipped"]}, gan={"kinds": []})
+    runs, nulls = tables.accuracy_runs(study), tables.accuracy_runs(study, tables.null_sets(study))
+    assert set(nulls["source"]) == {"shipped"}
+    for criteria in (evidence.GAIN, evidence.LOSS):
+        found = evidence.of_gains(runs, "test", criteria, nulls)
+        assert set(found.loc[found["null"] == "", "source"]) == {tables.GENERATORS[s] for s in ("authors", "shipped")}
+        pairs = found.groupby("criterion")["null"].agg(set).to_dict()
+        assert pairs == {name: {"", *evidence.NULLS[name]} for name in criteria}
+        assert found.groupby(["source", "criterion", "null"]).size().eq(2).all()
+        for name in criteria:
+            assert set(evidence.NULLS[name]) == set(rules.every()["claim2" if name in evidence.GAIN else "claim3"]
+                                                    ["criteria"][name]["nulls"])  # fmt: skip
 
 
 def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() -> None:
@@ -244,7 +265,7 @@ def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() 
         {
             "variant": "Colored MNIST",
             "Original": "30.0",
-            "CGN (trained here)": f"{interval([40.0, 44.0]):.1f}",
+            "CGN (trained here)": "40.0, 44.0",
             "Original+CGN (trained here)": "70.0",
             "CGN (the authors')": "90.0",
         }
@@ -272,7 +293,7 @@ def test_published_values_stand_beside_the_same_kind_of_generator(
 ) -> None:
     row = _beside((training_set, source, 0, 50.0), (training_set, source, 1, 52.0))
     assert (row["variant"], row["trained on"]) == ("Colored MNIST", training_set)
-    assert row["ours"] == f"{interval([50.0, 52.0]):.1f}"
+    assert row["ours"] == "50.0, 52.0"
     assert (row["Bagad et al."], row["Sauer & Geiger"]) == (bagad, sauer)
     assert seed_study is None or row["seed study"] == seed_study
 
@@ -283,42 +304,51 @@ def test_rows_come_in_the_order_of_the_published_tables() -> None:
 
 
 def test_summarise_gives_mean_and_interval_per_case() -> None:
-    runs = _runs(("CGN", "trained", 0, 60.0), ("CGN", "trained", 1, 64.0), ("Original", "", 0, 30.0))
+    runs = _runs(*(("CGN", "trained", seed, 60.0 + seed) for seed in range(3)), ("Original", "", 0, 30.0))
     table = tables.summarise(runs, ["training_set", "source"], ["test"])
-    expected = interval([60.0, 64.0])
-    assert table.loc[0, ["test", "test_low", "test_high", "n"]].tolist() == [62, expected.low, expected.high, 2]
-    assert table.loc[1, ["training_set", "test", "test_low", "n"]].tolist() == ["Original", 30, -float("inf"), 1]
-
-
-def test_quality_evidence_has_each_criterion_of_each_kind_of_cgn() -> None:
-    runs = tables.quality_runs(Fake(cgn={"sources": ["shipped", "trained"], "seeds": 2}))
-    found = evidence.of_quality(runs)
-    assert list(dict.fromkeys(found["source"])) == ["CGN trained here", "CGN shipped with reprolib"]
-    found = found[found["source"] == "CGN trained here"]
-    values = found.groupby("criterion")["value"].apply(list).to_dict()
-    assert values == {
-        "good_digits": [8, 9],
-        "shape_control": pytest.approx([100 * 90 / 95, 100 * 91 / 95]),
-        "texture_control": pytest.approx([100 * 90 / 95, 100 * 91 / 95]),
-    }
+    expected = interval([60.0, 61.0, 62.0])
+    assert table.loc[0, ["test", "test_low", "test_high", "n", "test_each"]].tolist() == [
+        61,
+        expected.low,
+        expected.high,
+        3,
+        "60 61 62",
+    ]
+    assert table.loc[1, ["training_set", "test", "n", "test_each"]].tolist() == ["Original", 30, 1, "30"]
+    assert table.loc[1, ["test_low", "test_high"]].isna().all()
 
 
 def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> None:
-    study = Fake(seeds=2, cgn={"sources": ["trained", "shipped"], "seeds": 2})
+    study = Fake(seeds=2, cgn={"sources": ["shipped", "trained"], "seeds": 2})
     runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
-    found = tables.quality_evidence(runs, tables.counterfactual_accuracy_runs(study), "trained")
-    assert set(found["source"]) == {"trained", "shipped"} and set(found["null"]) == {"", *nulls.NULLS}
-    assert set(found.loc[found["null"] != "", "source"]) == {"trained"}
-    rows = found.set_index(["source", "null", "criterion", "seed"]).sort_index()
-    assert rows.loc[("trained", "", "good_digits", 1), "value"] == 9
-    assert rows.loc[("trained", "", "good_digits", 1), ["low", "high"]].isna().all()
-    assert rows.loc[("shipped", "", "good_digits", 0), ["value", "low", "high"]].tolist() == [8, 7, 10]
-    control = rows.loc[("shipped", "", "texture_control", 0)]
-    assert control["value"] == pytest.approx(100 * 90 / 95) and control["low"] < control["value"] < control["high"]
-    accuracy = rows.xs("counterfactual_accuracy", level="criterion")["value"]
-    assert accuracy["trained", "", 1] == pytest.approx(100 * 40 / 81)
-    assert accuracy["trained", "untrained", 0] == pytest.approx(100 * 10 / 80)
-    assert len(rows) == 3 * 4 + 6 * 3 + len(tables.ACCURACY_NULLS)
+    found = evidence.of_quality(runs, tables.counterfactual_accuracy_runs(study), "trained")
+    ours, shipped = "CGN trained here", "CGN shipped with reprolib"
+    assert list(dict.fromkeys(found["source"])) == [ours, shipped] and set(found["null"]) == {"", *nulls.NULLS}
+    assert set(found.loc[found["null"] != "", "source"]) == {ours} and set(found["case"]) == {"Colored MNIST"}
+    values = found.groupby(["source", "null", "criterion"])["value"].agg(list)
+    control = [100 * 90 / 95, 100 * 91 / 95]
+    assert values[ours, ""].to_dict() == {
+        "good_digits": [8, 9],
+        "shape_control": pytest.approx(control),
+        "texture_control": pytest.approx(control),
+        "counterfactual_accuracy": pytest.approx([100 * 40 / 80, 100 * 40 / 81]),
+    }
+    assert values[ours, "untrained", "counterfactual_accuracy"] == pytest.approx([100 * 10 / 80])
+    assert found.loc[(found["source"] == ours) & (found["null"] == ""), ["low", "high"]].isna().all(axis=None)
+    rows = found[found["source"] == shipped].set_index("criterion")
+    assert rows.loc["good_digits", ["value", "low", "high"]].tolist() == [8, 7, 10]
+    assert rows.loc["shape_control", "low"] < rows.loc["shape_control", "value"] < rows.loc["shape_control", "high"]
+    assert (rows["high"] <= 100).all() and set(found["rules"]) == {STAMP, f"{STAMP} {STAMP}"}
+    assert len(found) == 3 * 4 + 6 * 3 + len(tables.ACCURACY_NULLS)
+
+
+def test_every_null_that_the_rule_of_claim_1_names_is_measured() -> None:
+    study = Fake(cgn={"sources": ["shipped"]})
+    runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
+    found = evidence.of_quality(runs, tables.counterfactual_accuracy_runs(study), "shipped")
+    measured = found.groupby("criterion")["null"].agg(set)
+    for name, criterion in rules.every()["claim1"]["criteria"].items():
+        assert set(criterion["nulls"]) <= measured[name]
 
 
 def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:
@@ -337,8 +367,8 @@ def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None
 
 def test_accuracy_stands_beside_the_quality_of_its_own_cgn() -> None:
     """Three classifier seeds and two CGNs: seed 2 was trained with the images of CGN 0 again."""
-    quality = pd.DataFrame({"variant": "colored_MNIST", "source": "trained", "seed": [0, 1], "good_digits": [5, 9]})
-    runs = _runs(*[("CGN", "trained", seed, 50.0 + seed) for seed in range(3)], ("Original", "", 0, 1.0))
+    quality = pd.DataFrame({"variant": "colored_MNIST", "source": "trained", "seed": [100, 101], "good_digits": [5, 9]})
+    runs = _runs(*[("CGN", "trained", seed, 50.0 + seed % 100) for seed in rules.seeds(3)], ("Original", "", 100, 1.0))
     assert tables.quality_and_accuracy(quality, runs)["good_digits"].tolist() == [5, 9, 5]
 
 

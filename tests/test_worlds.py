@@ -14,6 +14,7 @@ from reprolib import params, rules, worlds
 from reprolib.errors import ReproError
 from reprolib.imagenet import datasets, rating, tables
 from reprolib.imagenet.counterfactuals import Mode
+from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy
 from reprolib.imagenet.world import ImageNet
 from reprolib.store import Result, Store
@@ -54,10 +55,10 @@ def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
     rows = tables.quality(study)
     assert rows["losses"].tolist() == ["all"] * 3 + ["without background loss"]
     assert rows["target"].tolist() == ["patches", "patches", "fill", "patches"] and rows["seed"].tolist() == [
-        0,
-        1,
-        0,
-        0,
+        100,
+        101,
+        100,
+        100,
     ]
     assert rows["is_gen"].between(1, 9).all() and rows["is_gt"].between(1, 9).all()
     for name in ("mean_mask", "mask_iou", "residue", "entanglement"):
@@ -72,7 +73,7 @@ def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
 
 def test_a_cgn_is_rated_at_every_truncation(study: NaturalStudy) -> None:
     numbers = rating.score(study.world.new_cgn().eval(), study.world.rater(), 18, (1.0, 0.5))
-    names = ["is_gen", "is_gt", "mean_mask", "mean_mask_sd"]
+    names = ["is_gen", "is_gen_error", "is_gt", "mean_mask", "mean_mask_sd"]
     assert set(numbers) == {*names, *(f"{name}_0.5" for name in names)}
     assert numbers["is_gt"] != numbers["is_gt_0.5"]
 
@@ -107,8 +108,21 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     evidence = tables.robustness_evidence(study, rows)
     expected = rows.set_index(["trained_on", "seed"])["gap/shape_texture"]
     found = evidence[(evidence["criterion"] == "gap") & (evidence["source"] == "true counterfactuals")]["value"]
-    assert found.tolist() == pytest.approx([expected[titles[0], seed] - expected[titles[2], seed] for seed in (0, 1)])
-    assert set(tables.accuracy_evidence(study, rows)["criterion"]) == {"top1", "original"}
+    assert found.tolist() == pytest.approx(
+        [expected[titles[0], seed] - expected[titles[2], seed] for seed in (100, 101)]
+    )
+    again = evidence[(evidence["criterion"] == "gap") & (evidence["null"] == "real images again")]["value"].tolist()
+    first, second = (expected[titles[0], seed] for seed in (100, 101))
+    assert sorted(again) == pytest.approx(sorted([first - second, second - first]))
+    accuracy = tables.accuracy_evidence(study, rows)
+    assert set(accuracy["criterion"]) == {"top1", "original"} and set(accuracy["null"]) == {"", "untrained"}
+    before = study.classifier("real", tables.Trained(), 100).numbers["history"][0]["top1"]
+    assert accuracy.query("null == 'untrained' and criterion == 'top1'")["worse"].iloc[0] <= before
+    assert accuracy["rules"].map(lambda text: rules.holds_still("claim3_scenes", text)).all()
+    factors = tables.factor_evidence(study, rows)
+    made = rows[rows["trained_on"] == titles[1]]
+    assert factors.query("null == ''")["value"].tolist() == made[[f"factor/{h}" for h in HEADS]].min(axis=1).tolist()
+    assert factors.query("null == 'shuffled labels'")["value"].between(0, 100).all()
 
 
 @pytest.mark.parametrize(
@@ -132,13 +146,17 @@ def test_a_result_is_named_by_what_it_depends_on(
     for more in ({}, change):
         chosen = params.load(TINY | {"scenes": TINY["scenes"] | more})  # type: ignore[operator]
         study = NaturalStudy(chosen, worlds.world_of("scenes", chosen), Named(tmp_path))
-        made = {"cgn": study.trained_cgn, "rating": study.rate, "classifier": partial(study.classifier, "real", seed=0)}
+        made = {
+            "cgn": study.trained_cgn,
+            "rating": study.rate,
+            "classifier": partial(study.classifier, "real", seed=100),
+        }
         made[which](tables.Trained())
     assert (len(names) == 1) == same
 
 
 def test_counterfactual_sets_are_written_once_and_by_cgn(study: NaturalStudy) -> None:
-    folders = [study.counterfactual_folder(tables.Trained(seed=seed)) for seed in (0, 1)]
+    folders = [study.counterfactual_folder(tables.Trained(seed=seed)) for seed in (100, 101)]
     assert folders[0] != folders[1] and folders[0] == study.counterfactual_folder(tables.Trained())
     assert len(list((folders[0] / "train" / "ims").glob("*.jpg"))) == 40
     image, labels = study.world.counterfactuals(folders[0], "val")[0]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reprolib.mnist import quality
-from reprolib.mnist.tables import titled
-from reprolib.schema import SOURCES
+from reprolib.mnist.tables import quality_evidence, titled
+from reprolib.schema import SOURCES, CgnSource
 
 GAIN = {"gain_cgn": ("CGN", "Original"), "gain_both": ("Original+CGN", "Original")}
 """Criteria of claim 2: training set, training set that is subtracted."""
@@ -21,23 +20,16 @@ NULLS = {
 """Nulls of these criteria: the training set that takes the place of the one with counterfactuals."""
 
 
-def of_quality(runs: pd.DataFrame) -> pd.DataFrame:
-    """Claim 1: one row per CGN and criterion; columns source, criterion, case, value, rules, and null, low and high
-    where the runs have them: for a CGN that is given, low and high are its sampling interval.
+def of_quality(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
+    """Claim 1: one row per CGN, or null, and criterion; see ``tables.quality_evidence``. Columns source, criterion,
+    case, value, null, low, high and rules. What is relative to real images may exceed 100 %, and counts as 100."""
+    long = quality_evidence(runs, accuracy, deciding)
+    ends = ["value", "low", "high"]
+    return _by_source([long.assign(**long[ends].clip(upper=100)).sort_values("source", key=_rank, kind="stable")])
 
-    Control is told in percent of what the reader of a factor reaches on real images, because a perfect CGN would get
-    no more.
-    """
-    share = {
-        factor: 100 * runs[f"{factor}<-{factor}"] / runs[f"{factor}_reader"]
-        for factor in quality.FACTORS
-        if f"{factor}_reader" in runs
-    }
-    textures = pd.DataFrame({factor: share[factor] for factor in share if factor != "shape"}).mean(axis=1)
-    relative = runs.assign(shape_control=share["shape"].clip(upper=100), texture_control=textures.clip(upper=100))
-    criteria = ["good_digits", "shape_control", "texture_control"]
-    long = relative.melt(["variant", "source", "rules"], criteria, "criterion", "value")
-    return _by_source([long[long["source"] == source] for source in SOURCES])
+
+def _rank(sources: pd.Series) -> pd.Series:
+    return sources.map(list(SOURCES).index)
 
 
 def of_gains(
@@ -62,12 +54,12 @@ def of_gains(
 
 
 def _difference(runs: pd.DataFrame, value: str, first: str, second: str, **names: str) -> pd.DataFrame:
-    one, other = (runs[runs["training_set"] == name].set_index(["variant", "seed"]) for name in (first, second))
-    pairs = one[[value, "rules"]].join(other[[value, "rules"]], rsuffix=" of the other", how="inner")
+    both = [runs[runs["training_set"] == name].set_index(["variant", "seed"]).sort_index() for name in (first, second)]
+    one, other = (each.loc[both[0].index.intersection(both[1].index)] for each in both)
     found = {
-        "value": pairs[value] - pairs[f"{value} of the other"],
-        "worse": np.minimum(pairs[value], pairs[f"{value} of the other"]),
-        "rules": pairs["rules"] + " " + pairs["rules of the other"],
+        "value": one[value] - other[value],
+        "worse": np.minimum(one[value], other[value]),
+        "rules": one["rules"] + " " + other["rules"],
     }
     return pd.DataFrame(found).reset_index().assign(**({"null": ""} | names))
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,6 +23,7 @@ from reprolib.mnist.cgn import CGN, CLASSES, shift
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.textures import Textures
+from reprolib.statistics import share_interval
 from reprolib.store import Checkpoint, Result
 
 Factor = Literal["shape", "foreground", "background"]
@@ -157,12 +157,6 @@ def pairwise_iou(masks: Tensor) -> float:
     return float((shares.sum() - len(masks)) / (len(masks) * (len(masks) - 1)))
 
 
-def share_interval(share: float, n: int) -> tuple[float, float]:
-    """95 % sampling interval (Wilson) of a share that was seen in n draws."""
-    found = stats.binomtest(round(share * n), n).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
-
-
 def mask_quality(model: CGN, reader: Classifier, real: Bounds, per_digit: int) -> dict[str, Any]:
     """How far the masks of a CGN are digits; all but the last entries are lists, digit by digit.
 
@@ -180,8 +174,10 @@ def mask_quality(model: CGN, reader: Classifier, real: Bounds, per_digit: int) -
     border = masks[..., frame].mean((1, 2, 3))
     iou = torch.tensor([pairwise_iou(some) for some in masks])
     sound = (area >= real.area[:, 0]) & (area <= real.area[:, 1]) & (border < area / 2) & (iou <= real.iou)
-    ends = [share_interval(share, per_digit) for share in recognised]
-    low, share, high = (torch.tensor(each) for each in ([e[0] for e in ends], recognised, [e[1] for e in ends]))
+    ends = [share_interval(round(share * per_digit), per_digit) for share in recognised]
+    low, share, high = (
+        torch.tensor(each) for each in ([e[0] / 100 for e in ends], recognised, [e[1] / 100 for e in ends])
+    )
     lists = {"recognised": share, "area": area, "border": border, "pairwise_iou": iou}
     return {name: [round(float(x), 4) for x in values] for name, values in lists.items()} | {
         "good": (sound & (share >= GOOD)).tolist(),

@@ -62,7 +62,7 @@ class Constants:
     style_size: int = 32
     edge_weight: float = 0.1
     noise: float = 0.3
-    """Standard deviation of the critic's noise at the first step; it is gone after half of the run. Images are in [-1, 1]."""
+    """Standard deviation of the critic's noise at first, on images in [-1, 1]; it is gone after half of the run."""
     decay: float = 0.995
     """Of the exponential mean."""
 

@@ -266,7 +266,7 @@ class Study(Experiments):
         } | self._machine()
 
     def counterfactual_accuracy(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
-        """``test``: see ``quality.counterfactual_accuracy``; ``test_images``: how many it was tested on."""
+        """``test``: see ``quality.counterfactual_accuracy``; ``test_images``: how many it was tested on; rules."""
         chosen = self.params
         how: dict[str, Any] = {"images": chosen.cgn.accuracy_images, "precision": chosen.classifier.precision}
         given = {"variant": variant, "seed": seed, "digits": self._data(variant)}
@@ -279,7 +279,8 @@ class Study(Experiments):
             )
             return Result({"test": found, "test_images": len(test)})
 
-        return self.store.get("counterfactual_accuracy", inputs, make).numbers
+        found = self.store.get("counterfactual_accuracy", inputs, make)
+        return found.numbers | {"rules": rules.stamp(found.made)}
 
     def training_quality(self, variant: str, recipe: Recipe, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""

@@ -62,7 +62,7 @@ def quality_runs(study: Study) -> pd.DataFrame:
 
 def null_runs(study: Study) -> pd.DataFrame:
     """The same for CGNs whose quality is known: ``real digits``, and the nulls, which must not pass."""
-    return _quality(study, [(v, name, 0) for v in study.params.variants for name in nulls.KNOWN])
+    return _quality(study, [(v, name, rules.FIRST_SEED) for v in study.params.variants for name in nulls.KNOWN])
 
 
 def _cgns(study: Study) -> list[tuple[CgnSource, int]]:
@@ -96,37 +96,40 @@ def _quality_row(variant: str, source: str, seed: int, numbers: dict[str, Any]) 
     row |= {f"digit_{digit}": share for digit, share in enumerate(numbers["recognised"])}
     row |= {f"good_{digit}": good for digit, good in enumerate(numbers["good"])}
     for factor, shares in control.items():
-        ends = quality.share_interval(shares[factor] / 100, numbers["control_images"])
-        row |= {f"{factor}_low": 100 * ends[0], f"{factor}_high": 100 * ends[1]}
+        count = numbers["control_images"]
+        ends = statistics.share_interval(round(shares[factor] / 100 * count), count)
+        row |= {f"{factor}_low": ends[0], f"{factor}_high": ends[1]}
     return row | {f"{factor}<-{label}": share for factor in control for label, share in control[factor].items()}
 
 
 def counterfactual_accuracy_runs(study: Study) -> pd.DataFrame:
     """Out-of-domain accuracy of a classifier trained on counterfactuals alone, one row per CGN and for real digits; on
-    the first variant for nulls too. Columns: variant, source, seed, accuracy, relative, low, high.
+    the first variant for nulls too. Columns: variant, source, seed, accuracy, relative, low, high, rules.
 
     relative: in percent of what the counterfactuals of real digits give with the same seed; low and high: its sampling
     interval of test images.
     """
     prepare_cgns(study)
     made = _cgns(study)
-    each: list[tuple[CgnSource | nulls.Known, int]] = [("real digits", s) for s in sorted({s for _, s in made} | {0})]
+    each: list[tuple[CgnSource | nulls.Known, int]] = [("real digits", s) for s in sorted({s for _, s in made})]
     cases = [(v, *case) for v in study.params.variants for case in (*each, *made)]
-    cases += [(study.params.variants[0], name, 0) for name in ACCURACY_NULLS]
+    cases += [(study.params.variants[0], name, rules.FIRST_SEED) for name in ACCURACY_NULLS]
     found = _run(study, "accuracy of counterfactuals", [(study.counterfactual_accuracy, *case) for case in cases])
     known = dict(zip(cases, found, strict=True))
     rows = []
     for (variant, source, seed), numbers in known.items():
-        scale = 100 / known[variant, "real digits", seed]["test"]
-        low, high = quality.share_interval(numbers["test"] / 100, numbers["test_images"])
+        perfect = known[variant, "real digits", seed]
+        scale, count = 100 / perfect["test"], numbers["test_images"]
+        low, high = statistics.share_interval(round(numbers["test"] / 100 * count), count)
         row = {"variant": variant, "source": source, "seed": seed, "accuracy": numbers["test"]}
-        row |= {"relative": scale * numbers["test"], "low": 100 * scale * low, "high": 100 * scale * high}
+        row |= {"relative": scale * numbers["test"], "low": scale * low, "high": scale * high}
+        row["rules"] = f"{numbers['rules']} {perfect['rules']}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def quality_evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
-    """Claim 1 as its rules read it: variant, source, seed, null, criterion, value, low, high.
+    """Claim 1 as its rules read it: variant, source, seed, null, criterion, value, low, high, rules.
 
     runs: of ``quality_runs`` and ``null_runs``; accuracy: of ``counterfactual_accuracy_runs``. Control is told in
     percent of what the reader of a factor reaches on real images, because a perfect CGN would get no more. low and
@@ -145,7 +148,7 @@ def quality_evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSo
             "shape_control": ends["shape"],
             "texture_control": [sum(each) / len(textures) for each in zip(*textures, strict=True)],
         }
-        keys = {name: run[name] for name in ("variant", "source", "seed")}
+        keys = {name: run[name] for name in ("variant", "source", "seed", "rules")}
         rows += [
             keys | {"criterion": name} | dict(zip(("value", "low", "high"), found, strict=True))
             for name, found in values.items()

@@ -1,0 +1,76 @@
+"""What proves that the rules came before the numbers: hashes, stamps, seeds and commits."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from reprolib import rules
+from reprolib.store import Result, Store
+
+RULES = "claim1: {title: A, repetitions: 3, criteria: {a: {text: t, at_least: 8, nulls: [n]}}}\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "params" / "claims.yaml"
+    file.parent.mkdir()
+    file.write_text(RULES)
+    monkeypatch.setattr(rules, "RULES", file)
+    return file
+
+
+def test_comments_and_form_do_not_change_a_hash(file: Path) -> None:
+    before = rules.hashes()
+    file.write_text(
+        "# a comment\nclaim1:\n  repetitions: 3\n  title: A\n  criteria:\n    a: {at_least: 8, text: t, nulls: [n]}\n"
+    )
+    assert rules.hashes() == before
+
+
+@pytest.mark.parametrize(("old", "new"), [("8", "7"), ("at_least", "at_most"), ("text: t", "text: u"), ("3", "4")])
+def test_what_a_rule_says_changes_its_hash(file: Path, old: str, new: str) -> None:
+    before = rules.hashes()["claim1"]
+    file.write_text(RULES.replace(old, new))
+    assert rules.hashes()["claim1"] != before
+
+
+def test_a_result_records_the_rules_that_held(file: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    stamp = rules.stamp(store.get("step", {"seed": 100}, lambda _: Result({"x": 1})).made)
+    assert stamp == f"claim1:{rules.hashes()['claim1']} claim2:unknown claim3:unknown"
+    assert rules.holds_still("claim1", stamp) and rules.holds_still("claim1", f"{stamp} {stamp}")
+    file.write_text(RULES.replace("8", "9"))
+    assert rules.stamp(store.get("step", {"seed": 100}, lambda _: Result({"x": 2})).made) == stamp
+    assert not rules.holds_still("claim1", stamp) and not rules.holds_still("claim1", "")
+
+
+def test_results_from_before_there_were_hashes_count_for_no_rule(file: Path) -> None:
+    assert not rules.holds_still("claim1", rules.stamp({"commit": "abc"}))
+
+
+def test_seeds_start_where_no_result_was_seen() -> None:
+    assert list(rules.seeds(3)) == [100, 101, 102]
+    assert [rules.one_of(2, seed) for seed in rules.seeds(3)] == [100, 101, 100]
+    assert rules.one_of(1, 107) == 100
+
+
+def test_the_commit_of_the_rules_is_the_last_that_changed_them(file: Path) -> None:
+    assert rules.commit() == "unknown"  # outside git
+
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        done = subprocess.run(["git", *who, *arguments], cwd=file.parent, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init", "-q")
+    assert rules.commit() == "unknown"  # never committed
+    git("add", "claims.yaml")
+    git("commit", "-qm", "rules")
+    fixed = git("rev-parse", "--short", "HEAD")
+    git("commit", "-qm", "something else", "--allow-empty")
+    assert rules.commit() == fixed
+    file.write_text(RULES + "# more\n")
+    assert rules.commit() == f"{fixed}+"
