@@ -144,7 +144,7 @@ def wrong_weights(draw: st.DrawFn) -> Case:
                 ("wrong weights", "profile: smoke\ncgn: {sources: [authors]}\n", "authors' Wildlife CGN"),
                 (
                     "wrong weights",
-                    f"profile: smoke\nseeds: {seeds}\ncgn: {{sources: [trained], seeds: 2}}\n",
+                    f"profile: smoke\nseeds: {seeds}\ncgn: {{sources: [stable], seeds: 2}}\n",
                     "'cgn.seeds' is 2",
                 ),
                 ("wrong weights", "profile: smoke\nscenes: {sources: [authors]}\n", "'scenes.sources"),
@@ -161,7 +161,7 @@ def missing_asset(draw: st.DrawFn) -> Case:
         st.sampled_from(
             [("digits: {source: mnist}", "mnist"), ("digits: {textures: dtd}", "textures"),
              ("variants: [colored_MNIST]\ncgn: {sources: [authors]}", "authors_cgn"),
-             ("cgn: {sources: [trained], seeds: 2, features: vgg16}", "vgg16")]
+             ("cgn: {sources: [stable], seeds: 2, features: vgg16}", "vgg16")]
         )
     )  # fmt: skip
     return "missing asset", f"profile: smoke\n{changed}\n", f"python -m reprolib fetch {group}"

@@ -29,7 +29,7 @@ TINY = {
     "variants": [VARIANT],
     "n_jobs": 1,
     "digits": {"limit": 500},
-    "cgn": {"sources": ["trained"], "seeds": 2, "steps": 20, "checkpoint_every": INTERVAL, "quality_masks": 10,
+    "cgn": {"sources": ["stable"], "seeds": 2, "stable_steps": 20, "checkpoint_every": INTERVAL, "quality_masks": 10,
             "accuracy_images": 200},
     "gan": {"kinds": []},
     "counterfactuals": {"size": 200},
@@ -59,7 +59,7 @@ def run(folder: Path, die_at_write: int | None = None, largest_file: int | None 
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     study = Study(params.load(TINY), Store(folder / "store"))
-    made = study.classifier(VARIANT, TrainingSet(True, "counterfactual", "trained", 200), 0, 1)
+    made = study.classifier(VARIANT, TrainingSet(True, "counterfactual", "stable", 200), 0, 1)
     claims.finish(folder, study.params, level=made.numbers["history"][-1]["train"])
     report.render(folder)
 

@@ -155,18 +155,18 @@ WRONG = [
     ("scenes: {search_ratios: [-1.0]}", ["'scenes.search_ratios.0' is -1.0", "greater than or equal to 0"]),
     ("scenes: {targets: [patches, patches]}", ["'scenes.targets'", "named twice"]),
     ("cgn: {sources: [shipped, authors]}", ["authors' Wildlife CGN", "'digits.textures'", "'cgn.sources'"]),
-    ("{seeds: 4, cgn: {sources: [trained], seeds: 3}}", ["'seeds' is 4", "'cgn.seeds' is 3", "raise 'cgn.seeds' to 4"]),
+    ("{seeds: 4, cgn: {sources: [stable], seeds: 3}}", ["'seeds' is 4", "'cgn.seeds' is 3", "raise 'cgn.seeds' to 4"]),
     ("cgn: {steps: 0}", ["'cgn.steps' is 0", "between 1 and 10,000,000"]),
     ("cgn: {steps: true}", ["'cgn.steps' is True", "integer"]),
     ("cgn: {steps: {colored_MNIST: 1.5}}", ["'cgn.steps' is {'colored_MNIST': 1.5}", "integer"]),
     ("cgn: {steps: {color_MNIST: 9}}", ["'color_MNIST' is no variant; did you mean 'colored_MNIST'?"]),
     (
-        "cgn: {sources: [trained], seeds: 2, steps: {colored_MNIST: 9}}",
+        "cgn: {sources: [published], seeds: 2, steps: {colored_MNIST: 9}}",
         ["'cgn.steps' names no steps for double_colored_MNIST, wildlife_MNIST"],
     ),
     ("counterfactuals: {size: 900, ratio: 10}", ["'counterfactuals.size' is 900", "ask for at least 1000"]),
     ("ablation: {sizes: [100, 400], ratios: [5, 10]}", ["'ablation.sizes'", "ask for at least 500"]),
-    ("{cgn: {sources: [trained], batch: 4096, seeds: 2}}", ["'cgn.batch' is 4096", "at most 2400"]),
+    ("{cgn: {sources: [published], batch: 4096, seeds: 2}}", ["'cgn.batch' is 4096", "at most 2400"]),
 ]
 
 
@@ -177,8 +177,9 @@ def test_mistakes_are_refused_by_name(text: str, parts: list[str]) -> None:
 
 
 def test_steps_may_differ_between_variants() -> None:
-    steps = load("cpu").cgn
-    assert {steps.steps_of(variant) for variant in VARIANTS} == {25_000, 12_000}
+    steps = {"colored_MNIST": 25_000, "double_colored_MNIST": 12_000, "wildlife_MNIST": 9}
+    chosen = load({"profile": "cpu", "cgn": {"steps": steps}}).cgn
+    assert {variant: chosen.steps_of(variant) for variant in VARIANTS} == steps
     assert load(smoke("cgn: {steps: 7}")).cgn.steps_of("wildlife_MNIST") == 7
     assert Params().cgn.steps_of("wildlife_MNIST") is None
 

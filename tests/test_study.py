@@ -51,7 +51,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         (TrainingSet(False, "dcgan"), "GAN"),
         (TrainingSet(False, "cgn_noncf", "authors"), "GAN"),
         (TrainingSet(True, "dcgan"), "Original+GAN"),
-        (TrainingSet(True, "cgn_noncf", "trained"), "Original+GAN"),
+        (TrainingSet(True, "cgn_noncf", "stable"), "Original+GAN"),
         (TrainingSet(False, "counterfactual", "shipped"), "CGN"),
         (TrainingSet(True, "counterfactual", "shipped"), "Original+CGN"),
     ],
@@ -241,10 +241,10 @@ def test_gradcam_shows_double_colored_digits_or_else_the_first_variant(names: li
 
 
 def test_what_a_variant_is_made_of_belongs_to_the_name_of_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = Study(params.load(TINY | {"cgn": {"sources": ["trained"], "seeds": 2}}), Store(Path("store")))
+    study = Study(params.load(TINY | {"cgn": {"sources": ["published"], "seeds": 2}}), Store(Path("store")))
 
     def names() -> list[str]:
-        return [canonical(study.cgn_inputs(VARIANT, 0)), canonical(study._dcgan_inputs(VARIANT, 0))]
+        return [canonical(study.cgn_inputs(VARIANT, "published", 0)), canonical(study._dcgan_inputs(VARIANT, 0))]
 
     before = names()
     monkeypatch.setitem(VARIANTS, VARIANT, dataclasses.replace(VARIANTS[VARIANT], gain=0.5))

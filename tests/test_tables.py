@@ -82,11 +82,11 @@ def _runs(*rows: tuple[str, str, int, float], variant: str = "colored_MNIST") ->
     ("sources", "kinds", "expected"),
     [
         (["shipped"], [], [(CF, "shipped")]),
-        (["trained", "authors"], [], [(CF, "trained"), (CF, "authors")]),
+        (["stable", "authors"], [], [(CF, "stable"), (CF, "authors")]),
         (["shipped"], ["cgn_noncf"], [("cgn_noncf", "shipped"), (CF, "shipped")]),
         (["authors"], ["dcgan"], [("dcgan", None), (CF, "authors")]),
-        (["trained", "authors"], ["cgn_noncf", "dcgan"],
-         [("dcgan", None), ("cgn_noncf", "trained"), (CF, "trained"), ("cgn_noncf", "authors"), (CF, "authors")]),
+        (["stable", "authors"], ["cgn_noncf", "dcgan"],
+         [("dcgan", None), ("cgn_noncf", "stable"), (CF, "stable"), ("cgn_noncf", "authors"), (CF, "authors")]),
     ],
 )  # fmt: skip
 def test_training_sets_are_original_and_each_generator_alone_and_with_it(
@@ -130,11 +130,11 @@ def test_ablation_leaves_out_what_cannot_be() -> None:
     assert all(call[2].original == (mix == "original+cf") for call, mix in zip(study.calls, runs["mix"], strict=True))
 
 
-@pytest.mark.parametrize(("sources", "trained"), [(["shipped"], 0), (["trained", "shipped"], 3)])
+@pytest.mark.parametrize(("sources", "stable"), [(["shipped"], 0), (["stable", "shipped"], 3)])
 def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
     study = Fake(cgn={"sources": sources, "seeds": 3})
     runs = tables.quality_runs(study)
-    assert runs.groupby("source").size().to_dict() == {"shipped": 1} | ({"trained": trained} if trained else {})
+    assert runs.groupby("source").size().to_dict() == {"shipped": 1} | ({"stable": trained} if trained else {})
     assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["factor_reader"] * 2
     assert runs.loc[0, ["digit_3", "shape_control", "texture_control", "foreground<-shape"]].tolist() == [
         0.3,
@@ -162,10 +162,10 @@ def test_nulls_are_measured_like_any_cgn_on_every_variant() -> None:
 
 def test_accuracy_of_counterfactuals_is_told_in_percent_of_that_of_real_digits() -> None:
     """Every CGN on both variants, with a reference for each seed; nulls on the first."""
-    study = Fake(variants=["colored_MNIST", "wildlife_MNIST"], cgn={"sources": ["trained", "shipped"], "seeds": 2})
+    study = Fake(variants=["colored_MNIST", "wildlife_MNIST"], cgn={"sources": ["stable", "shipped"], "seeds": 2})
     runs = tables.counterfactual_accuracy_runs(study)
     counts = runs[runs["variant"] == "wildlife_MNIST"]["source"].value_counts().to_dict()
-    assert counts == {"real digits": 2, "shipped": 1, "trained": 2}
+    assert counts == {"real digits": 2, "shipped": 1, "stable": 2}
     first = runs[runs["variant"] == "colored_MNIST"]["source"].value_counts().to_dict()
     assert first == counts | dict.fromkeys(tables.ACCURACY_NULLS, 1)
     for row in runs.to_dict("records"):
@@ -214,7 +214,12 @@ def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
 
 @pytest.mark.parametrize(
     ("sources", "own"),
-    [(["authors", "shipped", "trained"], "trained"), (["authors", "shipped"], "shipped"), (["authors"], "authors")],
+    [
+        (["authors", "shipped", "published", "stable"], "stable"),
+        (["authors", "published"], "published"),
+        (["authors", "shipped"], "shipped"),
+        (["authors"], "authors"),
+    ],
 )
 def test_own_source_is_the_nearest_to_this_project(sources: list[str], own: str) -> None:
     assert deciding(sources) == own
@@ -225,12 +230,12 @@ def test_own_source_is_the_nearest_to_this_project(sources: list[str], own: str)
 
 def test_gains_are_paired_by_seed_within_each_cgn() -> None:
     runs = _runs(
-        ("Original", "", 0, 30.0), ("Original", "", 1, 50.0), ("CGN", "trained", 0, 41.0), ("CGN", "trained", 1, 63.0),
+        ("Original", "", 0, 30.0), ("Original", "", 1, 50.0), ("CGN", "stable", 0, 41.0), ("CGN", "stable", 1, 63.0),
         ("CGN", "authors", 0, 99.0), ("CGN", "authors", 1, 99.0), ("GAN", "dcgan", 0, 10.0),
     ).sample(frac=1, random_state=0)  # fmt: skip
     found = evidence.of_gains(runs, "test", {"gain_cgn": ("CGN", "Original")})
     assert found.to_dict("list") == {
-        "source": ["CGN trained here"] * 2 + ["CGN of the authors"] * 2,  # the first decides
+        "source": ["CGN trained here, stable recipe"] * 2 + ["CGN of the authors"] * 2,  # the first decides
         "criterion": ["gain_cgn"] * 4,
         "case": ["Colored MNIST"] * 4,
         "value": [11.0, 13.0, 69.0, 49.0],
@@ -258,15 +263,15 @@ def test_nulls_of_gains_stand_in_the_place_of_counterfactuals() -> None:
 
 def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() -> None:
     runs = _runs(
-        ("CGN", "authors", 0, 90.0), ("Original+CGN", "trained", 0, 70.0), ("CGN", "trained", 0, 40.0),
-        ("CGN", "trained", 1, 44.0), ("GAN", "dcgan", 0, 10.0), ("Original", "", 0, 30.0),
+        ("CGN", "authors", 0, 90.0), ("Original+CGN", "stable", 0, 70.0), ("CGN", "stable", 0, 40.0),
+        ("CGN", "stable", 1, 44.0), ("GAN", "dcgan", 0, 10.0), ("Original", "", 0, 30.0),
     )  # fmt: skip
     assert tables.headline(runs, "test").to_dict("records") == [
         {
             "variant": "Colored MNIST",
             "Original": "30.0",
-            "CGN (trained here)": "40.0, 44.0",
-            "Original+CGN (trained here)": "70.0",
+            "CGN (stable)": "40.0, 44.0",
+            "Original+CGN (stable)": "70.0",
             "CGN (the authors')": "90.0",
         }
     ]
@@ -279,7 +284,7 @@ def _beside(*rows: tuple[str, str, int, float]) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("training_set", "source", "seed_study", "bagad", "sauer"),
     [
-        ("CGN", "trained", "32.5", "", ""),
+        ("CGN", "stable", "32.5", "", ""),
         ("CGN", "shipped", "32.5", "", ""),
         ("CGN", "authors", "92.8", "92.3", ""),
         ("GAN", "dcgan", "", "32.5", ""),
@@ -304,7 +309,7 @@ def test_rows_come_in_the_order_of_the_published_tables() -> None:
 
 
 def test_summarise_gives_mean_and_interval_per_case() -> None:
-    runs = _runs(*(("CGN", "trained", seed, 60.0 + seed) for seed in range(3)), ("Original", "", 0, 30.0))
+    runs = _runs(*(("CGN", "stable", seed, 60.0 + seed) for seed in range(3)), ("Original", "", 0, 30.0))
     table = tables.summarise(runs, ["training_set", "source"], ["test"])
     expected = interval([60.0, 61.0, 62.0])
     assert table.loc[0, ["test", "test_low", "test_high", "n", "test_each"]].tolist() == [
@@ -319,10 +324,10 @@ def test_summarise_gives_mean_and_interval_per_case() -> None:
 
 
 def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> None:
-    study = Fake(seeds=2, cgn={"sources": ["shipped", "trained"], "seeds": 2})
+    study = Fake(seeds=2, cgn={"sources": ["shipped", "stable"], "seeds": 2})
     runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
-    found = evidence.of_quality(runs, tables.counterfactual_accuracy_runs(study), "trained")
-    ours, shipped = "CGN trained here", "CGN shipped with reprolib"
+    found = evidence.of_quality(runs, tables.counterfactual_accuracy_runs(study), "stable")
+    ours, shipped = "CGN trained here, stable recipe", "CGN shipped with reprolib"
     assert list(dict.fromkeys(found["source"])) == [ours, shipped] and set(found["null"]) == {"", *nulls.NULLS}
     assert set(found.loc[found["null"] != "", "source"]) == {ours} and set(found["case"]) == {"Colored MNIST"}
     values = found.groupby(["source", "null", "criterion"])["value"].agg(list)
@@ -352,14 +357,14 @@ def test_every_null_that_the_rule_of_claim_1_names_is_measured() -> None:
 
 
 def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:
-    runs = tables.quality_runs(Fake(cgn={"sources": ["trained"], "seeds": 2}))
+    runs = tables.quality_runs(Fake(cgn={"sources": ["stable"], "seeds": 2}))
     runs["background<-shape"] = float("nan")  # Colored MNIST in a table with other variants
     shares = tables.control_shares(runs).set_index(["factor", "label"])["share"]
     assert shares["shape", "shape"] == 90.5 and shares["shape", "foreground"] == 1 and len(shares) == 4
 
 
 def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None:
-    runs = pd.DataFrame({"source": ["trained", "trained", "authors", "shipped"], "good_digits": [7, 9, 10, 10]})
+    runs = pd.DataFrame({"source": ["stable", "stable", "authors", "shipped"], "good_digits": [7, 9, 10, 10]})
     runs["variant"] = "colored_MNIST"
     counts = beside.good_digits(runs).groupby("study")["runs"].sum()
     assert sorted(counts) == [2, 20, 47] and counts["here, Colored MNIST, measured"] == 2
@@ -367,8 +372,8 @@ def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None
 
 def test_accuracy_stands_beside_the_quality_of_its_own_cgn() -> None:
     """Three classifier seeds and two CGNs: seed 2 was trained with the images of CGN 0 again."""
-    quality = pd.DataFrame({"variant": "colored_MNIST", "source": "trained", "seed": [100, 101], "good_digits": [5, 9]})
-    runs = _runs(*[("CGN", "trained", seed, 50.0 + seed % 100) for seed in rules.seeds(3)], ("Original", "", 100, 1.0))
+    quality = pd.DataFrame({"variant": "colored_MNIST", "source": "stable", "seed": [100, 101], "good_digits": [5, 9]})
+    runs = _runs(*[("CGN", "stable", seed, 50.0 + seed % 100) for seed in rules.seeds(3)], ("Original", "", 100, 1.0))
     assert tables.quality_and_accuracy(quality, runs)["good_digits"].tolist() == [5, 9, 5]
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import reprolib
 from reprolib import features, losses, rng, training
-from reprolib.mnist import cgn, train, variants
+from reprolib.mnist import adversarial, cgn, stable, train, variants
 from reprolib.mnist import digits as digit_files
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.settings import VARIANTS
@@ -58,7 +58,8 @@ def _train(
         generator = train.train_dcgan(*arguments)
         assert not generator.training  # ready for sampling, without batch statistics
         return generator.state_dict()
-    return {f"{step} {name}": v for step, state in train.train_cgn(*arguments).items() for name, v in state.items()}
+    train_cgn = stable.train_cgn if model == "stable" else train.train_cgn
+    return {f"{step} {name}": v for step, state in train_cgn(*arguments).items() for name, v in state.items()}
 
 
 def _equal(first: State, second: State) -> bool:
@@ -69,14 +70,17 @@ def _equal(first: State, second: State) -> bool:
 def _watched(act: Callable[[int], None]) -> Iterator[list[int]]:
     """Note the steps of a run; ``act`` is called before each and may interfere."""
     steps: list[int] = []
-    original = train.batches
 
-    def batches(*args: Any) -> Callable[[int], variants.Painted]:
-        of_step = original(*args)
-        return lambda step: (act(step), steps.append(step), of_step(step))[-1]
+    def watched(original: Callable[..., Any]) -> Callable[..., Any]:
+        def batches(*args: Any) -> Callable[[int], variants.Painted]:
+            of_step = original(*args)
+            return lambda step: (act(step), steps.append(step), of_step(step))[-1] if step >= 0 else of_step(step)
+
+        return batches
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "batches", batches)
+        for module in (train, stable):
+            patch.setattr(module, "batches", watched(module.batches))
         yield steps
 
 
@@ -107,7 +111,7 @@ def test_published_steps_are_15_epochs() -> None:
 
 @pytest.mark.parametrize(("steps", "kept"), [(46_875, [2930, 5859, 11719, 23438, 46875]), (8, [1, 2, 4, 8]), (1, [1])])
 def test_snapshots_are_taken_at_halved_shares_and_at_the_end(steps: int, kept: list[int]) -> None:
-    assert train.snapshot_steps(steps) == kept
+    assert adversarial.snapshot_steps(steps) == kept
 
 
 def _epochs(variant: str, few: Digits, seed: int, count: int) -> list[dict[bytes, Tensor]]:
@@ -186,7 +190,7 @@ def test_cgn_training_is_the_loop_of_the_spec(variant: str, edge: float, few: Di
 def test_the_generator_step_builds_no_gradients_in_the_discriminator() -> None:
     discriminator = cgn.ConvDiscriminator()
     images = torch.randn(2, 3, 32, 32, requires_grad=True)
-    pair = train._Pair("cgn", cgn.CGN(), discriminator, train.GenerativeSettings(1))
+    pair = adversarial.Pair("cgn", cgn.CGN(), discriminator, train.GenerativeSettings(1), train.RATES)
     pair.frozen_score(images, torch.tensor([1, 2])).sum().backward()
     assert images.grad is not None
     assert all(p.grad is None and p.requires_grad for p in discriminator.parameters())
@@ -206,13 +210,13 @@ def test_the_real_side_of_the_style_loss_has_no_graph(
 
 def test_snapshots_are_different_states_of_a_cgn_and_the_last_is_the_end(unbroken: Unbroken) -> None:
     kept = unbroken("cgn", "double_colored_MNIST")
-    for step in train.snapshot_steps(STEPS):
+    for step in adversarial.snapshot_steps(STEPS):
         state = {name.split(" ", 1)[1]: value for name, value in kept.items() if name.startswith(f"{step} ")}
         cgn.CGN().load_state_dict(state)
         assert state["f_shape.5.num_batches_tracked"] == step
 
 
-@pytest.mark.parametrize("model", ["cgn", "dcgan"])
+@pytest.mark.parametrize("model", ["cgn", "stable", "dcgan"])
 def test_only_equal_seeds_give_equal_bits(model: str, few: Digits, tmp_path: Path, unbroken: Unbroken) -> None:
     torch.manual_seed(99)  # the global generator has no say
     runs = [_train(model, "double_colored_MNIST", few, Checkpoint(tmp_path / f"{seed}"), seed) for seed in (0, 1)]
@@ -221,7 +225,9 @@ def test_only_equal_seeds_give_equal_bits(model: str, few: Digits, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("act", "error", "first"), [(_crash, RuntimeError, 3), (_terminate, KeyboardInterrupt, 5)])
-@pytest.mark.parametrize(("model", "kind"), [("cgn", "double_colored"), ("cgn", "wildlife"), ("dcgan", "wildlife")])
+@pytest.mark.parametrize(
+    ("model", "kind"), [("cgn", "double_colored"), ("cgn", "wildlife"), ("stable", "wildlife"), ("dcgan", "wildlife")]
+)
 def test_a_resumed_run_equals_the_unbroken_one(
     model: str, kind: str, act: Callable[[int], None], error: type[BaseException], first: int,
     few: Digits, checkpoint: Checkpoint, unbroken: Unbroken,
@@ -251,7 +257,7 @@ def test_a_process_stopped_by_sigterm_resumes_exactly(few: Digits, checkpoint: C
     assert _equal(resumed, unbroken("cgn", "double_colored_MNIST"))
 
 
-@pytest.mark.parametrize("model", ["cgn", "dcgan"])
+@pytest.mark.parametrize("model", ["cgn", "stable", "dcgan"])
 def test_half_precision_is_near_and_keeps_float32_weights(model: str, few: Digits, tmp_path: Path) -> None:
     exact, half = (
         _train(model, VARIANT, few, Checkpoint(tmp_path / p), settings=replace(SETTINGS, steps=1, precision=p))
@@ -264,7 +270,7 @@ def test_half_precision_is_near_and_keeps_float32_weights(model: str, few: Digit
     assert float((moved < 1e-4).float().mean()) > 0.9
 
 
-@pytest.mark.parametrize("model", ["cgn", "dcgan"])
+@pytest.mark.parametrize("model", ["cgn", "stable", "dcgan"])
 def test_compiled_networks_train_like_others(
     model: str, few: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Ingredient = Literal[
-    "start", "edge", "balance", "labels", "colours", "critic", "pack", "contrast", "noise", "clamp", "fall", "mean"
+    "start",
+    "edge",
+    "smooth",
+    "balance",
+    "labels",
+    "colours",
+    "critic",
+    "pack",
+    "contrast",
+    "noise",
+    "clamp",
+    "fall",
+    "mean",
 ]
 INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)
 """Of the stable recipe; ``stable.py`` says what each is."""

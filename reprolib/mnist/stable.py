@@ -6,6 +6,7 @@ ingredient has a name, by which a run can leave it out (``GenerativeSettings.wit
 
 - ``start``: the last norm of each texture mechanism starts at the colours of the data.
 - ``edge``: the edge loss of Bagad et al. (2022), in the form of their code.
+- ``smooth``: the total variation of the mask is punished a little, which makes of a dithered shape a solid one.
 - ``balance``: a batch holds each digit twice, so no label is unlucky and batch norms see the same mixture always.
 - ``labels``: the labels to generate are those of the real batch, so the style loss compares images of one class.
 - ``colours``: mean and spread of each texture map are held to those of the ground (the border) and the object (what
@@ -61,6 +62,7 @@ class Constants:
     style_every: int = 4
     style_size: int = 32
     edge_weight: float = 0.1
+    smooth_weight: float = 0.3
     noise: float = 0.3
     """Standard deviation of the critic's noise at first, on images in [-1, 1]; it is gone after half of the run."""
     decay: float = 0.995
@@ -104,6 +106,8 @@ def train_cgn(
         terms = {"mask": fixed.mask_weight * losses.binary_entropy(parts.mask)}
         if "edge" in used:
             terms["edge"] = STABLE.edge_weight * losses.edge(parts.mask, "code")
+        if "smooth" in used:
+            terms["smooth"] = STABLE.smooth_weight * total_variation(parts.mask)
         if "colours" in used:
             ground, object_, flat = real_moments(images)
             terms["ground"] = energy_distance(moments(parts.background), ground).mean()
@@ -208,6 +212,11 @@ def start_at(generator: CGN, images: Tensor) -> None:
         norm.weight.data.copy_((raw.var(0) + real[:, 3:].square().mean(0)).sqrt().clamp(min=0.02))
 
 
+def total_variation(mask: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels, along the rows plus along the columns; (B, 1, H, W)."""
+    return mask.diff(dim=3).abs().mean() + mask.diff(dim=2).abs().mean()
+
+
 def moments(maps: Tensor) -> Tensor:
     """Mean and standard deviation of every channel: (B, 3, H, W) -> (B, 6)."""
     return torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1)
@@ -217,17 +226,24 @@ def real_moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The moments of ground and object in real images (B, 3, 32, 32), two of (B, 6), without knowing the masks; and of
     every pair whether its ground is flat, so that the object can be told from it, 0 or 1 (B / 2,).
 
-    The ground is the border of 3 pixels. The object is what differs from its median by more than a tenth of the range
-    in some channel of the centre.
+    The ground is the border of 2 pixels, flat if hardly any of it differs from its median. The object is what does so
+    in the centre. To differ means by more than a tenth of the range in some channel.
     """
-    border = F.pad(torch.zeros(26, 26, device=images.device), (3, 3, 3, 3), value=1.0) > 0
+    border = F.pad(torch.zeros(28, 28, device=images.device), (2, 2, 2, 2), value=1.0) > 0
     ground, centre = images[..., border], images[..., 8:-8, 8:-8].flatten(2)
-    unlike = (centre - ground.median(-1, keepdim=True).values).abs().amax(1, keepdim=True) > 0.2
+    middle = ground.median(-1, keepdim=True).values
+    flat = _unlike(ground, middle).mean((1, 2)) < 0.1
+    unlike = _unlike(centre, middle)
     count = unlike.sum(-1).clamp(min=1)
     mean = (centre * unlike).sum(-1) / count
     spread = (((centre - mean[..., None]) * unlike).square().sum(-1) / count).sqrt()
-    flat = (ground.std(-1).amax(1) < 0.1).unflatten(0, (-1, 2)).all(1).float()
-    return torch.cat([ground.mean(-1), ground.std(-1)], dim=1), torch.cat([mean, spread], dim=1), flat
+    moments_of_ground = torch.cat([ground.mean(-1), ground.std(-1)], dim=1)
+    return moments_of_ground, torch.cat([mean, spread], dim=1), flat.unflatten(0, (-1, 2)).all(1).float()
+
+
+def _unlike(pixels: Tensor, colour: Tensor) -> Tensor:
+    """Which pixels (B, 3, N) differ from a colour (B, 3, 1): float32 (B, 1, N), 0 or 1."""
+    return ((pixels - colour).abs().amax(1, keepdim=True) > 0.2).float()
 
 
 def energy_distance(a: Tensor, b: Tensor) -> Tensor:
