@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ from reprolib.statistics import shown
 
 GROUPS = {"shape": "shape", "text": "texture", "bg": "background", "rec": "reconstruction"}
 """The groups of losses as a reader sees them."""
+CHANGED = {
+    "untrained": "none: untrained",
+    "exchanged": "all; texture and background exchanged",
+    "true mask": "all; true mask",
+}
 FACTORS = ("shape", "texture", "background")
 TRUTH = "true counterfactuals"
 REAL = "real images"
@@ -28,7 +34,8 @@ def _run(study: NaturalStudy, title: str, calls: Sequence[tuple[Any, ...]]) -> l
 
 
 def cgns(study: NaturalStudy) -> list[Trained]:
-    """Every CGN of a run: all seeds with all losses, one with each other target, one without each group of losses."""
+    """Every CGN of a run: all seeds with all losses, one with each other target, one without each group of losses, on
+    Scenes one with the true mask; and the nulls, an untrained one and the deciding one with two mechanisms exchanged."""
     chosen, found = study.chosen, []
     for source in chosen.sources:
         seeds = rules.seeds(chosen.cgns if source == "trained" else 1)
@@ -36,24 +43,28 @@ def cgns(study: NaturalStudy) -> list[Trained]:
         if source == "trained":
             found += [Trained(source, target=target) for target in chosen.targets[1:]]
             found += [Trained(source, target=chosen.targets[0], without=group) for group in chosen.ablations]
-    return found
+            if study.world.name == "scenes":
+                found.append(Trained(source, target=chosen.targets[0], changed="true mask"))
+    return [*found, Trained(changed="untrained"), replace(study.deciding, changed="exchanged")]
 
 
 def prepare(study: NaturalStudy) -> None:
     """Train what has to be trained, before the jobs that share it."""
-    _run(study, "CGNs", [(study.trained_cgn, which) for which in cgns(study) if which.source == "trained"])
+    _run(study, "CGNs", [(study.trained_cgn, which) for which in cgns(study) if which.trained_here])
 
 
 def named(which: Trained) -> dict[str, Any]:
     """What tells one CGN from the others in a table."""
     losses = f"without {GROUPS[which.without]} loss" if which.without else "all"
+    if which.changed:
+        losses = CHANGED[which.changed]
     return {"cgn": SOURCES[which.source], "target": which.target, "losses": losses, "seed": which.seed}
 
 
 def quality(study: NaturalStudy) -> pd.DataFrame:
     """One row per CGN: cgn, target, losses, seed; is_gen, is_gt, is_share (of is_gt, in percent), mean_mask,
     mean_mask_sd, and with ``_0.5`` the same for latents of that truncation; where the truth is known mask_iou, residue,
-    entanglement, own and other (percent of factors that follow their own label, and another's)."""
+    entanglement, own and other (percent of factors that follow their own label, and another's), with standard errors."""
     prepare(study)
     cases = cgns(study)
     found = _run(study, "ratings", [(study.rate, which) for which in cases])
@@ -62,9 +73,8 @@ def quality(study: NaturalStudy) -> pd.DataFrame:
         row = named(which) | {name: value for name, value in numbers.items() if name != "control"}
         row["is_share"] = 100 * numbers["is_gen"] / numbers["is_gt"]
         if control := numbers.get("control"):
-            own = [control[factor][factor] for factor in FACTORS]
             other = [control[factor][label] for factor in FACTORS for label in FACTORS if label != factor]
-            row |= {"own": sum(own) / len(own), "other": sum(other) / len(other)}
+            row["other"] = sum(other) / len(other)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -72,7 +82,8 @@ def quality(study: NaturalStudy) -> pd.DataFrame:
 def control(study: NaturalStudy) -> pd.DataFrame:
     """How often each factor is read as each label, mean over the CGNs with all losses: variant, source, factor, label,
     share; empty where no reader knows."""
-    whole = [which for which in cgns(study) if which.without is None and which.target == study.chosen.targets[0]]
+    target = study.chosen.targets[0]
+    whole = [which for which in cgns(study) if which == Trained(which.source, which.seed, target)]
     rows = [
         {
             "variant": study.world.title,
@@ -87,6 +98,33 @@ def control(study: NaturalStudy) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=["variant", "source", "factor", "label", "share"])
     return frame.groupby(["variant", "source", "factor", "label"], sort=False)["share"].mean().reset_index()
+
+
+def conjectures(study: NaturalStudy) -> pd.DataFrame:
+    """What the seed supposes of its failures (its Appendix F), as numbers over the training of the first CGN and of one
+    that has the true mask: mask, update, residue, entanglement and own; see ``World.against_truth``."""
+    first = Trained("trained", target=study.chosen.targets[0])
+    rows = []
+    for mask, which in (("own", first), ("true", replace(first, changed="true mask"))):
+        found = study.trained_cgn(which).numbers
+        for update, numbers in zip(found["updates"], found["truth"], strict=True):
+            measured = {name: numbers[name] for name in ("residue", "entanglement", "own")}
+            rows.append({"mask": mask, "update": update} | measured)
+    return pd.DataFrame(rows)
+
+
+def told_conjectures(rows: pd.DataFrame) -> str:
+    """What the rows of ``conjectures`` say, in two sentences."""
+    own, true = (rows[rows["mask"] == mask].set_index("update") for mask in ("own", "true"))
+    residue, last = own["residue"], own.index[-1]
+    lowest = residue.idxmin()
+    grows = f"was lowest, {residue[lowest]:.2f}, at update {lowest} and {residue[last]:.2f} at the end, update {last}"
+    before, ends, perfect = own["entanglement"].iloc[0], own["entanglement"][last], true["entanglement"][last]
+    return (
+        f"Residue {grows}: {'it grows' if residue[last] > 1.1 * residue[lowest] else 'it does not grow'} with training. "
+        f"Entanglement fell from {before:.2f} to {ends:.2f}, and with the true mask to {perfect:.2f}: a perfect mask "
+        f"{'removes' if perfect < 0.1 * before else 'does not remove'} it."
+    )
 
 
 def training_sets(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, str]]:

@@ -6,11 +6,13 @@ returns distances of that shape; pixels of many images are points like any other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import cos, pi, sin
 
 import torch
 from torch import Tensor
+
+from reprolib import rng
 
 Point = tuple[float, float]
 
@@ -109,3 +111,19 @@ def moon(x: Tensor, y: Tensor) -> Tensor:
 
 
 SHAPES = (fish, mushroom, star, leaf, butterfly, house, cactus, jug, moon)
+
+
+def _stranger(number: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """A shape of no class: a chain of four thick lines through random points."""
+    points = 0.5 * (2 * rng.uniform(("stranger",), torch.tensor([number]), 10).view(5, 2) - 1)
+    radii = (0.06 + 0.24 * rng.uniform(("stranger radii",), torch.tensor([number]), 4)[0]).tolist()
+    corners = [(float(a), float(b)) for a, b in points]
+
+    def shape(x: Tensor, y: Tensor) -> Tensor:
+        return union(*(segment(x, y, *ends, radius) for *ends, radius in zip(corners, corners[1:], radii)))
+
+    return shape
+
+
+STRANGERS = tuple(_stranger(number) for number in range(300))
+"""Objects that no class has: clutter, and what the saliency net learns from."""
