@@ -36,8 +36,8 @@ TrainedOn = Literal["real", "cgn", "truth", "again", "wrong"]
 """Real images alone, with counterfactuals of a CGN, or with true ones from the renderer. Two nulls: with as many real
 images again, and with counterfactuals of a CGN whose labels are all those of the next class."""
 Changed = Literal["untrained", "exchanged", "true mask"]
-"""How a CGN differs from a trained one: mechanisms as they start, texture and background mechanism in each other's place,
-or trained and used with the true mask in place of its own. The first two are nulls."""
+"""How a CGN differs from a trained one: mechanisms as they start; texture and background mechanism in each other's
+place; trained and used with the true mask in place of its own. The first two are nulls."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class NaturalStudy(Experiments):
 
     def trained_cgn(self, which: Trained) -> Result:
         """Train a CGN. Tensors: its mechanisms, and ``sheet/<update>``: sample sheets over training, uint8
-        (classes, 6, 3, H, W), of :data:`training.SHEET`. Numbers: ``updates``, at which it was looked at, and ``truth``,
-        what ``World.against_truth`` said of it there."""
+        (classes, 6, 3, H, W), of :data:`training.SHEET`. Numbers: ``updates``, at which it was looked at, and
+        ``truth``, what ``World.against_truth`` said of it there."""
 
         def make(checkpoint: Checkpoint) -> Result:
             model = self.world.new_cgn(which.changed == "true mask")

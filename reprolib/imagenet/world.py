@@ -16,7 +16,17 @@ from torchvision.models import ResNet50_Weights
 
 from reprolib import assets, features, files, rng
 from reprolib.errors import AssetError
-from reprolib.imagenet import backgrounds_challenge, biggan, cgn, cue_conflict, datasets, ensemble, inception, rating, u2net
+from reprolib.imagenet import (
+    backgrounds_challenge,
+    biggan,
+    cgn,
+    cue_conflict,
+    datasets,
+    ensemble,
+    inception,
+    rating,
+    u2net,
+)
 from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import Ensemble

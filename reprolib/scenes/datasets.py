@@ -63,8 +63,9 @@ def labelled(count: int, key: rng.Key, attributes: Attributes = "mostly", wild: 
 def test_set(name: TestSet, count: int, seed: int) -> Labelled:
     """A test set; the objects of ``original``, ``mixed_same`` and ``mixed_rand`` are the same ones.
 
-    ``original``: real scenes. ``mixed_same``: each object before the background of another scene of its class. ``mixed_rand``: before the background of a scene of a random class. ``cue_conflict``: the shape of one class
-    with the texture of another, before plain grey, so that nothing else gives the class away.
+    ``original``: real scenes. ``mixed_same``: each object before the background of another scene of its class.
+    ``mixed_rand``: before the background of a scene of a random class. ``cue_conflict``: the shape of one class with
+    the texture of another, posed, before plain grey, so that nothing else gives the class away.
     """
     key = ("test", seed)
     scene, labels = scenes(count, key)

@@ -152,7 +152,12 @@ def make(name: str, store: Store) -> dict[str, Any]:
         return Result(part.measure(model), dict(model.state_dict()))
 
     settings = {name: value for name, value in asdict(part.settings).items() if name != "checkpoint_every"}
-    inputs = {"part": name, "settings": settings, "renderer": VERSION, "threads": torch.get_num_threads()} | part.constants
+    inputs = {
+        "part": name,
+        "settings": settings,
+        "renderer": VERSION,
+        "threads": torch.get_num_threads(),
+    } | part.constants
     result = store.get("part", inputs, train, with_tensors=True)
     quality = {"measured": result.numbers, "inputs": inputs, "made": result.made}
     ship(name, result.tensors, quality)

@@ -41,9 +41,8 @@ def against_truth(cgn: CGN, count: int) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for name, values in by_image.items():
         numbers |= {name: float(values.mean()), f"{name}_error": float(values.std() / count**0.5)}
-    shares = agree.mean(0).tolist()
-    control = {factor: dict(zip(parts.FACTORS, row, strict=True)) for factor, row in zip(parts.FACTORS, shares)}
-    return numbers | {"control": control}
+    shares = zip(parts.FACTORS, agree.mean(0).tolist(), strict=True)
+    return numbers | {"control": {factor: dict(zip(parts.FACTORS, row, strict=True)) for factor, row in shares}}
 
 
 def _read(cgn: CGN, count: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reprolib import rng
 
-Point = tuple[float, float]
+Point = Sequence[float]
 
 
 def circle(x: Tensor, y: Tensor, center: Point, radius: float) -> Tensor:
@@ -115,12 +115,13 @@ SHAPES = (fish, mushroom, star, leaf, butterfly, house, cactus, jug, moon)
 
 def _stranger(number: int) -> Callable[[Tensor, Tensor], Tensor]:
     """A shape of no class: a chain of four thick lines through random points."""
-    points = 0.5 * (2 * rng.uniform(("stranger",), torch.tensor([number]), 10).view(5, 2) - 1)
-    radii = (0.06 + 0.24 * rng.uniform(("stranger radii",), torch.tensor([number]), 4)[0]).tolist()
-    corners = [(float(a), float(b)) for a, b in points]
+    index = torch.tensor([number])
+    points = (rng.uniform(("stranger",), index, 10).view(5, 2) - 0.5).tolist()
+    radii = (0.06 + 0.24 * rng.uniform(("stranger radii",), index, 4)[0]).tolist()
 
     def shape(x: Tensor, y: Tensor) -> Tensor:
-        return union(*(segment(x, y, *ends, radius) for *ends, radius in zip(corners, corners[1:], radii)))
+        lines = zip(points[:-1], points[1:], radii, strict=True)
+        return union(*(segment(x, y, start, end, radius) for start, end, radius in lines))
 
     return shape
 
