@@ -6,6 +6,7 @@ scenes are what the generative models know. Scene i of a set is a function of (s
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -54,12 +55,14 @@ def scenes(count: int, key: rng.Key, attributes: Attributes = "mostly", wild: bo
     return Scene(*(torch.cat(each) for each in zip(*parts, strict=True))), labels
 
 
+@lru_cache(maxsize=4)
 def labelled(count: int, key: rng.Key, attributes: Attributes = "mostly", wild: bool = True) -> Labelled:
-    """Scenes as a classifier sees them."""
+    """Scenes as a classifier sees them; the last few sets are kept, because every evaluation asks for them again."""
     scene, labels = scenes(count, key, attributes, wild)
     return Labelled(scene.image, labels)
 
 
+@lru_cache(maxsize=4)
 def test_set(name: TestSet, count: int, seed: int) -> Labelled:
     """A test set; the objects of ``original``, ``mixed_same`` and ``mixed_rand`` are the same ones.
 

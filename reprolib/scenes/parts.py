@@ -121,7 +121,7 @@ def _factor_reader(factor: int) -> Part:
 
 PARTS: dict[str, Part] = {
     "scene_reader": Part(
-        _READER,
+        PretrainSettings(steps=600, batch=32, learning_rate=3e-3),
         lambda settings, checkpoint: pretrain.train_reader(0, "mostly", 0, settings, checkpoint),
         lambda model: {"accuracy": accuracy(model, 0, "mostly")},
         constants={"wild": datasets.VERSION},
