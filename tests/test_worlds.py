@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from reprolib.figures import pictures
 from reprolib.imagenet import datasets, rating, tables
 from reprolib.imagenet.counterfactuals import Mode
 from reprolib.imagenet.ensemble import HEADS
-from reprolib.imagenet.study import FOLLOWED, NaturalStudy
+from reprolib.imagenet.study import NaturalStudy
 from reprolib.imagenet.world import ImageNet
 from reprolib.store import Result, Store
 
@@ -36,10 +37,15 @@ TINY = {
 }  # fmt: skip
 
 
+FOLLOWED = 9
+
+
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> NaturalStudy:
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NaturalStudy]:
     chosen = params.load(TINY)
-    return NaturalStudy(chosen, worlds.world_of("scenes", chosen), Store(tmp_path_factory.mktemp("store")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reprolib.imagenet.study.FOLLOWED", FOLLOWED)
+        yield NaturalStudy(chosen, worlds.world_of("scenes", chosen), Store(tmp_path_factory.mktemp("store")))
 
 
 def test_a_run_has_the_worlds_it_asks_for() -> None:
@@ -55,7 +61,7 @@ def test_a_run_says_what_it_leaves_out() -> None:
 
 def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
     rows = tables.quality(study)
-    nulls = ["none: untrained", "all; texture and background exchanged"]
+    nulls = ["none", "all; texture and background exchanged"]
     assert rows["losses"].tolist() == ["all"] * 3 + ["without background loss", "all; true mask", *nulls]
     assert rows["target"].tolist() == ["patches", "patches", "fill", *["patches"] * 4]
     assert rows["seed"].tolist() == [100, 101, *[100] * 5]
@@ -94,13 +100,13 @@ def test_no_null_of_a_cgn_is_a_good_one() -> None:
     world = worlds.world_of("scenes", chosen)
     shipped, exchanged, untrained = world.given_cgn("shipped"), world.given_cgn("shipped"), world.new_cgn().eval()
     exchanged.f_text, exchanged.f_bg = exchanged.f_bg, exchanged.f_text
-    good, *nulls = (world.against_truth(model, 90) for model in (shipped, untrained, exchanged))
+    good, *nulls = (world.against_truth(model, 45) for model in (shipped, untrained, exchanged))
     criteria = rules.every()["claim1_scenes"]["criteria"]
     for name, bound in ((name, each.get("at_least", each.get("at_most"))) for name, each in criteria.items()):
         sign = 1 if "at_least" in criteria[name] else -1
         assert sign * (good[name] - bound) > 0
         assert all(sign * (null[name] - bound) < -1.96 * null[f"{name}_error"] for null in nulls)
-    assert abs(good["own_shuffled"] - 100 / 9) < 8
+    assert abs(good["own_shuffled"] - 100 / 9) < 10
     shares = [good["control"][factor][factor] for factor in ("shape", "texture", "background")]
     assert good["own"] == pytest.approx(sum(shares) / 3)
 

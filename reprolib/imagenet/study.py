@@ -30,7 +30,7 @@ from reprolib.store import Checkpoint, Result, Store
 
 EXAMPLES = 4
 """Real images and counterfactuals, so many of each, that heatmaps are shown of."""
-FOLLOWED = 90
+FOLLOWED = 45
 """Images by which a CGN is held against the truth over its training."""
 TrainedOn = Literal["real", "cgn", "truth", "again", "wrong"]
 """Real images alone, with counterfactuals of a CGN, or with true ones from the renderer. Two nulls: with as many real

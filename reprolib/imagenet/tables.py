@@ -19,7 +19,7 @@ from reprolib.statistics import shown
 GROUPS = {"shape": "shape", "text": "texture", "bg": "background", "rec": "reconstruction"}
 """The groups of losses as a reader sees them."""
 CHANGED = {
-    "untrained": "none: untrained",
+    "untrained": "none",
     "exchanged": "all; texture and background exchanged",
     "true mask": "all; true mask",
 }
@@ -58,7 +58,8 @@ def named(which: Trained) -> dict[str, Any]:
     losses = f"without {GROUPS[which.without]} loss" if which.without else "all"
     if which.changed:
         losses = CHANGED[which.changed]
-    return {"cgn": SOURCES[which.source], "target": which.target, "losses": losses, "seed": which.seed}
+    cgn = "untrained CGN" if which.changed == "untrained" else SOURCES[which.source]
+    return {"cgn": cgn, "target": which.target, "losses": losses, "seed": which.seed}
 
 
 def quality(study: NaturalStudy) -> pd.DataFrame:
