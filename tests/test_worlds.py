@@ -154,7 +154,11 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     first, second = (expected[titles[0], seed] for seed in (100, 101))
     assert sorted(again) == pytest.approx(sorted([first - second, second - first]))
     accuracy = tables.accuracy_evidence(study, rows)
-    assert set(accuracy["criterion"]) == {"top1", "original"} and set(accuracy["null"]) == {"", "untrained", "wrong labels"}
+    assert set(accuracy["criterion"]) == {"top1", "original"} and set(accuracy["null"]) == {
+        "",
+        "untrained",
+        "wrong labels",
+    }
     before = study.classifier("real", tables.Trained(), 100).numbers["history"][0]["top1"]
     assert accuracy.query("null == 'untrained' and criterion == 'top1'")["worse"].iloc[0] <= before
     assert accuracy["rules"].map(lambda text: rules.holds_still("claim3_scenes", text)).all()
