@@ -55,7 +55,7 @@ def saliency() -> U2Net:
 
 
 def reader(name: str) -> nn.Module:
-    """A shipped reader, frozen, in eval mode: ``scene`` (factors agree), or one of FACTORS (independent factors)."""
+    """A shipped reader, frozen, in eval mode: ``scene`` (of real scenes), or one of FACTORS (of posed ones)."""
     model = pretrain.reader()
     tensors.load_strictly(model, tensors_of(f"{name}_reader"), f"the reader of {name}")
     return model.eval().requires_grad_(False)

@@ -46,7 +46,11 @@ class PretrainSettings:
 
 
 def distil_generator(name: str, seed: int, settings: PretrainSettings, checkpoint: Checkpoint) -> BigGAN:
-    """Teach a BigGAN of ``biggan.ARCHITECTURES`` the renderer; in eval mode on the CPU."""
+    """Teach a BigGAN of ``biggan.ARCHITECTURES`` the renderer; in eval mode on the CPU.
+
+    It learns posed scenes whose factors agree, a smooth function of (u, y): the typical image of a class, as BigGAN
+    shows it. What makes real scenes hard, disagreement, clutter, small, cut-off and dark objects, is in the data alone.
+    """
     with rng.seeded("distilled initialisation", name, seed):
         model = biggan.build(name)
     latent = biggan.ARCHITECTURES[name].latent
