@@ -70,7 +70,7 @@ def samples(data: Arrays) -> Figure:
 def failures(data: Arrays) -> Figure:
     """Seed Figs 10 to 12: the worst images of three kinds by a number; the map above, the composed image below."""
     titles = {
-        "entanglement": "texture-background entanglement:\ntexture maps with the smallest object",
+        "entanglement": "texture-background entanglement:\ntexture maps with the most background",
         "residue": "background residue:\nbackgrounds with the most salient object",
         "realism": "reduced realism:\nimages that their class gives away least",
     }

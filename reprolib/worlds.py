@@ -65,9 +65,13 @@ def train_together(params: Params, name: str, store: Store) -> None:
     """
     study = NaturalStudy(params, world_of(name, params), store)
     for which in tables.cgns(study):
-        if which.source == "trained":
+        if which.trained_here:
             study.trained_cgn(which)
-    cases: list[tuple[Any, ...]] = [*tables.classifier_cases(study), *tables.search_cases(study)]
+    cases: list[tuple[Any, ...]] = [
+        *tables.classifier_cases(study),
+        *tables.null_cases(study),
+        *tables.search_cases(study),
+    ]
     for case in cases:
         study.classifier(*case)
 

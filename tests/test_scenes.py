@@ -78,6 +78,34 @@ def test_poses_and_colours_vary_and_further_latents_do_not_matter() -> None:
     torch.testing.assert_close(render.render(changed, y, y, y).image, made.image)
 
 
+def test_clutter_lies_behind_the_object_and_belongs_to_the_background() -> None:
+    u, y = _noise(60), ALL.repeat(7)[:60]
+    wild = render.render(u, y, y, y, wild=True)
+    torch.testing.assert_close(wild.image, wild.mask * wild.texture + (1 - wild.mask) * wild.background)
+    assert (
+        wild.image[(wild.mask == 1).expand(-1, 3, -1, -1)] == wild.texture[(wild.mask == 1).expand(-1, 3, -1, -1)]
+    ).all()
+    calm = u.clone()
+    calm[:, render.PARAMETERS + 5 :: 5] = calm[:, render.PARAMETERS + 6 :: 5] = -2  # far in the corner
+    tidy = render.render(calm, y, y, y, wild=True)
+    assert torch.equal(tidy.mask, wild.mask) and torch.equal(tidy.texture, wild.texture)
+    changed = (tidy.background != wild.background).any(1).float().mean((1, 2))
+    assert changed.min() > 0.001 and 0.02 < changed.mean() < 0.3
+
+
+def test_strangers_differ_and_are_whole_objects() -> None:
+    shape = torch.arange(len(CLASSES), len(CLASSES) + len(shapes.STRANGERS))
+    y = shape % len(CLASSES)
+    mask = render.render(_noise(1).expand(len(shape), -1), shape, y, y).mask
+    assert mask.mean(dim=(1, 2, 3)).min() > 0.01 and mask.mean(dim=(1, 2, 3)).max() < 0.6
+    assert len({picture.tobytes() for picture in (mask > 0.5).numpy()}) == len(shape)
+    known = render.render(_noise(1).expand(9, -1), ALL, ALL, ALL).mask
+    overlap = torch.minimum(mask[:, None], known[None]).sum((2, 3, 4)) / torch.maximum(mask[:, None], known[None]).sum(
+        (2, 3, 4)
+    )
+    assert overlap.max() < 0.85  # none is a shape of a class
+
+
 def test_a_polygon_is_negative_inside_with_true_distances() -> None:
     x = torch.tensor([0.0, 0.0, 2.0, 0.9])
     y = torch.tensor([0.0, 2.0, 2.0, 0.0])

@@ -114,6 +114,20 @@ def counterfactual_split(root: Path, split: str, transform: Transform) -> Concat
     return ConcatDataset([CounterfactualFolder(folder, transform) for folder in folders])
 
 
+class Relabelled(Dataset[tuple[Tensor, Tensor]]):
+    """A data set with other labels."""
+
+    def __init__(self, data: Images, relabel: Callable[[Tensor], Tensor]) -> None:
+        self.data, self.relabel = data, relabel
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, label = self.data[index]
+        return image, self.relabel(label)
+
+
 def counterfactual_order(available: int, wanted: int, seed: int, epoch: int) -> Tensor:
     """Which counterfactuals an epoch sees: a fresh random choice without replacement, int64 (wanted,).
 

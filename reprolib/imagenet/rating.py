@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from reprolib import losses, rng
+from reprolib.features import FeatureNet
 from reprolib.imagenet import inception
-from reprolib.imagenet.cgn import CGN, compose
+from reprolib.imagenet.cgn import CGN, Parts, compose
+from reprolib.imagenet.train import Patches
 from reprolib.progress import Progress
 
 BATCH = 50
@@ -51,6 +53,25 @@ def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[st
     numbers = {f"is_{name}": inception.inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
     numbers["is_gen_error"] = stdev(inception.inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
     return numbers | inception.mask_statistics(torch.cat(rows["mask"]))
+
+
+@torch.no_grad()
+def gram_ratio(cgn: CGN, u: Tensor, y: Tensor, net: FeatureNet, patches: Patches) -> Tensor:
+    """How entangled the texture maps of u and y are with the background where nobody knows the truth, one value per
+    image: the distance of the map's style to that of object patches, over its distance to that of background patches.
+
+    The reciprocal of the ratio in spec/imagenet.md, section 12, so that more is worse.
+    """
+    parts: Parts = cgn(u, y, y, y)
+    object_grid, ground_grid = (
+        losses.patch_grid(parts.truth, mask, patches.size, patches.window, patches.best)
+        for mask in (parts.mask, 1 - parts.mask)
+    )
+    ratios = []
+    for each in torch.arange(len(u)).split(1):
+        front, near, far = (net(images[each]) for images in (parts.foreground, object_grid, ground_grid))
+        ratios.append(losses.style(front, near, net.weights) / losses.style(front, far, net.weights))
+    return torch.stack(ratios)
 
 
 PER_CLASS = 10

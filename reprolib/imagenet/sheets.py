@@ -117,10 +117,9 @@ def tour(study: NaturalStudy, midpoints: int = 4) -> dict[str, np.ndarray]:
 def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict[str, np.ndarray]:
     """Seed Figs 10 to 12, chosen by a number and not by hand: the worst images of three kinds.
 
-    ``entanglement``: texture maps in which the saliency net finds an object that fills least of the picture, although
-    the texture should be everywhere, of the classes that the seed shows if the world names them; ``residue``:
-    backgrounds with the most saliency; ``realism``: composed images whose own class the rater gives the least
-    probability. Each (shown, 2, H, W, 3): the map and the composed image.
+    ``entanglement``: texture maps that show most of the background (``World.entanglement``), of the classes that the
+    seed shows if the world names them; ``residue``: backgrounds with the most saliency; ``realism``: composed images
+    whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the composed image.
     """
     model, device = _own(study), study.params.device
     classes, u = rating.classes_of(candidates, model.architecture.classes), model.noise(candidates, ("rated",))
@@ -132,10 +131,10 @@ def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict
     for part in torch.arange(candidates).split(rating.BATCH):
         y = model.one_hot(classes[part]).to(device)
         image, _, front, ground = model.counterfactual(u[part].to(device), y, y, y)
-        inside = model.u2net(front).mean(dim=(1, 2, 3))
+        spread = study.world.entanglement(model, u[part].to(device), classes[part])
         probability = rater(image).softmax(1).gather(1, classes[part][:, None].to(device))[:, 0]
         found = model.u2net(ground).mean(dim=(1, 2, 3))
-        for name, values in zip(maps, (image, front, ground, -inside, found, -probability), strict=True):
+        for name, values in zip(maps, (image, front, ground, spread, found, -probability), strict=True):
             maps[name].append(values.cpu())
     whole = {name: torch.cat(values) for name, values in maps.items()}
     if entangled:

@@ -6,7 +6,7 @@ Parameters come from the group of the world (``scenes`` or ``imagenet``); what a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +30,14 @@ from reprolib.store import Checkpoint, Result, Store
 
 EXAMPLES = 4
 """Real images and counterfactuals, so many of each, that heatmaps are shown of."""
-TrainedOn = Literal["real", "cgn", "truth"]
-"""Real images alone, with counterfactuals of a CGN, or with true ones from the renderer."""
+FOLLOWED = 45
+"""Images by which a CGN is held against the truth over its training."""
+TrainedOn = Literal["real", "cgn", "truth", "again", "wrong"]
+"""Real images alone, with counterfactuals of a CGN, or with true ones from the renderer. Two nulls: with as many real
+images again, and with counterfactuals of a CGN whose labels are all those of the next class."""
+Changed = Literal["untrained", "exchanged", "true mask"]
+"""How a CGN differs from a trained one: mechanisms as they start; texture and background mechanism in each other's
+place; trained and used with the true mask in place of its own. The first two are nulls."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,12 @@ class Trained:
     seed: int = rules.FIRST_SEED
     target: TextureTarget = "patches"
     without: LossGroup | None = None
+    changed: Changed | None = None
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether its mechanisms are trained by this run."""
+        return self.source == "trained" and self.changed in (None, "true mask")
 
 
 class NaturalStudy(Experiments):
@@ -80,6 +92,10 @@ class NaturalStudy(Experiments):
 
     def cgn_inputs(self, which: Trained) -> dict[str, Any]:
         """What names a CGN, trained here or given."""
+        if which.changed == "untrained":
+            return {"world": self.world.identity(), "changed": which.changed}
+        if which.changed:
+            return self.cgn_inputs(replace(which, changed=None)) | {"changed": which.changed}
         if which.source != "trained":
             return {"world": self.world.identity(), "given": self.world.given_identity(which.source)}
         settings = self.settings(which)
@@ -93,23 +109,34 @@ class NaturalStudy(Experiments):
 
     def trained_cgn(self, which: Trained) -> Result:
         """Train a CGN. Tensors: its mechanisms, and ``sheet/<update>``: sample sheets over training, uint8
-        (classes, 6, 3, H, W), of :data:`training.SHEET`."""
+        (classes, 6, 3, H, W), of :data:`training.SHEET`. Numbers: ``updates``, at which it was looked at, and
+        ``truth``, what ``World.against_truth`` said of it there."""
 
         def make(checkpoint: Checkpoint) -> Result:
-            model = self.world.new_cgn()
+            model = self.world.new_cgn(which.changed == "true mask")
             title = f"CGN on {self.world.title}, {which.target}, without {which.without}, seed {which.seed}"
-            watch = partial(training.sheet, classes=self.world.shown)
             kept = training.train_cgn(model, which.seed, self.settings(which), checkpoint, title, watch)
-            sheets = {f"sheet/{update}": value for update, value in kept.items()}
-            return Result({"updates": list(kept)}, model.mechanisms() | sheets)
+            sheets = {f"sheet/{update}": sheet for update, (sheet, _) in kept.items()}
+            numbers = {"updates": list(kept), "truth": [truth for _, truth in kept.values()]}
+            return Result(numbers, model.mechanisms() | sheets)
 
-        return self.store.get("natural_cgn", self.cgn_inputs(which), make, with_tensors=True)
+        def watch(model: CGN) -> tuple[Tensor, dict[str, Any]]:
+            return training.sheet(model, self.world.shown), self.world.against_truth(model, FOLLOWED)
+
+        inputs = self.cgn_inputs(which) | self.world.truth_identity() | {"followed": FOLLOWED}
+        return self.store.get("natural_cgn", inputs, make, with_tensors=True)
 
     def cgn(self, which: Trained) -> CGN:
         """A CGN in eval mode on the CPU."""
+        if which.changed == "untrained":
+            return self.world.new_cgn().eval()
+        if which.changed == "exchanged":
+            model = self.cgn(replace(which, changed=None))
+            model.f_text, model.f_bg = model.f_bg, model.f_text
+            return model
         if which.source != "trained":
             return self.world.given_cgn(which.source)
-        model = self.world.new_cgn()
+        model = self.world.new_cgn(which.changed == "true mask")
         found = self.trained_cgn(which).tensors
         model.load_mechanisms({name: value for name, value in found.items() if not name.startswith("sheet/")})
         return model.eval()
@@ -126,7 +153,7 @@ class NaturalStudy(Experiments):
             numbers = rating.score(model, rater, self.chosen.rated, self.world.truncations)
             return Result(numbers | self.world.against_truth(model, self.chosen.rated))
 
-        found = self.store.get("natural_quality", inputs, make)
+        found = self.store.get("natural_quality", inputs, make, version=2)
         return found.numbers | {"rules": rules.stamp(found.made, self.world.name)}
 
     def best_classes(self, which: Trained) -> dict[str, list[int]]:
@@ -177,9 +204,9 @@ class NaturalStudy(Experiments):
     ) -> dict[str, Any]:
         kept = {name: value for name, value in settings.__dict__.items() if name not in ("device", "workers")}
         inputs: dict[str, Any] = {"data": self.world.data_identity(), "training_set": trained_on, "seed": seed} | kept
-        if trained_on == "cgn":
+        if trained_on in ("cgn", "wrong"):
             inputs |= {"cgn": self.cgn_inputs(which), "truncation": self.chosen.truncation}
-        if trained_on != "real":
+        if trained_on not in ("real", "again"):
             inputs |= {"size": self.chosen.counterfactuals, "validation": self.chosen.validation}
         return inputs | self._machine()
 
@@ -266,7 +293,12 @@ class NaturalStudy(Experiments):
         if trained_on == "truth":
             count = self.chosen.counterfactuals if split == "train" else self.chosen.validation
             return self.world.true_counterfactuals(count, split, seed)
-        return self.world.counterfactuals(self.counterfactual_folder(which), split)
+        if trained_on == "again":
+            return datasets.Relabelled(self.world.real(split), lambda label: label.expand(3))
+        made = self.world.counterfactuals(self.counterfactual_folder(which), split)
+        if trained_on == "wrong":
+            return datasets.Relabelled(made, lambda labels: (labels + 1) % self.world.classes)
+        return made
 
     def evaluate(self, ensemble: nn.Module, unseen: Images | None = None) -> dict[str, float]:
         """One row of numbers in percent.

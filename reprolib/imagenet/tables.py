@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,11 @@ from reprolib.statistics import shown
 
 GROUPS = {"shape": "shape", "text": "texture", "bg": "background", "rec": "reconstruction"}
 """The groups of losses as a reader sees them."""
+CHANGED = {
+    "untrained": "none",
+    "exchanged": "all; texture and background exchanged",
+    "true mask": "all; true mask",
+}
 FACTORS = ("shape", "texture", "background")
 TRUTH = "true counterfactuals"
 REAL = "real images"
@@ -28,7 +33,8 @@ def _run(study: NaturalStudy, title: str, calls: Sequence[tuple[Any, ...]]) -> l
 
 
 def cgns(study: NaturalStudy) -> list[Trained]:
-    """Every CGN of a run: all seeds with all losses, one with each other target, one without each group of losses."""
+    """Every CGN of a run: all seeds with all losses, one with each other target, one without each group of losses; an
+    untrained one, a null; and on Scenes one with the true mask, and the deciding one with two mechanisms exchanged."""
     chosen, found = study.chosen, []
     for source in chosen.sources:
         seeds = rules.seeds(chosen.cgns if source == "trained" else 1)
@@ -36,24 +42,31 @@ def cgns(study: NaturalStudy) -> list[Trained]:
         if source == "trained":
             found += [Trained(source, target=target) for target in chosen.targets[1:]]
             found += [Trained(source, target=chosen.targets[0], without=group) for group in chosen.ablations]
-    return found
+            if study.world.name == "scenes":
+                found.append(Trained(source, target=chosen.targets[0], changed="true mask"))
+    found.append(Trained(target=chosen.targets[0], changed="untrained"))
+    return [*found, replace(study.deciding, changed="exchanged")] if study.world.name == "scenes" else found
 
 
 def prepare(study: NaturalStudy) -> None:
     """Train what has to be trained, before the jobs that share it."""
-    _run(study, "CGNs", [(study.trained_cgn, which) for which in cgns(study) if which.source == "trained"])
+    _run(study, "CGNs", [(study.trained_cgn, which) for which in cgns(study) if which.trained_here])
 
 
 def named(which: Trained) -> dict[str, Any]:
     """What tells one CGN from the others in a table."""
     losses = f"without {GROUPS[which.without]} loss" if which.without else "all"
-    return {"cgn": SOURCES[which.source], "target": which.target, "losses": losses, "seed": which.seed}
+    if which.changed:
+        losses = CHANGED[which.changed]
+    cgn = "untrained CGN" if which.changed == "untrained" else SOURCES[which.source]
+    return {"cgn": cgn, "target": which.target, "losses": losses, "seed": which.seed}
 
 
 def quality(study: NaturalStudy) -> pd.DataFrame:
     """One row per CGN: cgn, target, losses, seed; is_gen, is_gt, is_share (of is_gt, in percent), mean_mask,
     mean_mask_sd, and with ``_0.5`` the same for latents of that truncation; where the truth is known mask_iou, residue,
-    entanglement, own and other (percent of factors that follow their own label, and another's)."""
+    entanglement, own and other (percent of factors that follow their own label, and another's); with standard
+    errors."""
     prepare(study)
     cases = cgns(study)
     found = _run(study, "ratings", [(study.rate, which) for which in cases])
@@ -62,9 +75,8 @@ def quality(study: NaturalStudy) -> pd.DataFrame:
         row = named(which) | {name: value for name, value in numbers.items() if name != "control"}
         row["is_share"] = 100 * numbers["is_gen"] / numbers["is_gt"]
         if control := numbers.get("control"):
-            own = [control[factor][factor] for factor in FACTORS]
             other = [control[factor][label] for factor in FACTORS for label in FACTORS if label != factor]
-            row |= {"own": sum(own) / len(own), "other": sum(other) / len(other)}
+            row["other"] = sum(other) / len(other)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -72,7 +84,8 @@ def quality(study: NaturalStudy) -> pd.DataFrame:
 def control(study: NaturalStudy) -> pd.DataFrame:
     """How often each factor is read as each label, mean over the CGNs with all losses: variant, source, factor, label,
     share; empty where no reader knows."""
-    whole = [which for which in cgns(study) if which.without is None and which.target == study.chosen.targets[0]]
+    target = study.chosen.targets[0]
+    whole = [which for which in cgns(study) if which == Trained(which.source, which.seed, target)]
     rows = [
         {
             "variant": study.world.title,
@@ -87,6 +100,33 @@ def control(study: NaturalStudy) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=["variant", "source", "factor", "label", "share"])
     return frame.groupby(["variant", "source", "factor", "label"], sort=False)["share"].mean().reset_index()
+
+
+def conjectures(study: NaturalStudy) -> pd.DataFrame:
+    """What the seed supposes of its failures (its Appendix F), as numbers over the training of the first CGN and of one
+    that has the true mask: mask, update, residue, entanglement and own; see ``World.against_truth``."""
+    first = Trained("trained", target=study.chosen.targets[0])
+    rows = []
+    for mask, which in (("own", first), ("true", replace(first, changed="true mask"))):
+        found = study.trained_cgn(which).numbers
+        for update, numbers in zip(found["updates"], found["truth"], strict=True):
+            measured = {name: numbers[name] for name in ("residue", "entanglement", "own")}
+            rows.append({"mask": mask, "update": update} | measured)
+    return pd.DataFrame(rows)
+
+
+def told_conjectures(rows: pd.DataFrame) -> str:
+    """What the rows of ``conjectures`` say, in two sentences."""
+    own, true = (rows[rows["mask"] == mask].set_index("update") for mask in ("own", "true"))
+    residue, last = own["residue"], max(own.index)
+    lowest = residue.idxmin()
+    before, ends, perfect = (float(each["entanglement"].iloc[i]) for each, i in ((own, 0), (own, -1), (true, -1)))
+    return (
+        f"Residue was lowest, {residue[lowest]:.2f}, at update {lowest} and {residue[last]:.2f} at the last, {last}: "
+        f"{'it grows' if residue[last] > 1.1 * residue[lowest] else 'it does not grow'} with training. "
+        f"Entanglement fell from {before:.2f} to {ends:.2f}, and with the true mask to {perfect:.2f}: a perfect mask "
+        f"{'removes' if perfect < 0.1 * before else 'does not remove'} it."
+    )
 
 
 def training_sets(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, str]]:
@@ -112,6 +152,16 @@ def _of_seed(study: NaturalStudy, source: NaturalSource, seed: int) -> Trained:
     """The CGN with all losses that a classifier of this seed gets its counterfactuals from."""
     cgns = study.chosen.cgns if source == "trained" else 1
     return Trained(source, rules.one_of(cgns, seed), study.chosen.targets[0])
+
+
+NULLS: dict[TrainedOn, str] = {"again": "real images twice", "wrong": "wrong labels"}
+
+
+def null_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]]:
+    """The same for the nulls of claims 2 and 3; none on ImageNet, where they would take days."""
+    kinds = NULLS if study.world.name == "scenes" else ()
+    seeds, source = rules.seeds(study.chosen.seeds), study.deciding.source
+    return [(kind, _of_seed(study, source, seed), seed) for kind in kinds for seed in seeds]
 
 
 def classifiers(study: NaturalStudy) -> pd.DataFrame:
@@ -288,28 +338,47 @@ ACCURACY = {"top1": ("top1", "top1", -1), "original": ("original/avg", "original
 """The same for claim 3."""
 
 
+QUALITY_NULLS = {"untrained": CHANGED["untrained"], "mechanisms exchanged": CHANGED["exchanged"]}
+"""Nulls of claim 1, and the ``losses`` of their row in the table of quality."""
+
+
 def quality_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
-    """Claim 1: one row per CGN with all losses and criterion; columns source, criterion, case, value, rules, low, high.
+    """Claim 1: one row per CGN with all losses and criterion; columns source, criterion, case, value, null, rules, low,
+    high.
 
     The last two, the sampling interval, are those of a CGN that is judged by itself: one that is given, or the only one
-    that was trained.
+    that was trained; and of the nulls.
     """
-    whole = runs[(runs["losses"] == "all") & (runs["target"] == study.chosen.targets[0])]
-    share_error = 100 * whole["is_gen_error"] / whole["is_gt"]
-    measured = {
-        "inception_score": (whole["is_share"], share_error),
-        "mean_mask": (whole["mean_mask"], whole["mean_mask_sd"] / study.chosen.rated**0.5),
+    measured = runs.assign(
+        inception_score=runs["is_share"],
+        inception_score_error=100 * runs["is_gen_error"] / runs["is_gt"],
+        mean_mask_error=runs["mean_mask_sd"] / study.chosen.rated**0.5,
+    )
+    names = {
+        name: name for name in ("inception_score", "mean_mask", "own", "residue", "entanglement") if name in measured
     }
-    if "mask_iou" in whole:
-        for name, values in {"mask_iou": 100 * whole["mask_iou"], "own": whole["own"], "other": whole["other"]}.items():
-            measured[name] = (values, pd.Series(math.nan, whole.index))
-    alone = (whole["cgn"] != SOURCES["trained"]) | (study.chosen.cgns == 1)
-    parts = []
-    for name, (values, errors) in measured.items():
-        part = pd.DataFrame({"source": whole["cgn"], "criterion": name, "value": values, "rules": whole["rules"]})
-        half = NORMAL * errors.where(alone)
-        parts.append(part.assign(case=study.world.title, low=values - half, high=values + half))
+    parts = [
+        _rated(study, measured, "all", names),
+        *(_rated(study, measured, losses, names, null) for null, losses in QUALITY_NULLS.items()),
+    ]
+    if "own_shuffled" in measured:
+        parts.append(_rated(study, measured, "all", {"own": "own_shuffled"}, "shuffled labels")[:1])
     return pd.concat(parts, ignore_index=True)
+
+
+def _rated(
+    study: NaturalStudy, measured: pd.DataFrame, losses: str, columns: dict[str, str], null: str = ""
+) -> pd.DataFrame:
+    """Evidence from the rows with these losses and the first target; columns: criterion -> what measures it."""
+    rows = measured[(measured["losses"] == losses) & (measured["target"] == study.chosen.targets[0])]
+    alone = (rows["cgn"] != SOURCES["trained"]) | (study.chosen.cgns == 1) | bool(null)
+    source = SOURCES[study.deciding.source] if null else rows["cgn"]
+    parts = []
+    for criterion, column in columns.items():
+        half = NORMAL * rows[f"{column}_error"].where(alone)
+        part = pd.DataFrame({"value": rows[column], "low": rows[column] - half, "high": rows[column] + half})
+        parts.append(part.assign(source=source, criterion=criterion, null=null, rules=rows["rules"]))
+    return pd.concat(parts, ignore_index=True).assign(case=study.world.title)
 
 
 def factor_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
@@ -326,24 +395,37 @@ def factor_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
 def robustness_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
     """Claim 2: how much smaller the gap is than with real images alone, and how much larger the shape head's bias.
 
-    Null: classifiers of real images, each held against that of the next seed.
+    Nulls: classifiers of real images, each held against that of the next seed; on Scenes also with as many real images
+    again in place of counterfactuals.
     """
     real = runs[runs["trained_on"] == REAL]
     again = real.assign(seed=np.roll(real["seed"], 1)) if len(real) > 1 else real[:0]
-    return _against_real(study, runs, ROBUSTNESS, {"real images again": again})
+    return _against_real(study, runs, ROBUSTNESS, {"real images again": again} | _null_runs(study, "again"))
 
 
 def accuracy_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
     """Claim 3: how much lower top-1 and the accuracy on unchanged test images are than with real images alone.
 
-    Null: ensembles before training.
+    Nulls: ensembles before training; on Scenes also with counterfactuals whose labels are wrong.
     """
     untrained = [
         {"seed": seed, "rules": ""} | study.classifier(kind, which, seed).numbers["history"][0]
         for kind, which, seed in classifier_cases(study)
         if kind == "real"
     ]
-    return _against_real(study, runs, ACCURACY, {"untrained": pd.DataFrame(untrained)})
+    nulls = {"untrained": pd.DataFrame(untrained)} | _null_runs(study, "wrong")
+    return _against_real(study, runs, ACCURACY, nulls)
+
+
+def _null_runs(study: NaturalStudy, kind: TrainedOn) -> dict[str, pd.DataFrame]:
+    """Classifiers of a null, one for each repetition, by what it is called."""
+    cases = [case for case in null_cases(study) if case[0] == kind]
+    found = _run(study, f"classifiers with {NULLS[kind]}", [(study.classifier, *case) for case in cases])
+    rows = [
+        {"seed": seed, "rules": rules.stamp(result.made, study.world.name)} | _best(result.numbers)
+        for (_, _, seed), result in zip(cases, found, strict=True)
+    ]
+    return {NULLS[kind]: pd.DataFrame(rows)} if rows else {}
 
 
 def _against_real(

@@ -132,8 +132,8 @@ def train_cgn(
     settings: CgnSettings,
     checkpoint: Checkpoint,
     title: str,
-    watch: Callable[[CGN], Tensor] | None = None,
-) -> dict[int, Tensor]:
+    watch: Callable[[CGN], Any] | None = None,
+) -> dict[int, Any]:
     """Train the three mechanisms of a CGN in place; it ends in eval mode on the CPU.
 
     Under torchrun the micro-batches of an update are dealt out to the processes. Spectral norms then turn by those of

@@ -14,9 +14,19 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.models import ResNet50_Weights
 
-from reprolib import assets, files
+from reprolib import assets, features, files, rng
 from reprolib.errors import AssetError
-from reprolib.imagenet import backgrounds_challenge, biggan, cgn, cue_conflict, datasets, ensemble, inception, u2net
+from reprolib.imagenet import (
+    backgrounds_challenge,
+    biggan,
+    cgn,
+    cue_conflict,
+    datasets,
+    ensemble,
+    inception,
+    rating,
+    u2net,
+)
 from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import Ensemble
@@ -60,8 +70,9 @@ class World(Protocol):
     def data_identity(self) -> dict[str, Any]:
         """What names the data and the backbone of a classifier."""
 
-    def new_cgn(self) -> CGN:
-        """A CGN whose mechanisms all start from the pretrained generator."""
+    def new_cgn(self, true_mask: bool = False) -> CGN:
+        """A CGN whose mechanisms all start from the pretrained generator. true_mask: with the true mask in place of its
+        own; raises NotImplementedError where nobody knows it."""
 
     def given_cgn(self, source: NaturalSource) -> CGN:
         """The shipped or the authors' CGN, in eval mode."""
@@ -71,6 +82,10 @@ class World(Protocol):
 
     def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
         """What only a world with known masks, textures and backgrounds can tell of a CGN; else nothing."""
+
+    def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
+        """How much of the background the texture maps of u and classes show, one value per image: against the truth, or
+        where nobody knows it by the styles of patches."""
 
     def ensemble(self) -> Ensemble:
         """A new ensemble on a pretrained backbone."""
@@ -118,7 +133,7 @@ class ImageNet:
     plain_title = "plain classifier (ResNet-50)"
 
     def __init__(self, params: ImagenetParams) -> None:
-        self.data = params.data
+        self.data, self.features = params.data, params.features
         self.class_names: Sequence[str] = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
 
     def identity(self) -> dict[str, Any]:
@@ -141,7 +156,9 @@ class ImageNet:
     def _sha256(name: str) -> str:
         return files.sha256_of(assets.path(name))
 
-    def new_cgn(self) -> CGN:
+    def new_cgn(self, true_mask: bool = False) -> CGN:
+        if true_mask:
+            raise NotImplementedError("nobody knows the true masks of ImageNet")
         model = CGN("biggan-deep-256", self._saliency())
         model.start_from(biggan.load("biggan-deep-256", assets.path("imagenet/biggan-deep-256.bin")).state_dict())
         return model
@@ -157,6 +174,11 @@ class ImageNet:
 
     def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
         return {}
+
+    def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
+        net = features.load(self.features, size=model.architecture.size).to(u.device)
+        with rng.seeded("patches"):
+            return rating.gram_ratio(model, u, model.one_hot(classes).to(u.device), net, self.patches)
 
     def ensemble(self) -> Ensemble:
         return ensemble.resnet50(self.classes)

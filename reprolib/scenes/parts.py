@@ -20,13 +20,13 @@ from reprolib.imagenet.u2net import U2Net
 from reprolib.scenes import datasets, pretrain
 from reprolib.scenes.pretrain import PretrainSettings
 from reprolib.scenes.render import CLASSES, VERSION, render
+from reprolib.scenes.shapes import STRANGERS
 from reprolib.scenes.truth import mask_iou
 from reprolib.shipped import WEIGHTS
 from reprolib.store import Checkpoint, Result, Store
 
 GENERATOR, SALIENCY = "scenes-64", "u2net-thin"
 FACTORS = ("shape", "texture", "background")
-LEFT_OUT = CLASSES.index("house")
 HELD_OUT = 1800
 """Scenes that a part is measured on."""
 QUALITY = WEIGHTS / "scenes.json"
@@ -40,9 +40,8 @@ class Part:
     settings: PretrainSettings
     train: Callable[[PretrainSettings, Checkpoint], nn.Module]
     measure: Callable[[nn.Module], dict[str, float]]
-    shipped: bool = True
-    loss: dict[str, float] = field(default_factory=dict)
-    """Constants of its loss: part of its inputs."""
+    constants: dict[str, float] = field(default_factory=dict)
+    """Of its loss or its data: part of its inputs."""
 
 
 def generator() -> BigGAN:
@@ -56,7 +55,7 @@ def saliency() -> U2Net:
 
 
 def reader(name: str) -> nn.Module:
-    """A shipped reader, frozen, in eval mode: ``scene`` (factors agree), or one of FACTORS (independent factors)."""
+    """A shipped reader, frozen, in eval mode: ``scene`` (of real scenes), or one of FACTORS (of posed ones)."""
     model = pretrain.reader()
     tensors.load_strictly(model, tensors_of(f"{name}_reader"), f"the reader of {name}")
     return model.eval().requires_grad_(False)
@@ -76,19 +75,8 @@ def ship(name: str, state: dict[str, Tensor], quality: dict[str, Any]) -> None:
     """Write the file of a part, and what is known of it to ``scenes.json``."""
     with shipped.alone(WEIGHTS):
         shipped.write(file(name), state)
-        _note(name, quality)
-
-
-def note(name: str, quality: dict[str, Any]) -> None:
-    """Keep what was measured on a part, shipped or not."""
-    with shipped.alone(WEIGHTS):
-        _note(name, quality)
-
-
-def _note(name: str, quality: dict[str, Any]) -> None:
-    known = shipped.record(QUALITY) if QUALITY.exists() else {}
-    known[name] = quality
-    shipped.write_record(QUALITY, known)
+        known = shipped.record(QUALITY) if QUALITY.exists() else {}
+        shipped.write_record(QUALITY, known | {name: quality})
 
 
 # ---------------------------------------------------------------- quality
@@ -97,18 +85,17 @@ def _note(name: str, quality: dict[str, Any]) -> None:
 @torch.inference_mode()
 def accuracy(model: nn.Module, factor: int, attributes: datasets.Attributes) -> float:
     """Share of held-out scenes whose factor a reader reads correctly, in percent."""
-    images, labels = datasets.labelled(HELD_OUT, ("held out",), attributes)
+    images, labels = datasets.labelled(HELD_OUT, ("held out",), attributes, wild=attributes == "mostly")
     found = inception.probabilities(images, model).argmax(1)
     return 100 * float((found == labels[:, factor]).double().mean())
 
 
 @torch.inference_mode()
-def intersection(model: nn.Module, shape: int | None = None) -> float:
-    """Mean mask IoU of a saliency net on held-out scenes with independent factors, of one shape or of all."""
-    scene, labels, _ = datasets.scenes(HELD_OUT, ("held out",), "random")
-    chosen = torch.ones(HELD_OUT, dtype=torch.bool) if shape is None else labels[:, 0] == shape
-    found = torch.cat([model(part) for part in scene.image[chosen].split(datasets.BATCH)])
-    return float(mask_iou(found, scene.mask[chosen]).mean())
+def intersection(model: nn.Module) -> float:
+    """Mean mask IoU of a saliency net on held-out posed scenes with independent factors."""
+    scene, _ = datasets.scenes(HELD_OUT, ("held out",), "random", wild=False)
+    found = torch.cat([model(part) for part in scene.image.split(datasets.BATCH)])
+    return float(mask_iou(found, scene.mask).mean())
 
 
 @torch.inference_mode()
@@ -127,34 +114,30 @@ def generated(model: nn.Module) -> dict[str, float]:
 def _factor_reader(factor: int) -> Part:
     return Part(
         _READER,
-        lambda settings, checkpoint: pretrain.train_reader(factor, True, 0, settings, checkpoint),
+        lambda settings, checkpoint: pretrain.train_reader(factor, "random", 0, settings, checkpoint),
         lambda model: {"accuracy": accuracy(model, factor, "random")},
     )
 
 
 PARTS: dict[str, Part] = {
     "scene_reader": Part(
-        _READER,
-        lambda settings, checkpoint: pretrain.train_reader(0, False, 0, settings, checkpoint),
-        lambda model: {"accuracy": accuracy(model, 0, "label")},
+        PretrainSettings(steps=600, batch=32, learning_rate=3e-3),
+        lambda settings, checkpoint: pretrain.train_reader(0, "mostly", 0, settings, checkpoint),
+        lambda model: {"accuracy": accuracy(model, 0, "mostly")},
+        constants={"wild": datasets.VERSION},
     ),
     **{f"{name}_reader": _factor_reader(number) for number, name in enumerate(FACTORS)},
     "saliency": Part(
-        PretrainSettings(steps=2000, batch=16, learning_rate=4e-3),
+        PretrainSettings(steps=1200, batch=16, learning_rate=4e-3),
         lambda settings, checkpoint: pretrain.train_saliency(SALIENCY, 0, settings, checkpoint),
         lambda model: {"iou": intersection(model)},
-    ),
-    "saliency_left_out": Part(
-        PretrainSettings(steps=2000, batch=16, learning_rate=4e-3),
-        lambda settings, checkpoint: pretrain.train_saliency(SALIENCY, 0, settings, checkpoint, LEFT_OUT),
-        lambda model: {"iou": intersection(model), "iou_unseen": intersection(model, LEFT_OUT)},
-        shipped=False,
+        constants={"strangers": len(STRANGERS)},
     ),
     "generator": Part(
         PretrainSettings(steps=5000, batch=16, learning_rate=2e-3),
         lambda settings, checkpoint: pretrain.distil_generator(GENERATOR, 0, settings, checkpoint),
         generated,
-        loss={"detail_weight": pretrain.DETAIL_WEIGHT, "edge_weight": pretrain.EDGE_WEIGHT},
+        constants={"detail_weight": pretrain.DETAIL_WEIGHT, "edge_weight": pretrain.EDGE_WEIGHT},
     ),
 }
 """In the order in which they are made: the generator is measured with the scene reader."""
@@ -169,11 +152,13 @@ def make(name: str, store: Store) -> dict[str, Any]:
         return Result(part.measure(model), dict(model.state_dict()))
 
     settings = {name: value for name, value in asdict(part.settings).items() if name != "checkpoint_every"}
-    inputs = {"part": name, "settings": settings, **part.loss, "renderer": VERSION, "threads": torch.get_num_threads()}
+    inputs = {
+        "part": name,
+        "settings": settings,
+        "renderer": VERSION,
+        "threads": torch.get_num_threads(),
+    } | part.constants
     result = store.get("part", inputs, train, with_tensors=True)
     quality = {"measured": result.numbers, "inputs": inputs, "made": result.made}
-    if part.shipped:
-        ship(name, result.tensors, quality)
-    else:
-        note(name, quality)
+    ship(name, result.tensors, quality)
     return result.numbers

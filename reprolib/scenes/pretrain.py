@@ -21,8 +21,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 from reprolib import rng, tensors, training
 from reprolib.imagenet import biggan, u2net
 from reprolib.imagenet.u2net import PLANS, U2Net, saliency_loss
-from reprolib.scenes.datasets import LATENT
+from reprolib.scenes.datasets import LATENT, Attributes, classes
 from reprolib.scenes.render import CLASSES, Scene, render
+from reprolib.scenes.shapes import STRANGERS
 from reprolib.store import Checkpoint
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -45,7 +46,11 @@ class PretrainSettings:
 
 
 def distil_generator(name: str, seed: int, settings: PretrainSettings, checkpoint: Checkpoint) -> BigGAN:
-    """Teach a BigGAN of ``biggan.ARCHITECTURES`` the renderer; in eval mode on the CPU."""
+    """Teach a BigGAN of ``biggan.ARCHITECTURES`` the renderer; in eval mode on the CPU.
+
+    It learns posed scenes whose factors agree, a smooth function of (u, y): the typical image of a class, as BigGAN
+    shows it. What makes real scenes hard, disagreement, clutter, small, cut-off and dark objects, is in the data alone.
+    """
     with rng.seeded("distilled initialisation", name, seed):
         model = biggan.build(name)
     latent = biggan.ARCHITECTURES[name].latent
@@ -76,24 +81,21 @@ def distillation_loss(made: Tensor, image: Tensor, weight: Tensor) -> Tensor:
     return ((error * weight).mean() + EDGE_WEIGHT * (across.mean() + down.mean())) / weight.mean()
 
 
-def train_saliency(
-    name: str, seed: int, settings: PretrainSettings, checkpoint: Checkpoint, left_out: int | None = None
-) -> U2Net:
-    """Teach a U2-Net of ``u2net.PLANS`` to find the object of scenes with independent factors; frozen, in eval mode.
+def train_saliency(name: str, seed: int, settings: PretrainSettings, checkpoint: Checkpoint) -> U2Net:
+    """Teach a U2-Net of ``u2net.PLANS`` to find the object in posed scenes; frozen, in eval mode.
 
-    left_out: a class whose shape is never shown, to test that saliency is not a list of known shapes.
+    It sees strangers only, never the shape of a class: what it finds in Scenes it was not told, as the published
+    U2-Net was not told the classes of ImageNet.
     """
     with rng.seeded("saliency initialisation", name, seed):
         model = U2Net(PLANS[name])
-    shapes = torch.tensor([number for number in range(len(CLASSES)) if number != left_out])
 
     def loss(i: int) -> Tensor:
         index = torch.arange(i * settings.batch, (i + 1) * settings.batch)
         u = biggan.noise(index, LATENT, 1.0, ("saliency", seed))
-        drawn = rng.uniform(("saliency classes", seed), index, 3)
-        shape = shapes[(drawn[:, 0] * len(shapes)).long()]
-        texture, ground = ((drawn[:, column] * len(CLASSES)).long() for column in (1, 2))
-        scene = render(u, shape, texture, ground)
+        _, texture, ground = classes(index, ("saliency classes", seed), "random").unbind(1)
+        stranger = (rng.uniform(("saliency shapes", seed), index, 1)[:, 0] * len(STRANGERS)).long()
+        scene = render(u, len(CLASSES) + stranger, texture, ground)
         return saliency_loss(model.logits(scene.image.to(settings.device)), scene.mask.to(settings.device))
 
     trained = _train(model, loss, f"saliency net {name} of Scenes", settings, checkpoint)
@@ -110,12 +112,12 @@ def reader() -> nn.Module:
 
 
 def train_reader(
-    factor: int, independent: bool, seed: int, settings: PretrainSettings, checkpoint: Checkpoint
+    factor: int, attributes: Attributes, seed: int, settings: PretrainSettings, checkpoint: Checkpoint
 ) -> nn.Module:
     """Teach a ``reader`` one factor (0 shape, 1 texture, 2 background) of scenes; in eval mode on the CPU.
 
-    independent: factors are drawn independently, so only the factor itself can be read; else they agree, which gives
-    the plain classifier of scenes that the Inception Score needs.
+    attributes: ``random`` takes posed scenes, in which only the factor itself can be read; ``mostly`` real ones, which
+    gives the plain classifier of scenes that the Inception Score needs.
     """
     with rng.seeded("reader initialisation", factor, seed):
         model = reader()
@@ -123,9 +125,8 @@ def train_reader(
     def loss(i: int) -> Tensor:
         index = torch.arange(i * settings.batch, (i + 1) * settings.batch)
         u = biggan.noise(index, LATENT, 1.0, ("reader", seed))
-        drawn = (rng.uniform(("reader classes", seed), index, 3) * len(CLASSES)).long()
-        labels = drawn if independent else drawn[:, :1].expand(-1, 3)
-        image = render(u, labels[:, 0], labels[:, 1], labels[:, 2]).image.to(settings.device)
+        labels = classes(index, ("reader classes", seed), attributes)
+        image = render(u, *labels.unbind(1), wild=attributes == "mostly").image.to(settings.device)
         return F.cross_entropy(model(image), labels[:, factor].to(settings.device))
 
     return _train(model, loss, f"reader of {('shape', 'texture', 'background')[factor]}, Scenes", settings, checkpoint)

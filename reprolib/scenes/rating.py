@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reprolib import rng
 from reprolib.imagenet import inception, rating
 from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.counterfactuals import Sampling, generate
@@ -16,7 +17,13 @@ from reprolib.scenes.render import render
 
 @torch.inference_mode()
 def against_truth(cgn: CGN, count: int) -> dict[str, Any]:
-    """Means over ``count`` images: ``mask_iou``, ``residue``, ``entanglement`` (see ``truth``), and ``control``."""
+    """Means over ``count`` images, with ``<name>_error``, their standard errors: ``mask_iou``, ``residue``,
+    ``entanglement`` (see ``truth``) and ``own``, the share of factors that are read as their own label, in percent.
+
+    ``control[factor][label]``: how often the reader of ``factor`` reads the class of ``label``, in percent. Perfect
+    control has 100 on the diagonal and chance, 11 %, elsewhere. ``own_shuffled``: ``own`` against the labels of other
+    images, a null.
+    """
     device = next(cgn.parameters()).device
     classes, u = rating.classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",))
     found: dict[str, list[Tensor]] = {"mask_iou": [], "residue": [], "entanglement": []}
@@ -26,23 +33,22 @@ def against_truth(cgn: CGN, count: int) -> dict[str, Any]:
         found["mask_iou"].append(truth.mask_iou(mask, scene.mask))
         found["residue"].append(truth.residue(ground, scene))
         found["entanglement"].append(truth.entanglement(front, scene))
-    numbers: dict[str, Any] = {name: float(torch.cat(values).mean()) for name, values in found.items()}
-    return numbers | {"control": control(cgn, count)}
+    read, labels = _read(cgn, count)
+    agree = 100 * (read[:, :, None] == labels[:, None]).double()  # image, factor, label
+    by_image = {name: torch.cat(values).double() for name, values in found.items()}
+    for name, given in {"own": labels, "own_shuffled": labels[rng.permutation(count, "shuffled labels")]}.items():
+        by_image[name] = 100 * (read == given).double().mean(1)
+    numbers: dict[str, Any] = {}
+    for name, values in by_image.items():
+        numbers |= {name: float(values.mean()), f"{name}_error": float(values.std() / count**0.5)}
+    shares = zip(parts.FACTORS, agree.mean(0).tolist(), strict=True)
+    return numbers | {"control": {factor: dict(zip(parts.FACTORS, row, strict=True)) for factor, row in shares}}
 
 
-@torch.inference_mode()
-def control(cgn: CGN, count: int) -> dict[str, dict[str, float]]:
-    """Counterfactuals with three independent labels, read by the readers of single factors.
-
-    ``control[factor][label]``: how often the reader of ``factor`` reads the class of ``label``, in percent. Perfect
-    control has 100 on the diagonal and chance, 11 %, elsewhere.
-    """
-    index = torch.arange(count)
-    made = [generate(cgn, Sampling(seed=-1), part) for part in index.split(rating.BATCH)]
-    images, labels = torch.cat([images for images, _, _ in made]), torch.cat([classes for _, _, classes in made])
-    rates: dict[str, dict[str, float]] = {}
-    for factor in parts.FACTORS:
-        read = inception.probabilities(images, parts.reader(factor)).argmax(1)
-        agree = (read[:, None] == labels).double().mean(0).tolist()
-        rates[factor] = {label: 100 * share for label, share in zip(parts.FACTORS, agree, strict=True)}
-    return rates
+def _read(cgn: CGN, count: int) -> tuple[Tensor, Tensor]:
+    """Counterfactuals with three independent labels: what the readers of single factors read, and the labels; int64
+    (N, 3)."""
+    made = [generate(cgn, Sampling(seed=-1), part) for part in torch.arange(count).split(rating.BATCH)]
+    images = torch.cat([images for images, _, _ in made])
+    read = [inception.probabilities(images, parts.reader(factor)).argmax(1) for factor in parts.FACTORS]
+    return torch.stack(read, dim=1), torch.cat([classes for _, _, classes in made])

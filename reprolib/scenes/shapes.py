@@ -6,13 +6,15 @@ returns distances of that shape; pixels of many images are points like any other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import cos, pi, sin
 
 import torch
 from torch import Tensor
 
-Point = tuple[float, float]
+from reprolib import rng
+
+Point = Sequence[float]
 
 
 def circle(x: Tensor, y: Tensor, center: Point, radius: float) -> Tensor:
@@ -109,3 +111,20 @@ def moon(x: Tensor, y: Tensor) -> Tensor:
 
 
 SHAPES = (fish, mushroom, star, leaf, butterfly, house, cactus, jug, moon)
+
+
+def _stranger(number: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """A shape of no class: a chain of four thick lines through random points."""
+    index = torch.tensor([number])
+    points = (rng.uniform(("stranger",), index, 10).view(5, 2) - 0.5).tolist()
+    radii = (0.06 + 0.24 * rng.uniform(("stranger radii",), index, 4)[0]).tolist()
+
+    def shape(x: Tensor, y: Tensor) -> Tensor:
+        lines = zip(points[:-1], points[1:], radii, strict=True)
+        return union(*(segment(x, y, start, end, radius) for start, end, radius in lines))
+
+    return shape
+
+
+STRANGERS = tuple(_stranger(number) for number in range(300))
+"""Objects that no class has: clutter, and what the saliency net learns from."""

@@ -14,12 +14,12 @@ from torchvision import transforms
 from reprolib import features, shipped
 from reprolib.imagenet import datasets as folders
 from reprolib.imagenet import ensemble
-from reprolib.imagenet.cgn import CGN
+from reprolib.imagenet.cgn import CGN, CLAMP, Parts, compose
 from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.train import Patches
-from reprolib.scenes import datasets, parts, rating
-from reprolib.scenes.render import CLASSES, VERSION
+from reprolib.scenes import datasets, parts, rating, truth
+from reprolib.scenes.render import CLASSES, VERSION, render
 from reprolib.schema import NaturalSource, ScenesParams
 
 
@@ -56,10 +56,10 @@ class Scenes:
     def data_identity(self) -> dict[str, Any]:
         sizes = {"images": self.images, "validation": self.validation}
         networks = {"backbone": features.LITE0_SHA256, "reader": self.rater_identity()}
-        return {"world": self.name, "renderer": VERSION} | networks | sizes
+        return {"world": self.name, "renderer": VERSION, "wild": datasets.VERSION} | networks | sizes
 
-    def new_cgn(self) -> CGN:
-        model = CGN(parts.GENERATOR, parts.saliency())
+    def new_cgn(self, true_mask: bool = False) -> CGN:
+        model = (WithTrueMask if true_mask else CGN)(parts.GENERATOR, parts.saliency())
         model.start_from(parts.generator().state_dict())
         return model
 
@@ -73,6 +73,11 @@ class Scenes:
 
     def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
         return rating.against_truth(model, count)
+
+    def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
+        y = model.one_hot(classes).to(u.device)
+        front = model.counterfactual(u, y, y, y)[2].cpu()
+        return truth.entanglement(front, render(u.cpu(), classes, classes, classes))
 
     def ensemble(self) -> Ensemble:
         return ensemble.lite0(self.classes)
@@ -94,7 +99,7 @@ class Scenes:
         return folders.counterfactual_split(folder, split, to_range)
 
     def challenge(self, name: str) -> Images:
-        images, labels = datasets.test_set(name, self.validation, 0)  # type: ignore[arg-type]
+        images, labels = datasets.test_set(name, self.validation, 0)
         return _images(images, labels[:, 0])
 
     def superclasses(self) -> Tensor:
@@ -113,6 +118,25 @@ class Scenes:
             "sketches": datasets.sketches(self.validation),
         }
         return {name: (_images(images, labels[:, 0]), everything) for name, (images, labels) in sets.items()}
+
+
+class WithTrueMask(CGN):
+    """A CGN whose mask is that of the renderer, whatever its shape mechanism says."""
+
+    def forward(self, u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, truncation: float = 1.0) -> Parts:
+        return super().forward(u, shape, texture, background, truncation)._replace(mask=self._mask(u, shape))
+
+    @torch.inference_mode()
+    def counterfactual(
+        self, u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, truncation: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        _, _, front, ground = super().counterfactual(u, shape, texture, background, truncation)
+        mask = self._mask(u, shape)
+        return compose(mask, front, ground), mask, front, ground
+
+    def _mask(self, u: Tensor, shape: Tensor) -> Tensor:
+        classes = shape.argmax(1).cpu()
+        return render(u.cpu(), classes, classes, classes).mask.clamp(*CLAMP).to(u.device)
 
 
 def _images(images: Tensor, labels: Tensor) -> Images:
