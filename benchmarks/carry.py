@@ -111,5 +111,12 @@ def digits():  # type: ignore[no-untyped-def]
     return files.Digits(content[:-count].view(count, 28, 28), content[-count:].long())
 
 
+def textures():  # type: ignore[no-untyped-def]
+    """The authors' textures where they are at hand, else generated ones."""
+    from reprolib import assets
+
+    return "procedural" if assets.missing("textures") else "dtd"
+
+
 if __name__ == "__main__":
     pack()

@@ -7,6 +7,7 @@ writes its rows as it goes; what fails or finds no time becomes a row that says 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import json
@@ -87,10 +88,8 @@ def _run(part: str, device: str, limit: float, out: Path, environment: dict[str,
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a part and all that it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -133,7 +132,7 @@ def take(out: Path) -> None:
 
 
 def estimates(rows: list[Row]) -> list[Row]:
-    """Hours of the gpu profile by the rates that were measured, one training at a time; left out where one is missing."""
+    """Hours of the gpu profile by the measured rates, one training at a time; left out where a rate is missing."""
     from types import SimpleNamespace
 
     from reprolib import params
@@ -150,15 +149,15 @@ def estimates(rows: list[Row]) -> list[Row]:
     cgns = sum(each.source == "trained" for each in natural.cgns(study))
     micro = chosen.imagenet.updates * chosen.imagenet.accumulation * chosen.imagenet.micro_batch
     work = {
-        "CGNs of MNIST": (steps * chosen.cgn.seeds, "CGN, VGG16"),
-        "DCGANs": (steps * chosen.seeds, "DCGAN"),
+        "CGNs of MNIST": (16 * steps * chosen.cgn.seeds, "CGN, VGG16"),
+        "DCGANs": (16 * steps * chosen.seeds, "DCGAN"),
         "classifiers of MNIST": (
             sum(sets) * chosen.seeds * chosen.classifier.epochs,
-            "classifiers, 1 together, float32",
+            "classifiers, 1 together",
         ),
-        "CGNs of ImageNet": (cgns * micro, "CGN, biggan-deep-256, patches"),
+        "CGNs of ImageNet": (cgns * micro, "CGN, biggan-deep-256"),
         "counterfactuals of ImageNet": (chosen.imagenet.counterfactuals, "counterfactuals, biggan-deep-256"),
     }
-    rates = {row["what"]: float(row["value"]) for row in rows if row["unit"] in ("steps/s", "images/s")}
+    rates = {row["what"]: float(row["value"]) for row in rows if row["unit"] == "images/s"}
     known = {what: count / rates[rate] / 3600 for what, (count, rate) in work.items() if rate in rates}
     return [_row("estimate", "ok", f"{what}, gpu profile", f"{hours:.2g}", "h") for what, hours in known.items()]

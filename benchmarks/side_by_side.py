@@ -1,4 +1,4 @@
-"""Generative trainings taken out of ``reprolib.mnist.train``, to run their steps otherwise: several as one CUDA graph."""
+"""CGN trainings taken out of ``reprolib.mnist.train``, to run their steps otherwise: several as one CUDA graph."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ def _held() -> Iterator[list[tuple[Any, train.Step]]]:
         train._Pair.train = usual  # type: ignore[method-assign]
 
 
-def training(kind: str, variant: str, seed: int, settings: Any, digits: Digits, textures: Textures) -> tuple[Any, Any]:
-    """(networks and optimisers, step) of a training that has not begun; kind: ``cgn`` or ``dcgan``."""
-    function: Any = {"cgn": train.train_cgn, "dcgan": train.train_dcgan}[kind]
+def training(variant: str, seed: int, settings: Any, digits: Digits, textures: Any) -> tuple[Any, train.Step]:
+    """(networks and optimisers, step) of a CGN training that has not begun."""
+    unused: Any = None
     with _held() as held:
-        function(variant, digits, seed, settings, textures, None)
-    pair, update = held[0]
-    pair.generator.to(settings.device).train()  # train_dcgan has put it away
-    return pair, update
+        train.train_cgn(variant, digits, seed, settings, textures, unused)
+    return held[0]
 
 
 class SideBySide:
@@ -57,6 +55,10 @@ class SideBySide:
         """One update of every training, with randomness named by the key."""
         with rng.seeded(*key):
             self._all() if self.graph is None else self.graph.replay()
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """The state of every CGN, on the CPU."""
+        return [{n: v.detach().cpu() for n, v in p.generator.state_dict().items()} for p, _ in self.trainings]
 
     def _all(self) -> None:
         here = torch.cuda.current_stream() if self.device == "cuda" else None
@@ -129,13 +131,3 @@ def run(
         torch.index_select(images, 0, index, out=together.images.flatten(0, 1))
         torch.index_select(labels, 0, index, out=together.labels.flatten(0, 1))
         together.step(("cgn step", variant, *seeds, i))
-
-
-def moved(pair: Any, before: dict[str, Tensor]) -> Tensor:
-    """How far every weight of the generator has come, as one vector on the CPU."""
-    return torch.cat([(p.detach().cpu() - before[name]).flatten() for name, p in pair.generator.named_parameters()])
-
-
-def weights(pair: Any) -> dict[str, Tensor]:
-    """A copy of the generator's state on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in pair.generator.state_dict().items()}

@@ -18,8 +18,8 @@ from reprolib import features, gradcam, rng, training
 from reprolib.imagenet import biggan, classify, ensemble, u2net
 from reprolib.imagenet import train as natural
 from reprolib.imagenet.cgn import CGN
-from reprolib.mnist import classifier, counterfactuals, digits, train, variants
 from reprolib.mnist import cgn as models
+from reprolib.mnist import classifier, counterfactuals, digits, train, variants
 from reprolib.mnist.dcgan import DCGAN
 from reprolib.mnist.settings import VARIANTS
 from reprolib.store import Checkpoint
