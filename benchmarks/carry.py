@@ -22,8 +22,10 @@ STAND_INS = {
     "botocore/exceptions": "class ClientError(Exception): ...\n",
     "requests": "",
     "tqdm": "def tqdm(*_, **__): ...\n",
+    "scipy": "",
+    "scipy/stats": "truncnorm = None\n",
 }
-"""pytorch-pretrained-biggan imports these to download weights, which nobody does here; 17 MB as wheels."""
+"""pytorch-pretrained-biggan imports these to download weights and to draw noise, which it does not do here."""
 
 
 def pack() -> None:

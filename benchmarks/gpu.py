@@ -62,7 +62,7 @@ def check(parts: list[str], device: str, seconds: float, out: Path) -> list[Row]
     rows: list[Row] = []
     with (out / "gpu.log").open("ab") as log:
         for part in parts:
-            limit = min(PARTS[part], end - time.monotonic())
+            limit = min(PARTS[part] * (1 if device == "cuda" else 10), end - time.monotonic())
             run = limit > LEAST
             rows += _run(part, device, limit, out, environment, log) if run else [_row(part, "not run: no time left")]
             _write(out / "gpu.csv", rows)
@@ -76,7 +76,7 @@ def _run(part: str, device: str, limit: float, out: Path, environment: dict[str,
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT, start_new_session=True)
     try:
         code = process.wait(limit)
-        ending = "ok" if code == 0 else f"failed: ended with {code}, see gpu.log"
+        ending = "ok" if code == 0 else f"failed: ended with {code}: {_last_line(out / 'gpu.log')}"
     except subprocess.TimeoutExpired:
         ending = "failed: stopped at its limit"
     finally:
@@ -84,6 +84,11 @@ def _run(part: str, device: str, limit: float, out: Path, environment: dict[str,
     took = _row(part, ending, "whole part", f"{time.monotonic() - start:.0f}", "s")
     print(f"{part}: {took['value']} s, {ending}", file=sys.stderr)
     return [*_read(file), took]
+
+
+def _last_line(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[-1] if lines else ""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -46,8 +46,8 @@ def test_every_part_is_known() -> None:
 def test_other_numbers_and_other_bits_are_seen(bench: gpu_parts.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = iter(range(100))
     strange = works.Work(lambda *_: {"made": torch.full((3,), 1.0 + next(calls))}, 1, 0.1, False)
-    for name in ("mnist_works", "scenes_works"):
-        monkeypatch.setattr(gpu_parts, name, lambda b: {"strange": strange})
+    monkeypatch.setattr(gpu_parts, "mnist_works", lambda b: {"strange": strange})
+    monkeypatch.setattr(gpu_parts, "natural_works", lambda b, which: {})
     gpu_parts.same(bench)
     outcomes = [row["outcome"] for row in _rows(bench)]
     assert outcomes == ["failed: too far apart"] * 2
@@ -64,7 +64,7 @@ def test_a_failure_is_a_row_and_the_part_goes_on(bench: gpu_parts.Bench) -> None
 
 def test_parts_have_processes_limits_and_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first part is killed at its limit, the second is not begun."""
-    monkeypatch.setattr(gpu, "PARTS", {"machine": 0.2, "mnist": 60})
+    monkeypatch.setattr(gpu, "PARTS", {"machine": 0.02, "mnist": 60})
     monkeypatch.setattr(gpu, "LEAST", 0.1)
     monkeypatch.setattr(gpu, "SPARE", 0)
     rows = gpu.check(["machine", "mnist"], "cpu", 0.25, tmp_path)
