@@ -56,34 +56,37 @@ def main(given: list[str]) -> int:
 
 
 def check(parts: list[str], device: str, seconds: float, out: Path) -> list[Row]:
-    """Run the parts one after the other; rows go to ``out/gpu.csv`` after each, what they print to ``out/gpu.log``."""
+    """Run the parts one after the other and return all rows: ``out/gpu.csv`` has them as they come, ``out/gpu.log``
+    what is printed. Rows of parts that do not run now stay."""
     out.mkdir(parents=True, exist_ok=True)
     end, environment = time.monotonic() + seconds - SPARE, carry.environment() | {"PYTHONUNBUFFERED": "1"}
-    rows: list[Row] = []
-    with (out / "gpu.log").open("ab") as log:
-        for part in parts:
-            limit = min(PARTS[part] * (1 if device == "cuda" else 10), end - time.monotonic())
-            run = limit > LEAST
-            rows += _run(part, device, limit, out, environment, log) if run else [_row(part, "not run: no time left")]
-            _write(out / "gpu.csv", rows)
-    return rows
+    kept = [row for row in read(out) if row["part"] not in parts]
+    (out / "gpu.csv").unlink(missing_ok=True)
+    for row in kept:
+        append(out, row)
+    for part in parts:
+        limit = min(PARTS[part] * (1 if device == "cuda" else 10), end - time.monotonic())
+        start = time.monotonic()
+        ending = _run([part, device, f"{limit:.0f}", str(out)], limit, out / "gpu.log", environment)
+        append(out, _row(part, ending, "whole part", f"{time.monotonic() - start:.0f}", "s"))
+        print(f"{part}: {time.monotonic() - start:.0f} s, {ending}", file=sys.stderr)
+    return read(out)
 
 
-def _run(part: str, device: str, limit: float, out: Path, environment: dict[str, str], log: Any) -> list[Row]:
-    file, start = out / f"{part}.jsonl", time.monotonic()
-    file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "benchmarks.gpu_parts", part, device, f"{limit:.0f}", str(out)]
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT, start_new_session=True)
+def _run(arguments: list[str], limit: float, log: Path, environment: dict[str, str]) -> str:
+    """How a part has ended."""
+    if limit < LEAST:
+        return "not run: no time left"
+    command = [sys.executable, "-m", "benchmarks.gpu_parts", *arguments]
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=ROOT, start_new_session=True)
     try:
         code = process.wait(limit)
-        ending = "ok" if code == 0 else f"failed: ended with {code}: {_last_line(out / 'gpu.log')}"
+        return f"failed: ended with {code}: {_last_line(log)}" if code else "ok"
     except subprocess.TimeoutExpired:
-        ending = "failed: stopped at its limit"
+        return "failed: stopped at its limit"
     finally:
         _end(process)
-    took = _row(part, ending, "whole part", f"{time.monotonic() - start:.0f}", "s")
-    print(f"{part}: {took['value']} s, {ending}", file=sys.stderr)
-    return [*_read(file), took]
 
 
 def _last_line(file: Path) -> str:
@@ -102,23 +105,24 @@ def _row(part: str, outcome: str, what: str = "whole part", value: str = "", uni
     return dict(zip(COLUMNS, (part, what, value, unit, outcome), strict=True))
 
 
-def _read(file: Path) -> list[Row]:
-    """The rows that a part has written; the last line may be cut."""
-    rows = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
-
-
-def _write(file: Path, rows: list[Row]) -> None:
+def append(out: Path, row: Row) -> None:
+    """Add a row to ``out/gpu.csv``, at once, so that a part that is killed loses none."""
+    new = not (out / "gpu.csv").exists()
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    file.write_text(stream.getvalue(), encoding="utf-8")
+    if new:
+        writer.writeheader()
+    writer.writerow(row)
+    with (out / "gpu.csv").open("a", encoding="utf-8") as file:
+        file.write(stream.getvalue())
+
+
+def read(out: Path) -> list[Row]:
+    """The rows of ``out/gpu.csv``."""
+    if not (out / "gpu.csv").exists():
+        return []
+    with (out / "gpu.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def take(out: Path) -> None:
@@ -130,9 +134,7 @@ def take(out: Path) -> None:
     except ImportError as error:
         print(f"{error}; copy {out} to where reprolib is installed and run `python -m benchmarks gpu --take`")
         return
-    with (out / "gpu.csv").open(encoding="utf-8") as file:
-        rows: list[Row] = list(csv.DictReader(file))
-    made = json.loads((out / "made.json").read_text(encoding="utf-8"))
+    rows, made = read(out), json.loads((out / "made.json").read_text(encoding="utf-8"))
     tables.write("gpu", pd.DataFrame([*rows, *estimates(rows)], columns=list(COLUMNS)), made)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from benchmarks import carry, timing
+from benchmarks import carry, gpu, timing
 from benchmarks import side_by_side as sides
 from benchmarks.works import VARIANT, Work, mnist_works, settings
 from reprolib import provenance, shipped
@@ -41,9 +41,7 @@ class Bench:
 
     def row(self, what: str, value: float | str = "", unit: str = "", outcome: str = "ok") -> None:
         shown = value if isinstance(value, str) else f"{value:.4g}"
-        row = {"part": self.part, "what": what, "value": shown, "unit": unit, "outcome": outcome}
-        with (self.out / f"{self.part}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        gpu.append(self.out, dict(zip(gpu.COLUMNS, (self.part, what, shown, unit, outcome), strict=True)))
 
     def judged(self, what: str, found: float, bound: float, unit: str) -> None:
         self.row(what, found, f"{unit}, at most {bound:g}", "ok" if found <= bound else "failed: too far apart")
