@@ -156,7 +156,7 @@ def estimates(rows: list[Row]) -> list[Row]:
     cgns = sum(each.source == "trained" for each in natural.cgns(study))
     micro = chosen.imagenet.updates * chosen.imagenet.accumulation * chosen.imagenet.micro_batch
     work = {
-        "CGNs of MNIST": (16 * steps * chosen.cgn.seeds, "CGN, VGG16"),
+        "CGNs of MNIST": (16 * steps * chosen.cgn.seeds, "CGN, published, VGG16"),
         "DCGANs": (16 * steps * chosen.seeds, "DCGAN"),
         "classifiers of MNIST": (
             sum(sets) * chosen.seeds * chosen.classifier.epochs,

@@ -27,6 +27,7 @@ from benchmarks import side_by_side as sides
 from benchmarks.works import VARIANT, Work, mnist_works, settings
 from reprolib import provenance, shipped
 from reprolib.mnist import train
+from reprolib.mnist.adversarial import Step
 from reprolib.mnist.settings import VARIANTS
 from reprolib.store import Checkpoint
 
@@ -160,6 +161,8 @@ class SameDraws(TorchFunctionMode):
         if function in (torch.rand, torch.randn, torch.randint):
             device = kwargs.pop("device", "cpu")
             return function(*args, **kwargs).to(device)
+        if function in (torch.randn_like, torch.randint_like):
+            return function(args[0].cpu(), *args[1:], **kwargs).to(args[0].device)
         if function is F.dropout:
             x, p, training = args[0], *(*args[1:], *kwargs.values())[:2]
             return x * (torch.rand(x.shape) >= p).to(x) / (1 - p) if training else x
@@ -268,9 +271,9 @@ def compiled(b: Bench) -> None:
     torch.nn.Module.compile = usual  # type: ignore[method-assign]
 
 
-def _steps(update: train.Step, images: Tensor, labels: Tensor, count: int) -> None:
+def _steps(update: Step, images: Tensor, labels: Tensor, count: int) -> None:
     for _ in range(count):
-        update(images, labels, labels)
+        update(0, images, labels)
 
 
 def cgns(b: Bench) -> None:

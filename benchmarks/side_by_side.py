@@ -1,4 +1,4 @@
-"""CGN trainings taken out of ``reprolib.mnist.train``, to run their steps otherwise: several as one CUDA graph."""
+"""CGN trainings by the published recipe, taken out of their loop: the steps of several as one CUDA graph."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch import Tensor
 
 from reprolib import rng
 from reprolib.mnist import train, variants
-from reprolib.mnist.cgn import CLASSES
+from reprolib.mnist.adversarial import Pair, Step
 from reprolib.mnist.digits import Digits
 
 
 @contextmanager
-def _held() -> Iterator[list[tuple[Any, train.Step]]]:
+def _held() -> Iterator[list[tuple[Any, Step]]]:
     """In here a training hands over its networks and its step instead of running."""
-    held: list[tuple[Any, train.Step]] = []
-    usual = train._Pair.train
-    train._Pair.train = lambda pair, update, *_, **__: held.append((pair, update)) or {}  # type: ignore
+    held: list[tuple[Any, Step]] = []
+    usual = Pair.train
+    Pair.train = lambda pair, update, *_, **__: held.append((pair, update)) or {}  # type: ignore
     try:
         yield held
     finally:
-        train._Pair.train = usual  # type: ignore[method-assign]
+        Pair.train = usual  # type: ignore[method-assign]
 
 
-def training(variant: str, seed: int, settings: Any, digits: Digits, textures: Any) -> tuple[Any, train.Step]:
+def training(variant: str, seed: int, settings: Any, digits: Digits, textures: Any) -> tuple[Any, Step]:
     """(networks and optimisers, step) of a CGN training that has not begun."""
     unused: Any = None
     with _held() as held:
@@ -81,8 +81,7 @@ class SideBySide:
             stream.wait_stream(torch.cuda.current_stream())
         for k, (_, update) in enumerate(self.trainings):
             with torch.cuda.stream(self.streams[k]) if self.streams else nullcontext():
-                drawn = torch.randint(0, CLASSES, (self.batch,), device=self.device)
-                update(self.images[k], self.labels[k], drawn)
+                update(0, self.images[k], self.labels[k])  # every step of the published recipe is the same
         for stream in self.streams:
             torch.cuda.current_stream().wait_stream(stream)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from reprolib import gradcam, rng, shipped
-from reprolib.mnist import classifier, counterfactuals, train, variants
+from reprolib.mnist import classifier, counterfactuals, stable, train, variants
 from reprolib.mnist.dcgan import DCGAN
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.weights import cgn_from
 from reprolib.store import Checkpoint
 
 VARIANT = "double_colored_MNIST"
-_FIELDS = {field.name for field in dataclasses.fields(train.GenerativeSettings)}
-RECIPES = ("published", "stable") if "recipe" in _FIELDS else ("published",)
+RECIPES: dict[str, Any] = {"published": train.train_cgn, "stable": stable.train_cgn}
 State = dict[str, Tensor]
 
 
@@ -38,17 +36,17 @@ class Work:
     """The two numbers of steps from which its speed is told."""
 
 
-def settings(device: str, steps: int, recipe: str = "published", **others: Any) -> train.GenerativeSettings:
-    named = {"recipe": recipe} if "recipe" in _FIELDS else {}
+def settings(device: str, steps: int, **others: Any) -> train.GenerativeSettings:
     chosen = {"features": "efficientnet_lite0", "device": device, "checkpoint_every": max(1, steps // 2)}
-    return train.GenerativeSettings(steps, **(chosen | named | others))  # type: ignore[arg-type]
+    return train.GenerativeSettings(steps, **(chosen | others))  # type: ignore[arg-type]
 
 
 def mnist_works(b: Any) -> dict[str, Work]:
     """b has ``digits_of`` a variant, and ``textures``; see ``gpu_parts.Bench``."""
     works = {f"CGN, {recipe}, {variant}": _cgn(b, variant, recipe=recipe) for recipe in RECIPES for variant in VARIANTS}
-    works["CGN, bfloat16"] = dataclasses.replace(_cgn(b, VARIANT, precision="bfloat16"), bound=0)
-    works["CGN, VGG16"] = dataclasses.replace(_cgn(b, VARIANT, features="vgg16"), bound=0)
+    for recipe in RECIPES:
+        works[f"CGN, {recipe}, bfloat16"] = _cgn(b, VARIANT, recipe, 0, precision="bfloat16")
+        works[f"CGN, {recipe}, VGG16"] = _cgn(b, VARIANT, recipe, 0, features="vgg16")
     works["DCGAN"] = _dcgan(b)
     for count in (1, 2, 4, 8):
         works[f"classifiers, {count} together"] = _classifiers(b, count, "float32")
@@ -56,12 +54,12 @@ def mnist_works(b: Any) -> dict[str, Work]:
     return works | _generation(b)
 
 
-def _cgn(b: Any, variant: str, **how: Any) -> Work:
+def _cgn(b: Any, variant: str, recipe: str, bound: float = 0.3, **how: Any) -> Work:
     def run(device: str, steps: int, checkpoint: Checkpoint) -> State:
         where = (variant, b.digits_of(variant), 100, settings(device, steps, **how), b.textures, checkpoint)
-        return train.train_cgn(*where)[steps]
+        return RECIPES[recipe](*where)[steps]
 
-    return Work(run, 16)
+    return Work(run, 16 if recipe == "published" else 20, bound)
 
 
 def _dcgan(b: Any) -> Work:

@@ -81,7 +81,10 @@ def test_a_process_writes_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_estimates_follow_the_rates() -> None:
-    rows = [gpu._row("mnist", "ok", "CGN, VGG16", "1600", "images/s"), gpu._row("mnist", "ok", "DCGAN", "", "")]
+    rows = [
+        gpu._row("mnist", "ok", "CGN, published, VGG16", "1600", "images/s"),
+        gpu._row("mnist", "ok", "DCGAN", "", ""),
+    ]
     (row,) = gpu.estimates(rows)
     assert row["what"].startswith("CGNs of MNIST") and row["unit"] == "h"
     assert float(row["value"]) == pytest.approx(10 * (56_250 + 2 * 46_875) / 100 / 3600, rel=0.01)
