@@ -32,7 +32,7 @@ class Work:
     bound: float = 0.3
     """How far another device may be away after ten steps; 0: not compared."""
     trains: bool = True
-    lengths: tuple[int, int] = (20, 140)
+    lengths: tuple[int, int] = (10, 70)
     """The two numbers of steps from which its speed is told."""
 
 
@@ -42,13 +42,13 @@ def settings(device: str, steps: int, **others: Any) -> train.GenerativeSettings
 
 
 def mnist_works(b: Any) -> dict[str, Work]:
-    """b has ``digits_of`` a variant, and ``textures``; see ``gpu_parts.Bench``."""
+    """b: a ``gpu_parts.Bench``; where it is not full, one variant stands for all."""
     works = {f"CGN, {recipe}, {variant}": _cgn(b, variant, recipe=recipe) for recipe in RECIPES for variant in VARIANTS}
     for recipe in RECIPES:
         works[f"CGN, {recipe}, bfloat16"] = _cgn(b, VARIANT, recipe, 0, precision="bfloat16")
         works[f"CGN, {recipe}, VGG16"] = _cgn(b, VARIANT, recipe, 0, features="vgg16")
     works["DCGAN"] = _dcgan(b)
-    for count in (1, 2, 4, 8):
+    for count in (1, 2, 4, 8) if b.full else (1, 2):
         works[f"classifiers, {count} together"] = _classifiers(b, count, "float32")
         works[f"classifiers, {count} together, bfloat16"] = _classifiers(b, count, "bfloat16")
     return works | _generation(b)
