@@ -151,12 +151,13 @@ def estimates(rows: list[Row]) -> list[Row]:
     chosen: Any = params.load("gpu")
     study: Any = SimpleNamespace(params=chosen, chosen=chosen.imagenet)
     counts = [60_000 if VARIANTS[v].held_out == "test_file" else 50_000 for v in chosen.variants]
-    steps = sum(published_steps(count, chosen.cgn.batch) for count in counts)
+    cgn, steps = chosen.cgn, sum(published_steps(count, chosen.cgn.batch) for count in counts)
     sets = [(count if each.original else 0) + each.size for count in counts for each in tables.training_sets(study)]
     cgns = sum(each.source == "trained" for each in natural.cgns(study))
     micro = chosen.imagenet.updates * chosen.imagenet.accumulation * chosen.imagenet.micro_batch
     work = {
-        "CGNs of MNIST": (16 * steps * chosen.cgn.seeds, "CGN, published, VGG16"),
+        "CGNs of MNIST, published": (16 * steps * cgn.seeds_of("published"), "CGN, published, VGG16"),
+        "CGNs of MNIST, stable": (20 * cgn.stable_steps * len(counts) * cgn.seeds_of("stable"), "CGN, stable, VGG16"),
         "DCGANs": (16 * steps * chosen.seeds, "DCGAN"),
         "classifiers of MNIST": (
             sum(sets) * chosen.seeds * chosen.classifier.epochs,

@@ -23,7 +23,7 @@ from reprolib.store import Checkpoint
 def scenes_works(b: Any) -> dict[str, Work]:
     """The natural-image half on Scenes. The texture loss is not compared: which of equally good patches are drawn
     depends on the last bit."""
-    images = scenes.labelled(100, ("gpu",)).images
+    batch, images = (8, scenes.labelled(100, ("gpu",)).images) if b.full else (2, scenes.labelled(4, ("gpu",)).images)
 
     def new() -> natural_cgn.CGN:
         model = natural_cgn.CGN(parts.GENERATOR, parts.saliency())
@@ -36,12 +36,12 @@ def scenes_works(b: Any) -> dict[str, Work]:
 
     patches, plain = natural.Patches(64, 7, 26), natural.LossWeights().without("text")
     return {
-        "CGN, Scenes": _natural(new, patches, 8, "efficientnet_lite0", bound=0),
-        "CGN, Scenes, no texture loss": _natural(new, patches, 8, "efficientnet_lite0", weights=plain),
-        "CGN, Scenes, filled": _natural(new, patches, 8, "efficientnet_lite0", bound=0, texture_target="fill"),
+        "CGN, Scenes": _natural(new, patches, batch, "efficientnet_lite0", bound=0),
+        "CGN, Scenes, no texture loss": _natural(new, patches, batch, "efficientnet_lite0", weights=plain),
+        "CGN, Scenes, filled": _natural(new, patches, batch, "efficientnet_lite0", bound=0, texture_target="fill"),
         "ensemble, Scenes": _ensemble(lambda: ensemble.lite0(9), images[:32], 9),
         "counterfactuals, Scenes": _sets(new),
-        "saliency, Scenes": Work(saliency, 100, 1e-3, False, (2, 10)),
+        "saliency, Scenes": Work(saliency, len(images), 1e-3, False, (2, 10)),
     }
 
 

