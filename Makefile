@@ -5,10 +5,10 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup report render promote test acceptance soak large bench lint lab weights parts lock clean
+.PHONY: help setup report render promote test acceptance soak large bench gpu-carry gpu-check lint lab weights parts lock clean
 
 help:  ## show this help
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(READY)  ## make the environment in .venv
 
@@ -44,6 +44,15 @@ large: $(READY)  ## the paper's networks with random weights at 256 pixels; 8 GB
 
 bench: $(READY)  ## time every step against the straightforward way; results/bench and README; half an hour, idle machine
 	$(RUN) -m benchmarks
+
+gpu-check:  ## does all run on this machine's GPU, with the same numbers, how fast; 7 minutes; needs only PyTorch
+	$(firstword $(wildcard $(RUN)) python3) -m benchmarks gpu
+
+gpu-carry: $(READY)  ## what gpu-check needs beside PyTorch on a machine without a network: build/gpu-carry
+	$(RUN) -m benchmarks.carry
+	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+		--implementation cp --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+		-d build/gpu-carry/wheels -c requirements.lock pytorch-pretrained-biggan safetensors filelock
 
 lint: $(READY)  ## style and types only
 	$(VENV)/bin/ruff check .

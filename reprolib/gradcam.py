@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from pytorch_grad_cam import RandomCAM
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,6 +54,8 @@ def _scaled(maps: Tensor) -> Tensor:
 
 def random_heatmaps(model: nn.Module, target: nn.Module, images: Tensor) -> Tensor:
     """The null baseline of the grad-cam package: channels weighted by random numbers instead of gradients."""
+    from pytorch_grad_cam import RandomCAM  # the only thing that needs it; it takes a second to load
+
     state, mode = np.random.get_state(), model.training
     np.random.seed(rng.seed_of("random cam") % 2**32)
     cam = RandomCAM(model=model, target_layers=[target])

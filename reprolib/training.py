@@ -16,6 +16,7 @@ from reprolib.errors import ReproError
 from reprolib.progress import Progress
 from reprolib.store import Checkpoint
 
+torch.backends.cudnn.deterministic = True  # on a GPU; else the gradients of convolutions are added up in any order
 CHECK_EVERY = 50
 """Steps between two looks at the losses: reading them stops the device."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import __main__ as bench
 from benchmarks import steps
+from benchmarks import tables as bench
 from benchmarks.timing import Row
 
 MADE = {"processor": "Abacus", "threads": 2, "versions": {"torch": "9"}, "commit": "abc"}

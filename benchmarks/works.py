@@ -1,0 +1,110 @@
+"""What is run on a GPU: every training and generation of the MNIST half, as a function of device and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reprolib import gradcam, rng, shipped
+from reprolib.mnist import classifier, counterfactuals, stable, train, variants
+from reprolib.mnist.dcgan import DCGAN
+from reprolib.mnist.settings import VARIANTS
+from reprolib.mnist.weights import cgn_from
+from reprolib.store import Checkpoint
+
+VARIANT = "double_colored_MNIST"
+RECIPES: dict[str, Any] = {"published": train.train_cgn, "stable": stable.train_cgn}
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something that trains, or makes, for a number of steps."""
+
+    run: Callable[[str, int, Checkpoint], State]
+    """(device, steps, checkpoint) -> weights, or what was made."""
+    images: int
+    """Of one step."""
+    bound: float = 0.3
+    """How far another device may be away after ten steps; 0: not compared."""
+    trains: bool = True
+    lengths: tuple[int, int] = (10, 70)
+    """The two numbers of steps from which its speed is told."""
+
+
+def settings(device: str, steps: int, **others: Any) -> train.GenerativeSettings:
+    chosen = {"features": "efficientnet_lite0", "device": device, "checkpoint_every": max(1, steps // 2)}
+    return train.GenerativeSettings(steps, **(chosen | others))  # type: ignore[arg-type]
+
+
+def mnist_works(b: Any) -> dict[str, Work]:
+    """b: a ``gpu_parts.Bench``; where it is not full, one variant stands for all."""
+    works = {f"CGN, {recipe}, {variant}": _cgn(b, variant, recipe=recipe) for recipe in RECIPES for variant in VARIANTS}
+    for recipe in RECIPES:
+        works[f"CGN, {recipe}, bfloat16"] = _cgn(b, VARIANT, recipe, 0, precision="bfloat16")
+        works[f"CGN, {recipe}, VGG16"] = _cgn(b, VARIANT, recipe, 0, features="vgg16")
+    works["DCGAN"] = _dcgan(b)
+    for count in (1, 2, 4, 8) if b.full else (1, 2):
+        works[f"classifiers, {count} together"] = _classifiers(b, count, "float32")
+        works[f"classifiers, {count} together, bfloat16"] = _classifiers(b, count, "bfloat16")
+    return works | _generation(b)
+
+
+def _cgn(b: Any, variant: str, recipe: str, bound: float = 0.3, **how: Any) -> Work:
+    def run(device: str, steps: int, checkpoint: Checkpoint) -> State:
+        where = (variant, b.digits_of(variant), 100, settings(device, steps, **how), b.textures, checkpoint)
+        return RECIPES[recipe](*where)[steps]
+
+    return Work(run, 16 if recipe == "published" else 20, bound)
+
+
+def _dcgan(b: Any) -> Work:
+    def run(device: str, steps: int, checkpoint: Checkpoint) -> State:
+        where = (VARIANT, b.digits_of(VARIANT), 100, settings(device, steps), b.textures, checkpoint)
+        return dict(train.train_dcgan(*where).state_dict())
+
+    return Work(run, 16)
+
+
+def _classifiers(b: Any, count: int, precision: Any) -> Work:
+    batch = 64 if b.full else 16
+
+    def run(device: str, steps: int, checkpoint: Checkpoint) -> State:
+        some = b.digits[torch.arange(batch * steps) % len(b.digits)]
+        painted = variants.paint(VARIANT, some, "gpu", attributes="label")
+        tasks = [classifier.Task(painted.images, painted.labels, {}, ("gpu", seed)) for seed in range(count)]
+        how: dict[str, Any] = {"epochs": 1, "batch": batch, "device": device, "precision": precision}
+        made = classifier.train_together(tasks, checkpoint=checkpoint, title="classifier", **how)
+        return {f"{k}/{name}": value for k, (model, _) in enumerate(made) for name, value in model.state_dict().items()}
+
+    return Work(run, batch * count, 0.3 if precision == "float32" and count in (1, 2) else 0)
+
+
+def _generation(b: Any, batch: int = 100) -> dict[str, Work]:
+    shipped_cgn = cgn_from(shipped.read(shipped.WEIGHTS / f"cgn_{VARIANT}.safetensors"))
+    with rng.seeded("untrained"):
+        gan, judge = DCGAN().eval(), classifier.Classifier().eval()
+    painted = variants.paint(VARIANT, b.digits[:batch], "gpu", attributes="label").images
+
+    def of(model: nn.Module, make: Callable[[Any, int], Tensor]) -> Work:
+        return Work(lambda device, n, _: {"made": make(model.to(device), n)}, batch, 1e-3, False, (20, 220))
+
+    def heatmaps(model: Any, n: int) -> Tensor:
+        images = painted.repeat(n, 1, 1, 1).to(next(model.parameters()).device)
+        return gradcam.heatmaps(model, model.model[model.last_relu], images)
+
+    return {
+        "counterfactuals": of(
+            shipped_cgn, lambda m, n: counterfactuals.counterfactuals(m, batch * n, 1, ("gpu",)).images
+        ),
+        "images with one label": of(
+            shipped_cgn, lambda m, n: counterfactuals.non_counterfactuals(m, batch * n, ("gpu",)).images
+        ),
+        "images of a DCGAN": of(gan, lambda m, n: counterfactuals.gan_samples(m, batch * n, ("gpu",)).images),
+        "masks": of(shipped_cgn, lambda m, n: counterfactuals.masks(m, batch // 10 * n, ("gpu",))[0]),
+        "heatmaps": of(judge, heatmaps),
+    }
