@@ -119,11 +119,11 @@ def told_conjectures(rows: pd.DataFrame) -> str:
     """What the rows of ``conjectures`` say, in two sentences."""
     own, true = (rows[rows["mask"] == mask].set_index("update") for mask in ("own", "true"))
     residue, last = own["residue"], max(own.index)
-    lowest = residue.idxmin()
+    lowest, least, at_last = residue.idxmin(), residue.min(), float(residue.iloc[-1])
     before, ends, perfect = (float(each["entanglement"].iloc[i]) for each, i in ((own, 0), (own, -1), (true, -1)))
     return (
-        f"Residue was lowest, {residue[lowest]:.2f}, at update {lowest} and {residue[last]:.2f} at the last, {last}: "
-        f"{'it grows' if residue[last] > 1.1 * residue[lowest] else 'it does not grow'} with training. "
+        f"Residue was lowest, {least:.2f}, at update {lowest} and {at_last:.2f} at the last, {last}: "
+        f"{'it grows' if at_last > 1.1 * least else 'it does not grow'} with training. "
         f"Entanglement fell from {before:.2f} to {ends:.2f}, and with the true mask to {perfect:.2f}: a perfect mask "
         f"{'removes' if perfect < 0.1 * before else 'does not remove'} it."
     )
