@@ -30,7 +30,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def _measured(monkeypatch: pytest.MonkeyPatch, good: list[int]) -> None:
     def quality(self: Study, variant: str, seed: int) -> dict[str, Any]:
         first = {"good_digits": 10, "recognised": [1.0] * 10}  # an earlier snapshot does not count
-        return {"1": first, "2": {"good_digits": good[seed], "recognised": [0.1 * seed] * 10}}
+        return {"1": first, "2": {"good_digits": good[seed - 100], "recognised": [0.1 * (seed - 100)] * 10}}
 
     monkeypatch.setattr(Study, "training_quality", quality)
 
@@ -44,9 +44,9 @@ def test_the_best_run_is_shipped_and_the_others_are_recorded(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _measured(monkeypatch, [3, 3])  # equal: the higher share of recognised masks decides
-    assert ship.ship(study) == ["Colored MNIST: seed 1 after 2 steps, 3 good digits, is the best of 2 runs"]
+    assert ship.ship(study) == ["Colored MNIST: seed 101 after 2 steps, 3 good digits, is the best of 2 runs"]
     entry, file = _record(tmp_path), tmp_path / "weights" / f"{VARIANT}.safetensors"
-    assert entry["runs"][entry["shipped"]]["seed"] == 1 and len(entry["runs"]) == 2
+    assert entry["runs"][entry["shipped"]]["seed"] == 101 and len(entry["runs"]) == 2
     folder = file.parent
     lines = [f"{sha256_of(each)}  {each.name}\n" for each in (file, folder / "quality.json")]
     assert (folder / "SHA256SUMS").read_text() == "".join(lines)
@@ -70,7 +70,7 @@ def test_an_earlier_run_that_was_better_stays(study: Study, tmp_path: Path, monk
         return {"3": {"good_digits": 1, "recognised": [0.0] * 10}}
 
     monkeypatch.setattr(Study, "training_quality", worse)
-    assert ship.ship(longer) == ["Colored MNIST: seed 0 after 2 steps, 5 good digits, is the best of 4 runs"]
+    assert ship.ship(longer) == ["Colored MNIST: seed 100 after 2 steps, 5 good digits, is the best of 4 runs"]
     assert file.read_bytes() == before and len(_record(tmp_path)["runs"]) == 4
 
 
