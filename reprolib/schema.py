@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from reprolib.mnist.settings import VARIANTS
+from reprolib.mnist.settings import VARIANTS, Ingredient
 
-CgnSource = Literal["trained", "shipped", "authors"]
+Recipe = Literal["stable", "published"]
+RECIPES: tuple[Recipe, ...] = get_args(Recipe)
+"""How an MNIST CGN is trained here: as ``mnist/stable.py`` or as the authors do, ``mnist/train.py``."""
+CgnSource = Literal[Recipe, "shipped", "authors"]
+NaturalSource = Literal["trained", "shipped", "authors"]
 SOURCES: dict[str, str] = {
+    "stable": "CGN trained here, stable recipe",
+    "published": "CGN trained here, published recipe",
     "trained": "CGN trained here",
     "shipped": "CGN shipped with reprolib",
     "authors": "CGN of the authors",
@@ -46,15 +52,20 @@ class CgnParams(Group):
     """Where CGNs come from and how they are trained."""
 
     sources: list[CgnSource] = Field(
-        ["trained", "authors"], min_length=1, description="trained here, shipped with reprolib, or the authors'"
+        ["stable", "published", "authors"],
+        min_length=1,
+        description="trained here by the stable or the published recipe, shipped with reprolib, or the authors'",
     )
-    seeds: int = Field(10, ge=1, le=1000, description="CGNs trained per variant")
+    seeds: int = Field(10, ge=1, le=1000, description="CGNs trained per variant by each recipe")
+    published_seeds: int | None = Field(None, ge=1, le=1000, description="of the published recipe; null means as many")
     steps: dict[str, int] | int | None = Field(
-        None, description="batches, for all variants or by variant; null means the paper's 15 epochs"
+        None, description="of the published recipe, for all variants or by variant; null means the paper's 15 epochs"
     )
-    batch: int = Field(16, ge=2, le=4096)
+    stable_steps: int = Field(3000, ge=1, le=MOST_STEPS, description="of the stable recipe")
+    without: list[Ingredient] = Field([], description="ingredients of the stable recipe to leave out")
+    batch: int = Field(16, ge=2, le=4096, description="of the published recipe; the stable one has batches of 20")
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style loss")
-    edge_weight: float = Field(0.0, ge=0.0, le=100.0, description="edge loss of Bagad et al.; 0 as published")
+    edge_weight: float = Field(0.0, ge=0.0, le=100.0, description="of the published recipe: edge loss of Bagad et al.")
     edge_form: Literal["paper", "code"] = Field("paper", description="border of 3 pixels, or what their code computes")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the networks in training; losses stay")
     compiled: bool = Field(False, description="torch.compile and CUDA graphs: for a GPU; slightly other numbers")
@@ -76,8 +87,14 @@ class CgnParams(Group):
                 raise ValueError(f"must be an integer between 1 and {MOST_STEPS:,}, or one for each variant")
         return value
 
+    def seeds_of(self, source: CgnSource) -> int:
+        """How many CGNs of a source there are per variant."""
+        if source == "published":
+            return self.published_seeds or self.seeds
+        return self.seeds if source == "stable" else 1
+
     def steps_of(self, variant: str) -> int | None:
-        """Training steps on a variant; None for the paper's 15 epochs."""
+        """Training steps of the published recipe on a variant; None for the paper's 15 epochs."""
         return self.steps[variant] if isinstance(self.steps, dict) else self.steps
 
 
@@ -144,7 +161,7 @@ class NaturalParams(Group):
     """What both worlds of natural images have; defaults are the seed's settings where it names them."""
 
     run: bool = Field(True, description="whether this half of the study is part of the run")
-    sources: list[CgnSource] = Field(
+    sources: list[NaturalSource] = Field(
         ["trained", "authors"], min_length=1, description="CGNs: trained here, shipped with reprolib, or the authors'"
     )
     cgns: int = Field(1, ge=1, le=100, description="CGNs trained with all losses")
@@ -197,7 +214,7 @@ class ImagenetParams(NaturalParams):
 class ScenesParams(NaturalParams):
     """The same experiments on Scenes, the rendered world of reprolib, whose truth is known."""
 
-    sources: list[CgnSource] = Field(["trained"], min_length=1, description="CGNs: trained here, or shipped")
+    sources: list[NaturalSource] = Field(["trained"], min_length=1, description="CGNs: trained here, or shipped")
     cgns: int = Field(3, ge=1, le=100, description="CGNs trained with all losses")
     updates: int = Field(200, ge=1, le=100_000, description="optimiser updates of a CGN")
     micro_batch: int = Field(8, ge=1, le=4096)
@@ -255,10 +272,12 @@ class Params(Group):
         return value
 
 
-def deciding(sources: list[CgnSource]) -> CgnSource:
-    """Whose CGN decides a claim: trained here, else shipped, else the authors'."""
-    ranked: tuple[CgnSource, ...] = ("trained", "shipped", "authors")
-    return next(source for source in ranked if source in sources)
+Source = TypeVar("Source", CgnSource, NaturalSource)
+
+
+def deciding(sources: list[Source]) -> Source:
+    """Whose CGN decides a claim: the first in the order of SOURCES."""
+    return min(sources, key=list(SOURCES).index)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -25,7 +25,7 @@ from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import HEADS, Plain
 from reprolib.imagenet.world import World
 from reprolib.jobs import Experiments
-from reprolib.schema import CgnSource, LossGroup, NaturalParams, Params, TextureTarget, deciding
+from reprolib.schema import LossGroup, NaturalParams, NaturalSource, Params, TextureTarget, deciding
 from reprolib.store import Checkpoint, Result, Store
 
 EXAMPLES = 4
@@ -38,7 +38,7 @@ TrainedOn = Literal["real", "cgn", "truth"]
 class Trained:
     """Which CGN: by whom, and for one that is trained here with what."""
 
-    source: CgnSource = "trained"
+    source: NaturalSource = "trained"
     seed: int = rules.FIRST_SEED
     target: TextureTarget = "patches"
     without: LossGroup | None = None

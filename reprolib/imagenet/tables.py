@@ -13,7 +13,7 @@ from reprolib import jobs, rules
 from reprolib.imagenet.backgrounds_challenge import VARIANTS
 from reprolib.imagenet.ensemble import HEADS
 from reprolib.imagenet.study import NaturalStudy, Trained, TrainedOn
-from reprolib.schema import SOURCES, CgnSource, deciding
+from reprolib.schema import SOURCES, NaturalSource, deciding
 from reprolib.statistics import shown
 
 GROUPS = {"shape": "shape", "text": "texture", "bg": "background", "rec": "reconstruction"}
@@ -108,7 +108,7 @@ def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]
     ]
 
 
-def _of_seed(study: NaturalStudy, source: CgnSource, seed: int) -> Trained:
+def _of_seed(study: NaturalStudy, source: NaturalSource, seed: int) -> Trained:
     """The CGN with all losses that a classifier of this seed gets its counterfactuals from."""
     cgns = study.chosen.cgns if source == "trained" else 1
     return Trained(source, rules.one_of(cgns, seed), study.chosen.targets[0])
@@ -160,7 +160,7 @@ def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, flo
         return []
     rates = sorted({chosen.classifier_rate, *chosen.search_rates})
     whole = "authors" if "authors" in chosen.sources else deciding(chosen.sources)
-    cells: list[tuple[TrainedOn, CgnSource, float, float]] = []
+    cells: list[tuple[TrainedOn, NaturalSource, float, float]] = []
     if 0.0 in chosen.search_ratios:
         cells += [("real", whole, rate, 0.0) for rate in rates]
     for source in sorted(chosen.sources, key=lambda source: source != whole):

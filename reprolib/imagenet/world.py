@@ -21,7 +21,7 @@ from reprolib.imagenet.cgn import CGN
 from reprolib.imagenet.datasets import Images
 from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.train import Patches
-from reprolib.schema import CgnSource, ImagenetParams
+from reprolib.schema import ImagenetParams, NaturalSource
 
 
 class World(Protocol):
@@ -48,7 +48,7 @@ class World(Protocol):
     def identity(self) -> dict[str, Any]:
         """What names the networks that a CGN of this world is made of, in the inputs of a result."""
 
-    def given_identity(self, source: CgnSource) -> str:
+    def given_identity(self, source: NaturalSource) -> str:
         """The hash of the shipped or the authors' CGN."""
 
     def rater_identity(self) -> str:
@@ -63,7 +63,7 @@ class World(Protocol):
     def new_cgn(self) -> CGN:
         """A CGN whose mechanisms all start from the pretrained generator."""
 
-    def given_cgn(self, source: CgnSource) -> CGN:
+    def given_cgn(self, source: NaturalSource) -> CGN:
         """The shipped or the authors' CGN, in eval mode."""
 
     def rater(self) -> nn.Module:
@@ -125,7 +125,7 @@ class ImageNet:
         files = ("imagenet/biggan-deep-256.bin", "imagenet/u2net.pth")
         return {"world": self.name} | {file: self._sha256(file) for file in files}
 
-    def given_identity(self, source: CgnSource) -> str:
+    def given_identity(self, source: NaturalSource) -> str:
         return self._sha256("imagenet/cgn.pth")
 
     def rater_identity(self) -> str:
@@ -146,7 +146,7 @@ class ImageNet:
         model.start_from(biggan.load("biggan-deep-256", assets.path("imagenet/biggan-deep-256.bin")).state_dict())
         return model
 
-    def given_cgn(self, source: CgnSource) -> CGN:
+    def given_cgn(self, source: NaturalSource) -> CGN:
         return cgn.load("biggan-deep-256", self._saliency(), assets.path("imagenet/cgn.pth"))
 
     def _saliency(self) -> u2net.U2Net:

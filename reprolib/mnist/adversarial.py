@@ -117,7 +117,7 @@ class Pair:
     ) -> dict[int, dict[str, Tensor]]:
         """Run ``update`` on every batch; step -> generator state on the CPU for each of ``snapshot_steps``.
 
-        key: variant and seed. mean: holds a running mean of the generator as ``mean.module``, which is kept instead.
+        key: variant and seed. mean: follows the generator, and is kept instead.
         """
         settings = self.settings
         (variant, seed), device = key, torch.device(settings.device)
@@ -130,6 +130,8 @@ class Pair:
             real = batch_of(i)
             with rng.seeded(f"{self.kind} step", variant, seed, i):
                 terms = update(i, real.images.to(device), real.labels.to(device))
+            if mean is not None:
+                mean.update_parameters(self.generator)
             if i + 1 in keep_at:
                 kept.values[str(i + 1)] = {n: value.detach().cpu().clone() for n, value in result.state_dict().items()}
             return terms

@@ -8,6 +8,7 @@ from reprolib import published
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
 from reprolib.mnist.tables import GENERATORS, ORDER, shown, titled
+from reprolib.schema import RECIPES
 
 
 def accuracy(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy_ood") -> pd.DataFrame:
@@ -18,7 +19,7 @@ def accuracy(runs: pd.DataFrame, value: str = "test", metric: str = "test_accura
     """
     ours = shown(runs, ["variant", "training_set", "source"], value)
     theirs = published.accuracy(metric)
-    kind = {"trained": "own", "shipped": "own"}
+    kind = {"stable": "own", "published": "own", "shipped": "own"}
     columns = [*published.STUDIES.values()]
     rows = []
     for row in ours.to_dict("records"):
@@ -69,7 +70,7 @@ def good_digits(runs: pd.DataFrame) -> pd.DataFrame:
         "edge": "Bagad et al., Colored MNIST with edge loss, 20 runs, by eye",
     }
     theirs = theirs.assign(study=theirs["edge_loss"].map(labels)).drop(columns="edge_loss")
-    mine = titled(runs[runs["source"] == "trained"])
+    mine = titled(runs[runs["source"].isin(RECIPES)])
     mine = mine.assign(runs=1, study="here, " + mine["variant"] + ", measured")[["good_digits", "runs", "study"]]
     return pd.concat([theirs, mine], ignore_index=True)
 

@@ -12,7 +12,7 @@ from reprolib.mnist import counterfactuals
 from reprolib.mnist.cgn import CGN, CLASSES, compose
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
-from reprolib.schema import deciding
+from reprolib.schema import Recipe, deciding
 
 
 def _grey(mask: Tensor) -> np.ndarray:
@@ -51,12 +51,12 @@ def _mechanisms(model: CGN, variant: str) -> np.ndarray:
     return np.stack([_grey(parts.mask), *rows])
 
 
-def training_sheets(study: Study, steps: int | None = None) -> dict[str, np.ndarray]:
+def training_sheets(study: Study, recipe: Recipe, steps: int | None = None) -> dict[str, np.ndarray]:
     """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of the first run over training, in eval mode."""
     sheets = {}
     for variant in study.params.variants:
         rows = {}
-        for step, model in study.snapshots(variant, rules.FIRST_SEED, steps).items():
+        for step, model in study.snapshots(variant, recipe, rules.FIRST_SEED, steps).items():
             with rng.seeded("training sheet", variant), torch.inference_mode():
                 rows[step] = pictures(compose(*model(torch.arange(CLASSES))))
         name = f"{VARIANTS[variant].title}|{','.join(map(str, rows))}"

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -46,14 +47,32 @@ from reprolib.mnist.variants import Painted
 from reprolib.store import Checkpoint
 from reprolib.tensors import exact
 
-BATCH, PACK, WIDTH = 2 * CLASSES, 2, 48
-RATES = (5e-4, 1e-3)
-"""Learning rates of CGN and critic before they fall."""
-STYLE_EVERY, STYLE_SIZE = 4, 32
-EDGE_WEIGHT = 0.1
-NOISE = 0.3
-"""Standard deviation of the critic's noise at the first step; images are in [-1, 1]."""
-DECAY = 0.995
+
+@dataclass(frozen=True)
+class Constants:
+    """The numbers of the recipe; they belong to the name of a CGN that is trained by it."""
+
+    pairs: int = CLASSES
+    """Of images of one label in a batch, real and generated."""
+    width: int = 48
+    """Channels behind the critic's first convolution."""
+    rates: tuple[float, float] = (5e-4, 1e-3)
+    """Learning rates of CGN and critic before they fall."""
+    style_every: int = 4
+    style_size: int = 32
+    edge_weight: float = 0.1
+    noise: float = 0.3
+    """Standard deviation of the critic's noise at the first step; it is gone after half of the run. Images are in [-1, 1]."""
+    decay: float = 0.995
+    """Of the exponential mean."""
+
+
+STABLE = Constants()
+
+
+def constants() -> dict[str, Any]:
+    """What of the recipe is fixed, for the name of a result."""
+    return asdict(STABLE)
 
 
 def train_cgn(
@@ -69,28 +88,28 @@ def train_cgn(
     with rng.seeded("cgn initialisation", variant, seed):
         generator = OpenCGN() if "clamp" in used else CGN()
         cgn_model.initialise(generator, fixed.initialisation, fixed.gain)
-        critic = Critic(PACK if "pack" in used else 1, "contrast" in used) if "critic" in used else _published(fixed)
+        critic = Critic(2 if "pack" in used else 1, "contrast" in used) if "critic" in used else _published(fixed)
     if "start" in used:
         start_at(generator, torch.cat([batch_of(-1 - i).images for i in range(32)]))
-    net = features.load(settings.features, fixed.style_weights, STYLE_SIZE).to(settings.device)
-    pair = Pair("stable cgn", generator, critic, settings, RATES)
-    noise = NOISE if "noise" in used else 0.0
+    net = features.load(settings.features, fixed.style_weights, STABLE.style_size).to(settings.device)
+    pair = Pair("stable cgn", generator, critic, settings, STABLE.rates)
+    noise = STABLE.noise if "noise" in used else 0.0
 
     def step(i: int, images: Tensor, labels: Tensor) -> Losses:
-        drawn = labels if "labels" in used else torch.randint_like(labels, CLASSES).sort().values
-        spread = noise * (1 - i / settings.steps)
+        drawn = labels if "labels" in used else torch.randint_like(labels[::2], CLASSES).repeat_interleave(2)
+        spread = noise * max(0.0, 1 - 2 * i / settings.steps)
         with settings.autocast():
             parts = Mechanisms(*(part.float() for part in pair.generator(drawn)))
         made = compose(*parts)
         terms = {"mask": fixed.mask_weight * losses.binary_entropy(parts.mask)}
         if "edge" in used:
-            terms["edge"] = EDGE_WEIGHT * losses.edge(parts.mask, "code")
+            terms["edge"] = STABLE.edge_weight * losses.edge(parts.mask, "code")
         if "colours" in used:
-            ground, figure = real_moments(images)
-            terms["colours"] = energy_distance(moments(parts.background), ground)
-            terms["colours"] = terms["colours"] + energy_distance(moments(parts.foreground), figure)
-        if i % STYLE_EVERY == 0:
-            terms["style"] = STYLE_EVERY * style_loss(net, made, images, settings)
+            ground, object_, flat = real_moments(images)
+            terms["ground"] = energy_distance(moments(parts.background), ground).mean()
+            terms["object"] = (flat * energy_distance(moments(parts.foreground), object_)).mean()
+        if i % STABLE.style_every == 0:
+            terms["style"] = STABLE.style_every * style_loss(net, made, images, settings)
         terms["adversarial"] = losses.lsgan(pair.frozen_score(_noisy(made, spread), drawn), 1.0)
         descend(pair.optimisers[0], torch.stack(list(terms.values())).sum())
         real_loss = losses.lsgan(pair.score(_noisy(images.clamp(-1, 1), spread), labels), 1.0)
@@ -143,18 +162,18 @@ class _OpenClamp(torch.autograd.Function):
 class Critic(nn.Module):
     """Judges ``pack`` images of one label at once: three strided convolutions, the label by projection."""
 
-    def __init__(self, pack: int = PACK, contrast: bool = True) -> None:
+    def __init__(self, pack: int, contrast: bool) -> None:
         super().__init__()
-        self.pack, self.contrast = pack, contrast
-        sizes = [(6 if contrast else 3) * pack, WIDTH, 2 * WIDTH, 4 * WIDTH]
+        self.pack, self.contrast, width = pack, contrast, STABLE.width
+        sizes = [(6 if contrast else 3) * pack, width, 2 * width, 4 * width]
         layers = [
             layer
             for inputs, outputs in itertools.pairwise(sizes)
             for layer in (spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2))
         ]
         self.body = nn.Sequential(*layers, nn.Flatten())
-        self.score = spectral_norm(nn.Linear(4 * WIDTH * 16, 1))
-        self.label = spectral_norm(nn.Embedding(CLASSES, 4 * WIDTH * 16))
+        self.score = spectral_norm(nn.Linear(4 * width * 16, 1))
+        self.label = spectral_norm(nn.Embedding(CLASSES, 4 * width * 16))
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """images (B, 3, 32, 32), each ``pack`` in a row of one label; labels int64 (B,) -> scores (B / pack,)."""
@@ -166,7 +185,7 @@ class Critic(nn.Module):
 
 
 def batches(digits: Digits, seed: int, paint: Callable[[Tensor], Painted], balance: bool) -> Callable[[int], Painted]:
-    """step -> a real batch of BATCH images in pairs of one label, drawn with replacement.
+    """step -> a real batch of pairs of one label, drawn with replacement.
 
     balance: whether every digit has its pair; else labels are drawn.
     """
@@ -174,15 +193,15 @@ def batches(digits: Digits, seed: int, paint: Callable[[Tensor], Painted], balan
 
     def of_step(step: int) -> Painted:
         with rng.seeded("stable batch", seed, step):
-            chosen = torch.arange(CLASSES) if balance else torch.randint(CLASSES, (BATCH // PACK,))
-            return paint(torch.cat([some[torch.randint(len(some), (PACK,))] for some in (by_class[d] for d in chosen)]))
+            labels = torch.arange(STABLE.pairs) % CLASSES if balance else torch.randint(CLASSES, (STABLE.pairs,))
+            return paint(torch.cat([some[torch.randint(len(some), (2,))] for some in (by_class[d] for d in labels)]))
 
     return of_step
 
 
 def start_at(generator: CGN, images: Tensor) -> None:
     """Start the last norm of each texture mechanism at the colours of real images, before the tanh."""
-    for mechanism, real in zip((generator.f_text2, generator.f_text1), real_moments(images), strict=True):
+    for mechanism, real in zip((generator.f_text2, generator.f_text1), real_moments(images)[:2], strict=True):
         raw = real[:, :3].clamp(-0.995, 0.995).atanh()
         norm: Any = mechanism[11]
         norm.bias.data.copy_(raw.mean(0))
@@ -194,8 +213,9 @@ def moments(maps: Tensor) -> Tensor:
     return torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1)
 
 
-def real_moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The moments of ground and object in real images (B, 3, 32, 32), two of (B, 6), without knowing the masks.
+def real_moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The moments of ground and object in real images (B, 3, 32, 32), two of (B, 6), without knowing the masks; and of
+    every pair whether its ground is flat, so that the object can be told from it, 0 or 1 (B / 2,).
 
     The ground is the border of 3 pixels. The object is what differs from its median by more than a tenth of the range
     in some channel of the centre.
@@ -206,17 +226,18 @@ def real_moments(images: Tensor) -> tuple[Tensor, Tensor]:
     count = unlike.sum(-1).clamp(min=1)
     mean = (centre * unlike).sum(-1) / count
     spread = (((centre - mean[..., None]) * unlike).square().sum(-1) / count).sqrt()
-    return torch.cat([ground.mean(-1), ground.std(-1)], dim=1), torch.cat([mean, spread], dim=1)
+    flat = (ground.std(-1).amax(1) < 0.1).unflatten(0, (-1, 2)).all(1).float()
+    return torch.cat([ground.mean(-1), ground.std(-1)], dim=1), torch.cat([mean, spread], dim=1), flat
 
 
 def energy_distance(a: Tensor, b: Tensor) -> Tensor:
     """How far two distributions are apart, from two draws of each; (B, D) in pairs of one label; 0 for equal ones.
 
-    The unbiased estimate of 2 E|a - b| - E|a - a'| - E|b - b'| (Szekely & Rizzo, 2013), mean over the pairs.
+    The unbiased estimate of 2 E|a - b| - E|a - a'| - E|b - b'| (Szekely & Rizzo, 2013), for every pair (B / 2,).
     """
     (a1, a2), (b1, b2) = (some.unflatten(0, (-1, 2)).unbind(1) for some in (a, b))
     cross = sum(_norm(x - y) for x in (a1, a2) for y in (b1, b2)) / 2
-    return (cross - _norm(a1 - a2) - _norm(b1 - b2)).mean()
+    return cross - _norm(a1 - a2) - _norm(b1 - b2)
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -227,7 +248,7 @@ def running_mean(model: nn.Module) -> AveragedModel:
     """A copy that follows the weights and statistics of a model, at the start more quickly than later."""
 
     def follow(kept: Sequence[Tensor], new: Sequence[Tensor], count: Tensor | int) -> None:
-        share = 1 - min(DECAY, (int(count) + 1) / (int(count) + 10))
+        share = 1 - min(STABLE.decay, (int(count) + 1) / (int(count) + 10))
         for old, value in zip(kept, new, strict=True):
             old.lerp_(value, share) if old.is_floating_point() else old.copy_(value)
 

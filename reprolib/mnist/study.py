@@ -17,14 +17,15 @@ from torch import Tensor
 from reprolib import assets, features, rules, shipped
 from reprolib.jobs import Experiments
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, digits, heatmaps, nulls, quality, train, variants
+from reprolib.mnist import counterfactuals, digits, heatmaps, nulls, quality, stable, train, variants
+from reprolib.mnist.adversarial import GenerativeSettings
 from reprolib.mnist.cgn import CGN, CLASSES
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.dcgan import DCGAN
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.mnist.variants import Painted
 from reprolib.mnist.weights import authors_asset, authors_cgn, cgn_from, classifier_from
-from reprolib.schema import CgnSource
+from reprolib.schema import RECIPES, CgnSource, Recipe
 from reprolib.store import Checkpoint, Result
 
 READER, READER_RECORD = "digit_reader.safetensors", "digit_reader.json"
@@ -85,54 +86,64 @@ class Study(Experiments):
 
     # ---------------------------------------------------------------- generative models
 
-    def _generative(self, steps: int | None, variant: str) -> train.GenerativeSettings:
+    def _generative(self, steps: int | None, variant: str) -> GenerativeSettings:
         chosen = self.params.cgn
-        return train.GenerativeSettings(
+        return GenerativeSettings(
             steps=steps or train.published_steps(len(self.digits(variant)[0]), chosen.batch),
             batch=chosen.batch,
             features=chosen.features,
             edge_weight=chosen.edge_weight,
             edge_form=chosen.edge_form,
+            without=tuple(chosen.without),
             checkpoint_every=chosen.checkpoint_every,
             device=self.params.device,
             precision=chosen.precision,
             compiled=chosen.compiled,
         )
 
-    def cgn_inputs(self, variant: str, seed: int, steps: int | None = None) -> dict[str, Any]:
-        """What names a CGN that is trained here; steps: default ``cgn.steps`` of the parameters."""
-        settings = self._generative(steps or self.params.cgn.steps_of(variant), variant)
+    def _cgn_settings(self, variant: str, recipe: Recipe, steps: int | None) -> GenerativeSettings:
+        chosen = self.params.cgn
+        default = chosen.stable_steps if recipe == "stable" else chosen.steps_of(variant)
+        return self._generative(steps or default, variant)
+
+    def cgn_inputs(self, variant: str, recipe: Recipe, seed: int, steps: int | None = None) -> dict[str, Any]:
+        """What names a CGN that is trained here; steps: default those of the parameters."""
+        settings = self._cgn_settings(variant, recipe, steps)
         inputs = {
             "variant": variant,
+            "recipe": recipe,
             "seed": seed,
             "digits": self._data(variant),
             "steps": settings.steps,
-            "batch": settings.batch,
             "features": {settings.features: features.SCALES[settings.features]},
             "fixed": train.fixed_settings(variant),
-            "edge_weight": settings.edge_weight,
         }
-        edge = {"edge_form": settings.edge_form} if settings.edge_weight > 0 else {}  # without weight it has no form
-        return inputs | edge | settings.arithmetic() | self._machine()
+        if recipe == "stable":
+            inputs |= {"constants": stable.constants(), "without": sorted(settings.without)}
+        else:
+            inputs |= {"batch": settings.batch, "edge_weight": settings.edge_weight}
+            inputs |= {"edge_form": settings.edge_form} if settings.edge_weight > 0 else {}  # else it has no form
+        return inputs | settings.arithmetic() | self._machine()
 
-    def trained_cgn(self, variant: str, seed: int, steps: int | None = None) -> Result:
+    def trained_cgn(self, variant: str, recipe: Recipe, seed: int, steps: int | None = None) -> Result:
         """Train a CGN here. Tensors: the generator at each snapshot, named ``<step>/<state name>``.
 
-        steps: default ``cgn.steps`` of the parameters.
+        steps: default those of the parameters.
         """
-        settings = self._generative(steps or self.params.cgn.steps_of(variant), variant)
+        settings = self._cgn_settings(variant, recipe, steps)
+        train_cgn = stable.train_cgn if recipe == "stable" else train.train_cgn
 
         def make(checkpoint: Checkpoint) -> Result:
             training, _ = self.digits(variant)
-            states = train.train_cgn(variant, training, seed, settings, self.params.digits.textures, checkpoint)
+            states = train_cgn(variant, training, seed, settings, self.params.digits.textures, checkpoint)
             tensors = {f"{step}/{name}": value for step, state in states.items() for name, value in state.items()}
             return Result({"snapshots": list(states)}, tensors)
 
-        return self.store.get("cgn", self.cgn_inputs(variant, seed, steps), make, with_tensors=True)
+        return self.store.get("cgn", self.cgn_inputs(variant, recipe, seed, steps), make, with_tensors=True)
 
-    def snapshots(self, variant: str, seed: int, steps: int | None = None) -> dict[int, CGN]:
+    def snapshots(self, variant: str, recipe: Recipe, seed: int, steps: int | None = None) -> dict[int, CGN]:
         """The CGN of a training run at each of its snapshots."""
-        result = self.trained_cgn(variant, seed, steps)
+        result = self.trained_cgn(variant, recipe, seed, steps)
         return {step: cgn_from(result.tensors, f"{step}/") for step in result.numbers["snapshots"]}
 
     def weights_file(self, variant: str) -> Path:
@@ -147,8 +158,9 @@ class Study(Experiments):
         """
         if source in nulls.KNOWN:
             return nulls.cgn(source, variant, self.digits(variant)[0], self.params.digits.textures, seed)
-        if source == "trained":
-            return list(self.snapshots(variant, rules.one_of(self.params.cgn.seeds, seed)).values())[-1]
+        if source in RECIPES:
+            run = rules.one_of(self.params.cgn.seeds_of(source), seed)
+            return list(self.snapshots(variant, source, run).values())[-1]
         if source == "authors":
             return authors_cgn(variant)
         return cgn_from(shipped.read(self.weights_file(variant)))
@@ -158,8 +170,8 @@ class Study(Experiments):
         if source in nulls.KNOWN:
             fixed = train.fixed_settings(variant) if source == "untrained" else {}
             return {source: nulls.VERSION} | fixed
-        if source == "trained":
-            return {source: self.cgn_inputs(variant, rules.one_of(self.params.cgn.seeds, seed))}
+        if source in RECIPES:
+            return {source: self.cgn_inputs(variant, source, rules.one_of(self.params.cgn.seeds_of(source), seed))}
         if source == "authors":
             return {source: assets.ASSETS[authors_asset(variant)].sha256}
         return {source: shipped.sha256(self.weights_file(variant))}
@@ -270,15 +282,15 @@ class Study(Experiments):
         found = self.store.get("counterfactual_accuracy", inputs, make)
         return found.numbers | {"rules": rules.stamp(found.made)}
 
-    def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
+    def training_quality(self, variant: str, recipe: Recipe, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""
         per_digit = self.params.cgn.quality_masks
         reader = shipped.sha256(shipped.WEIGHTS / READER)
-        inputs = {"cgn": self.cgn_inputs(variant, seed), "masks": per_digit, "reader": reader}
+        inputs = {"cgn": self.cgn_inputs(variant, recipe, seed), "masks": per_digit, "reader": reader}
 
         def make(_: Checkpoint) -> Result:
             how = self.digit_reader()[0], self.bounds(variant), per_digit
-            found = self.snapshots(variant, seed)
+            found = self.snapshots(variant, recipe, seed)
             return Result({str(step): quality.mask_quality(model, *how) for step, model in found.items()})
 
         return self.store.get("training_quality", inputs, make, version=3).numbers

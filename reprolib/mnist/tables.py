@@ -14,7 +14,7 @@ from reprolib.mnist import nulls, quality
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
 from reprolib.mnist.train import LEARNING_RATE
-from reprolib.schema import SOURCES, CgnSource, deciding
+from reprolib.schema import RECIPES, SOURCES, CgnSource, Recipe, deciding
 
 GENERATORS: dict[str, str] = {**SOURCES, "dcgan": "DCGAN trained here", "": ""}
 """Whose generator made the images, as a reader sees it."""
@@ -38,11 +38,14 @@ def source_of(training_set: TrainingSet) -> str:
 
 def prepare_cgns(study: Study) -> None:
     """Train what has to be trained, each network once, before the jobs that share it."""
-    params = study.params
-    calls: list[tuple[Any, ...]] = []
-    if "trained" in params.cgn.sources:
-        calls += [(study.trained_cgn, v, seed) for v in params.variants for seed in rules.seeds(params.cgn.seeds)]
-    _run(study, "generative models", calls)
+    _run(study, "generative models", [(study.trained_cgn, *run) for run in _trainings(study)])
+
+
+def _trainings(study: Study) -> list[tuple[str, Recipe, int]]:
+    """Variant, recipe and seed of every CGN that is trained here."""
+    chosen = study.params.cgn
+    recipes = [recipe for recipe in RECIPES if recipe in chosen.sources]
+    return [(v, r, seed) for r in recipes for seed in rules.seeds(chosen.seeds_of(r)) for v in study.params.variants]
 
 
 def quality_runs(study: Study) -> pd.DataFrame:
@@ -65,7 +68,7 @@ def null_runs(study: Study) -> pd.DataFrame:
 def _cgns(study: Study) -> list[tuple[CgnSource, int]]:
     """Source and seed of every CGN of a variant."""
     chosen = study.params.cgn
-    return [(source, s) for source in chosen.sources for s in rules.seeds(chosen.seeds if source == "trained" else 1)]
+    return [(source, seed) for source in chosen.sources for seed in rules.seeds(chosen.seeds_of(source))]
 
 
 def _quality(study: Study, cases: list[tuple[str, CgnSource | nulls.Known, int]]) -> pd.DataFrame:
@@ -153,7 +156,7 @@ def quality_evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSo
     relative = accuracy.rename(columns={"relative": "value"}).assign(criterion="counterfactual_accuracy")
     long = pd.concat([pd.DataFrame(rows), relative.drop(columns="accuracy")], ignore_index=True)
     long = long[long["source"] != "real digits"]
-    long.loc[long["source"] == "trained", ["low", "high"]] = nan
+    long.loc[long["source"].isin(RECIPES), ["low", "high"]] = nan
     null = long["source"].isin(nulls.NULLS)
     return long.assign(null=long["source"].where(null, ""), source=long["source"].mask(null, deciding))
 
@@ -178,20 +181,15 @@ def background_norms(study: Study) -> pd.DataFrame:
 
 
 def training_quality(study: Study) -> pd.DataFrame:
-    """Good digits at each snapshot of the CGNs trained here: variant, seed, step, good_digits, mean_mask."""
-    params = study.params
-    cases = [(v, seed) for v in params.variants for seed in rules.seeds(params.cgn.seeds)] if _trains(study) else []
+    """Good digits at each snapshot of the CGNs trained here: variant, source, seed, step, good_digits, mean_mask."""
+    cases = _trainings(study)
     found = _run(study, "quality over training", [(study.training_quality, *case) for case in cases])
     rows = [
-        {"variant": v, "seed": seed, "step": int(step)} | {k: n[k] for k in ("good_digits", "mean_mask")}
-        for (v, seed), numbers in zip(cases, found, strict=True)
+        {"variant": v, "source": r, "seed": seed, "step": int(step)} | {k: n[k] for k in ("good_digits", "mean_mask")}
+        for (v, r, seed), numbers in zip(cases, found, strict=True)
         for step, n in numbers.items()
     ]
-    return pd.DataFrame(rows, columns=["variant", "seed", "step", "good_digits", "mean_mask"])
-
-
-def _trains(study: Study) -> bool:
-    return "trained" in study.params.cgn.sources
+    return pd.DataFrame(rows, columns=["variant", "source", "seed", "step", "good_digits", "mean_mask"])
 
 
 def training_sets(study: Study) -> list[TrainingSet]:
@@ -349,7 +347,7 @@ def shown(runs: pd.DataFrame, by: list[str], value: str, digits: int = 1) -> pd.
 
 def headline(runs: pd.DataFrame, value: str) -> pd.DataFrame:
     """The short answer: one row per variant, one column per training set and CGN, mean and 95 % interval."""
-    short = {"trained": " (trained here)", "shipped": " (shipped)", "authors": " (the authors')", "": ""}
+    short = {source: f" ({source})" for source in SOURCES} | {"authors": " (the authors')", "": ""}
     told = runs[runs["training_set"].isin(["Original", "CGN", "Original+CGN"])]
     cells = shown(told, ["variant", "training_set", "source"], value)
     cells["column"] = cells["training_set"] + cells["source"].map(short)

@@ -20,7 +20,7 @@ from reprolib.imagenet.ensemble import Ensemble
 from reprolib.imagenet.train import Patches
 from reprolib.scenes import datasets, parts, rating
 from reprolib.scenes.render import CLASSES, VERSION
-from reprolib.schema import CgnSource, ScenesParams
+from reprolib.schema import NaturalSource, ScenesParams
 
 
 class Scenes:
@@ -43,7 +43,7 @@ class Scenes:
         files = {name: shipped.sha256(parts.file(name)) for name in ("generator", "saliency")}
         return {"world": self.name} | files
 
-    def given_identity(self, source: CgnSource) -> str:
+    def given_identity(self, source: NaturalSource) -> str:
         return shipped.sha256(parts.file("cgn"))
 
     def rater_identity(self) -> str:
@@ -63,7 +63,7 @@ class Scenes:
         model.start_from(parts.generator().state_dict())
         return model
 
-    def given_cgn(self, source: CgnSource) -> CGN:
+    def given_cgn(self, source: NaturalSource) -> CGN:
         model = self.new_cgn()
         model.load_mechanisms(parts.tensors_of("cgn"))
         return model.eval()
