@@ -31,7 +31,9 @@ def _claim(folder: Path, claim: str, level: float = 90.5, summary: pd.DataFrame 
     some = Results(claim, params.load({"profile": "smoke"} | changes), folder)
     if claim == "claim1":
         some.table("quality_summary", summary)
-        curve = pd.DataFrame({"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]})
+        curve = pd.DataFrame(
+            {"variant": ["a"] * 2, "source": ["b"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]}
+        )
         some.figure("training_quality", curve)
     values = {name: level / 10 if name == "good_digits" else level for name in CRITERIA[claim]}
     null = dict.fromkeys(CRITERIA[claim], 95.0 if claim == "claim3" else 1.0)
