@@ -257,7 +257,8 @@ def _bars(data: pd.DataFrame, value: str, label: str, chance: float | None = Non
     drawn, axes = plt.subplots(1, len(variants), figsize=(3.4 * len(variants), 3.6), sharey=True, squeeze=False)
     for ax, variant in zip(axes[0], variants, strict=True):
         part = data[data["variant"] == variant].reset_index(drop=True)
-        whiskers = [part[value] - part[f"{value}_low"], part[f"{value}_high"] - part[value]]
+        ends = part[value] - part[f"{value}_low"], part[f"{value}_high"] - part[value]
+        whiskers = [end.clip(lower=0) for end in ends]  # the digits of the file may turn a zero negative
         names = part["training_set"] + part["source"].map(lambda s: f"\n{s}" if isinstance(s, str) and s else "")
         colors = [COLORS[name] for name in part["training_set"]]
         ax.barh(names, part[value], xerr=whiskers, color=colors, error_kw={"lw": 1, "capsize": 2})

@@ -98,7 +98,7 @@ class Results:
         Raises ReproError for a null that passes its criterion: then the criterion says nothing.
         """
         name = rules.named(self.claim, world)
-        evidence = evidence.assign(null=evidence["null"].fillna("") if "null" in evidence else "")
+        evidence = evidence.assign(null=evidence.get("null", "")).fillna({"null": ""})
         real, nulls = evidence[evidence["null"] == ""], evidence[evidence["null"] != ""]
         judged = {
             source: statistics.judge(name, real[real["source"] == source]).drop(columns="null")

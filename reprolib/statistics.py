@@ -102,7 +102,7 @@ def judge(name: str, evidence: pd.DataFrame) -> pd.DataFrame:
     decided``, ``not testable`` or ``not counted`` with a reason.
     """
     rule = rules.every()[name]
-    evidence = evidence.assign(null=evidence.get("null", ""))
+    evidence = evidence.assign(null=evidence.get("null", "")).fillna({"null": ""})
     rows = []
     for null, case in dict.fromkeys(zip(evidence["null"], evidence["case"], strict=True)):
         here = evidence[(evidence["null"] == null) & (evidence["case"] == case)]

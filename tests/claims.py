@@ -36,7 +36,13 @@ def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
         for number in (1, 2):
             run.table(f"{claim}_{number}", pd.DataFrame({"accuracy": [level + number]}))
         if claim == "claim1":
-            curve = {"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [level / 10, 9]}
+            curve = {
+                "variant": ["a"] * 2,
+                "source": ["b"] * 2,
+                "seed": [0, 0],
+                "step": [0, 10],
+                "good_digits": [level / 10, 9],
+            }
             run.figure("training_quality", pd.DataFrame(curve))
             run.figure("good_digit_runs", pd.DataFrame({"study": ["here"], "good_digits": [9], "runs": [level]}))
             picture = np.full((2, 2, 32, 32, 3), int(level), np.uint8)

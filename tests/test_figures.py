@@ -28,7 +28,8 @@ def _bars(value: str) -> pd.DataFrame:
     rows = [(v, s, "CGN trained here" if s == "CGN" else np.nan) for v in VARIANTS for s in SETS]
     frame = pd.DataFrame(rows, columns=["variant", "training_set", "source"])
     middle = np.linspace(60, 90, len(frame))
-    return frame.assign(**{value: middle, f"{value}_low": middle - 2, f"{value}_high": [*middle[:-1] + 2, np.inf]})
+    ends = {f"{value}_low": [*middle[:-1] - 2, np.nan], f"{value}_high": [*middle[:-1] + 2, np.nan]}
+    return frame.assign(**{value: middle, f"{value}_each": [*["60 61.5 63"] * (len(frame) - 1), "89 91"]}, **ends)
 
 
 def _ablation() -> pd.DataFrame:

@@ -22,7 +22,9 @@ EVIDENCE = pd.concat(
     [evidence("claim3", {"loss_both": 0.1}, case=case) for case in ("Colored MNIST", "Wildlife MNIST")]
 )
 NULL = evidence("claim3", {"loss_both": 60.0}, null="wrong labels")
-CURVE = pd.DataFrame({"variant": ["a"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]})
+CURVE = pd.DataFrame(
+    {"variant": ["a"] * 2, "source": ["b"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]}
+)
 TABLE = pd.DataFrame({"name": ["a", "b"], "source": ["", "x"], "value": [1 / 3, 2e-9], "n": [1, 2]})
 
 
