@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup report render promote test acceptance soak large bench gpu-carry gpu-check lint lab weights parts lock clean
+.PHONY: help setup report render promote test acceptance soak large bench gpu-carry gpu-check lint lab recipe weights parts lock clean
 
 help:  ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -61,7 +61,10 @@ lint: $(READY)  ## style and types only
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(VENV)/bin/jupyter lab notebooks
 
-weights: $(READY)  ## train the CGNs that reprolib/weights ships; hours
+recipe: $(READY)  ## train CGNs by each recipe and without each ingredient; results/recipe.csv; hours, resumes
+	$(RUN) -m reprolib recipe cpu
+
+weights: $(READY)  ## train the CGNs that reprolib/weights ships; half an hour
 	$(RUN) -m reprolib ship params/weights.yaml
 	$(RUN) -m reprolib ship params/weights-procedural.yaml
 

@@ -11,7 +11,9 @@ import base64
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +31,29 @@ from reprolib.files import SUMS, agrees, locked, make_folder, remove, sha256_of,
 from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
 from reprolib.schema import RECIPES, Params
-from reprolib.store import Store
+from reprolib.store import Result, Store, numbers_alone
 
 NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
 RUNS = ROOT / "runs"
-KEPT = (
-    "quality", "training_quality", "classifier", "gradcam",
-    "natural_quality", "ensemble", "ensemble_examined", "plain_classifier",
-)  # fmt: skip
-"""Steps whose numbers a repository keeps."""
-WITH_PICTURES = ("gradcam", "ensemble_examined")
-"""Those of them whose heatmaps are kept too."""
+
+
+def _last_in_half(cgn: Result) -> Result:
+    """Of a trained CGN the last snapshot, in half precision: a megabyte instead of thirteen."""
+    last = cgn.numbers["snapshots"][-1]
+    tensors = {n: t.half() if t.is_floating_point() else t for n, t in cgn.tensors.items() if n.startswith(f"{last}/")}
+    return replace(cgn, numbers={"snapshots": [last]}, tensors=tensors)
+
+
+KEPT: dict[str, Callable[[Result], Result]] = {
+    **dict.fromkeys(("quality", "counterfactual_accuracy", "training_quality", "classifier"), numbers_alone),
+    **dict.fromkeys(("natural_quality", "ensemble", "plain_classifier"), numbers_alone),
+    **dict.fromkeys(("gradcam", "ensemble_examined"), lambda with_heatmaps: with_heatmaps),
+}
+"""What a repository keeps of the results of a run, step by step."""
 NATURAL = {"scenes": "Scenes", "imagenet": "ImageNet"}
 """The worlds of natural images."""
+APART = ("bench", "recipe.csv", "recipe_ablation.csv")
+"""Of ``results/``, what belongs to no run: `make bench` and `make recipe` write it."""
 SEAL = f"results/notebooks/{SUMS}"
 REPORT = ("report.md", "report.html")
 TEMPLATES = Path(__file__).parent / "templates"
@@ -159,7 +171,7 @@ def promote(params: Params) -> Path:
         remove(*(ROOT / name for name in REPORT))
         for name in ("results", "figures"):
             with writing(ROOT / name):
-                for old in [each for each in (ROOT / name).glob("*") if each.name != "bench"]:  # of no run
+                for old in [each for each in (ROOT / name).glob("*") if each.name not in APART]:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
                 shutil.copytree(source / name, ROOT / name, dirs_exist_ok=True, copy_function=_copy)
         return _render(ROOT)
@@ -171,15 +183,15 @@ def _copy(source: str, target: str) -> None:
 
 
 def keep(params: Params) -> int:
-    """Copy the numbers of every finished job of a profile to ``runs/<profile>``; return how many there are."""
-    store = Store(store_folder(params))
-    return store.copy_numbers(RUNS / params.profile, KEPT, with_tensors=WITH_PICTURES)
+    """Copy the numbers of every finished job of a profile to ``runs/<profile>``, and the weights of the CGNs that it
+    trained, in half precision; return how many there are."""
+    trains = {"cgn": _last_in_half} if set(RECIPES) & set(params.cgn.sources) else {}
+    return Store(store_folder(params)).copy_results(RUNS / params.profile, KEPT | trains)
 
 
 def adopt(params: Params) -> int:
     """Start from the kept numbers of a profile instead of from nothing; return how many there are."""
-    store = Store(RUNS / params.profile)
-    return store.copy_numbers(store_folder(params), KEPT, with_tensors=WITH_PICTURES)
+    return Store(RUNS / params.profile).copy_results(store_folder(params), KEPT | {"cgn": lambda kept: kept})
 
 
 def _context(folder: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Result:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
     """Where, when and with what the result was made; filled by the store."""
+
+
+def numbers_alone(result: Result) -> Result:
+    """The same without its tensors."""
+    return replace(result, tensors={})
 
 
 class Checkpoint:
@@ -120,7 +125,7 @@ class Store:
 
         ``make`` gets a checkpoint of its own, which is removed once the result is stored. Raise ``version`` when the
         meaning of a step changes: older results are then no longer found. with_tensors: a copy without tensors (see
-        ``copy_numbers``) does not do.
+        ``copy_results``) does not do.
         """
         file = self.file(step, inputs, version)
         if found := self.find(file, with_tensors):
@@ -178,21 +183,21 @@ class Store:
             set_aside(file, "is a damaged result")
         return None
 
-    def copy_numbers(self, target: Path, steps: Sequence[str], with_tensors: Sequence[str] = ()) -> int:
-        """Copy the results of some steps into another store, most of them without tensors; return how many.
+    def copy_results(self, target: Path, slimmed: Mapping[str, Callable[[Result], Result]]) -> int:
+        """Copy results into another store; return how many.
 
-        Numbers are a few kilobytes where weights are megabytes: this is what a repository can keep of a run, so that
-        a later run, with more seeds for example, builds on it. A damaged result is named on stderr and left out, and a
-        whole one in the target stays, because it may have the tensors that the copy lacks.
+        slimmed: for every step to copy, what a copy keeps of a result. Numbers are a few kilobytes where weights are
+        megabytes: this is what a repository can keep of a run, so that a later run, with more seeds for example, builds
+        on it. A damaged result is named on stderr and left out, and a whole one in the target stays, because it may
+        have the tensors that the copy lacks.
         """
         copied = 0
-        for file in [file for step in steps for file in sorted((self.root / step).glob("*.json"))]:
+        for file in [file for step in slimmed for file in sorted((self.root / step).glob("*.json"))]:
             entry, result = self._entry(file, aside=False), self.read(file, aside=False)
             if entry is None or result is None:
                 print(f"{file} or its tensors are damaged and were not copied; make or restore them", file=sys.stderr)
                 continue
-            if entry["step"] not in with_tensors:
-                result.tensors = {}
+            result = slimmed[entry["step"]](result)
             copy = target / entry["step"] / file.name
             with locked(copy.with_suffix(".lock")):
                 if self.read(copy) is None:

@@ -117,7 +117,9 @@ ATTEMPTS: dict[str, Callable[[Path], object]] = {
     "set aside": lambda folder: files.set_aside(folder / "file", "is damaged"),
     "save a state": lambda folder: Checkpoint(folder / "file").save({"step": 1}),
     "make a result": lambda folder: Store(folder / "store").get("toy", {"seed": 1}, lambda _: Result({"value": 1})),
-    "copy results": lambda folder: Store(folder / "store").copy_numbers(folder / "runs", ["toy"]),
+    "copy results": lambda folder: Store(folder / "store").copy_results(
+        folder / "runs", {"toy": lambda result: result}
+    ),
     "run": lambda folder: report.make(params.load("smoke")),
     "render": lambda folder: report.render(folder / "smoke"),
     "promote": lambda folder: report.promote(params.load("smoke")),

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from reprolib.report import KEPT, NOTEBOOKS, RUNS, WITH_PICTURES, canonical_notebook
+from reprolib.report import KEPT, NOTEBOOKS, RUNS, canonical_notebook
 from reprolib.schema import Params
 from reprolib.store import Store
 
@@ -49,7 +49,7 @@ def test_notebooks_are_committed_without_times_and_progress(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=IDS)
 def test_stored_outputs_come_out_again(file: Path, tmp_path: Path) -> None:
     """nbval, strictly: the notebook reads the kept numbers, so nothing is trained and every digit must agree."""
-    copied = Store(RUNS / "smoke").copy_numbers(tmp_path / "smoke" / "store", KEPT, WITH_PICTURES)
+    copied = Store(RUNS / "smoke").copy_results(tmp_path / "smoke" / "store", KEPT)
     assert copied > 0
     environment = os.environ | {"REPROLIB_BUILD": str(tmp_path), "REPROLIB_PROGRESS": "off"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]

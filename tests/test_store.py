@@ -17,7 +17,7 @@ import torch
 from reprolib import files, store
 from reprolib.errors import StoreError
 from reprolib.files import unsealed, write_atomically
-from reprolib.store import Checkpoint, Result, Store
+from reprolib.store import Checkpoint, Result, Store, numbers_alone
 
 RECIPE = {"variant": "colored_MNIST", "seed": 1, "size": 100, "nested": {"b": 1, "a": [1, 2]}}
 
@@ -120,8 +120,8 @@ def test_a_copy_does_not_replace_a_whole_result(results: Store, tmp_path: Path) 
     """What is copied lacks tensors; the target may have them."""
     results.get("train", RECIPE, Maker())
     kept = Store(tmp_path / "kept")
-    assert results.copy_numbers(kept.root, ["train"]) == 1
-    assert kept.copy_numbers(results.root, ["train"]) == 1
+    assert results.copy_results(kept.root, {"train": numbers_alone}) == 1
+    assert kept.copy_results(results.root, {"train": numbers_alone}) == 1
     make = Maker()
     assert results.get("train", RECIPE, make, with_tensors=True).tensors and make.calls == 0
     assert kept.get("train", RECIPE, make).numbers and make.calls == 0
@@ -134,7 +134,7 @@ def test_a_damaged_result_is_not_copied_and_named(
         results.get("train", RECIPE | {"seed": seed}, Maker())
     file = results.file("train", RECIPE)
     damage.flip(file)
-    assert results.copy_numbers(tmp_path / "kept", ["train"]) == 1
+    assert results.copy_results(tmp_path / "kept", {"train": numbers_alone}) == 1
     said = capsys.readouterr().err
     assert said == f"{file} or its tensors are damaged and were not copied; make or restore them\n" and file.is_file()
 
