@@ -22,8 +22,8 @@ CRITERIA = {
 
 def evidence(name: str, values: dict[str, float], source: str = "CGN trained here", case: str = "Colored MNIST",
              null: str = "") -> pd.DataFrame:  # fmt: skip
-    """Three repetitions a criterion, half a point apart, made under the rule that holds now."""
-    rows = [(criterion, value + step) for criterion, value in values.items() for step in (-0.5, 0.0, 0.5)]
+    """Three repetitions a criterion, a tenth of a point apart, made under the rule that holds now."""
+    rows = [(criterion, value + step) for criterion, value in values.items() for step in (-0.1, 0.0, 0.1)]
     stamp = f"{name}:{rules.hashes()[name]}"
     frame = pd.DataFrame(rows, columns=["criterion", "value"])
     return frame.assign(source=source, case=case, null=null, worse=50.0, rules=stamp)
