@@ -63,6 +63,8 @@ class Constants:
     style_size: int = 32
     edge_weight: float = 0.1
     smooth_weight: float = 0.3
+    entropy_rise: float = 4.0
+    """How many times the weight of the mask's entropy grows over the run."""
     noise: float = 0.3
     """Standard deviation of the critic's noise at first, on images in [-1, 1]; it is gone after half of the run."""
     decay: float = 0.995
@@ -99,11 +101,13 @@ def train_cgn(
 
     def step(i: int, images: Tensor, labels: Tensor) -> Losses:
         drawn = labels if "labels" in used else torch.randint_like(labels[::2], CLASSES).repeat_interleave(2)
-        spread = noise * max(0.0, 1 - 2 * i / settings.steps)
+        done = i / settings.steps
+        spread = noise * max(0.0, 1 - 2 * done)
         with settings.autocast():
             parts = Mechanisms(*(part.float() for part in pair.generator(drawn)))
         made = compose(*parts)
-        terms = {"mask": fixed.mask_weight * losses.binary_entropy(parts.mask)}
+        entropy_weight = fixed.mask_weight * (1 + (STABLE.entropy_rise - 1) * done)
+        terms = {"mask": entropy_weight * losses.binary_entropy(parts.mask)}
         if "edge" in used:
             terms["edge"] = STABLE.edge_weight * losses.edge(parts.mask, "code")
         if "smooth" in used:

@@ -213,7 +213,7 @@ class Study(Experiments):
         def make(checkpoint: Checkpoint) -> Result:
             return quality.train_reader(training, held_out, checkpoint)
 
-        return self.store.get("digit_reader", inputs, make, version=3, with_tensors=True)
+        return self.store.get("digit_reader", inputs, make, version=4, with_tensors=True)
 
     def bounds(self, variant: str) -> quality.Bounds:
         """What real digits of a variant allow its masks."""
