@@ -87,7 +87,7 @@ def broken_masks(masks: Tensor, *key: str | int) -> Tensor:
 
 
 def train_reader(training: Digits, held_out: Digits, checkpoint: Checkpoint) -> Result:
-    """A classifier of masks at 32x32 into ten digits, every other one worn, and ``NO_DIGIT``, which every third mask is.
+    """A classifier of masks at 32x32 into ten digits, half of them worn, and ``NO_DIGIT``, which every third mask is.
 
     Numbers: its accuracy on held-out masks per epoch: ``test`` for true ones, ``worn`` and ``no_digit``.
     """
