@@ -29,6 +29,7 @@ SUPERCLASSES = ("00_dog", "01_bird", "02_wheeled vehicle", "03_reptile", "04_car
 
 TINY = {
     "profile": "smoke",
+    "n_jobs": 1,
     "scenes": {
         "sources": ["trained"], "cgns": 2, "seeds": 2, "updates": 2, "micro_batch": 2, "accumulation": 1, "rated": 18,
         "targets": ["patches", "fill"], "ablations": ["bg"], "images": 50, "counterfactuals": 40, "validation": 18,
