@@ -130,7 +130,7 @@ def test_ablation_leaves_out_what_cannot_be() -> None:
     assert all(call[2].original == (mix == "original+cf") for call, mix in zip(study.calls, runs["mix"], strict=True))
 
 
-@pytest.mark.parametrize(("sources", "stable"), [(["shipped"], 0), (["stable", "shipped"], 3)])
+@pytest.mark.parametrize(("sources", "trained"), [(["shipped"], 0), (["stable", "shipped"], 3)])
 def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
     study = Fake(cgn={"sources": sources, "seeds": 3})
     runs = tables.quality_runs(study)
