@@ -63,7 +63,7 @@ class Constants:
     style_size: int = 32
     edge_weight: float = 0.1
     smooth_weight: float = 0.3
-    entropy_rise: float = 4.0
+    entropy_rise: float = 12.0
     """How many times the weight of the mask's entropy grows over the run."""
     noise: float = 0.3
     """Standard deviation of the critic's noise at first, on images in [-1, 1]; it is gone after half of the run."""
