@@ -12,7 +12,7 @@ from reprolib.mnist import counterfactuals
 from reprolib.mnist.cgn import CGN, CLASSES, compose
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
-from reprolib.schema import Recipe, deciding
+from reprolib.schema import RECIPES, Recipe, deciding
 
 
 def _grey(mask: Tensor) -> np.ndarray:
@@ -51,8 +51,16 @@ def _mechanisms(model: CGN, variant: str) -> np.ndarray:
     return np.stack([_grey(parts.mask), *rows])
 
 
-def training_sheets(study: Study, recipe: Recipe, steps: int | None = None) -> dict[str, np.ndarray]:
-    """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of the first run over training, in eval mode."""
+def training_sheets(study: Study) -> dict[str, np.ndarray]:
+    """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of the first run over training, in eval mode.
+
+    Of the recipe that decides; of a short run of the stable one where no CGN is trained, and nothing for no step.
+    """
+    source, chosen = deciding(study.params.cgn.sources), study.params.cgn
+    if source not in RECIPES and chosen.demo_steps == 0:
+        return {}
+    recipe: Recipe = source if source in RECIPES else "stable"
+    steps = None if source in RECIPES else chosen.demo_steps
     sheets = {}
     for variant in study.params.variants:
         rows = {}
