@@ -12,7 +12,6 @@ from typing import Literal, get_args
 Ingredient = Literal[
     "start",
     "edge",
-    "smooth",
     "balance",
     "labels",
     "colours",
@@ -21,6 +20,7 @@ Ingredient = Literal[
     "contrast",
     "noise",
     "clamp",
+    "rise",
     "fall",
     "mean",
 ]

@@ -6,7 +6,6 @@ ingredient has a name, by which a run can leave it out (``GenerativeSettings.wit
 
 - ``start``: the last norm of each texture mechanism starts at the colours of the data.
 - ``edge``: the edge loss of Bagad et al. (2022), in the form of their code.
-- ``smooth``: the total variation of the mask is punished a little, which makes of a dithered shape a solid one.
 - ``balance``: a batch holds each digit twice, so no label is unlucky and batch norms see the same mixture always.
 - ``labels``: the labels to generate are those of the real batch, so the style loss compares images of one class.
 - ``colours``: mean and spread of each texture map are held to those of the ground (the border) and the object (what
@@ -16,6 +15,7 @@ ingredient has a name, by which a run can leave it out (``GenerativeSettings.wit
 - ``contrast``: it sees a copy with normalised channels too, where a pair of like colours shows its shape as clearly.
 - ``noise``: it sees both sides through noise that fades out, so that no detail gives a generated image away.
 - ``clamp``: a clamped pixel of the mask still hears a gradient that would bring it back.
+- ``rise``: the weight of the mask's entropy rises, which makes of a grey or dithered shape a solid one.
 - ``fall``: the learning rates fall linearly over the second half.
 - ``mean``: the exponential mean of weights and statistics is kept.
 
@@ -62,9 +62,9 @@ class Constants:
     style_every: int = 4
     style_size: int = 32
     edge_weight: float = 0.1
-    smooth_weight: float = 0.3
     entropy_rise: float = 12.0
-    """How many times the weight of the mask's entropy grows over the run."""
+    """How many times the weight of the mask's entropy grows, from this share of the run on:"""
+    entropy_from: float = 0.5
     noise: float = 0.3
     """Standard deviation of the critic's noise at first, on images in [-1, 1]; it is gone after half of the run."""
     decay: float = 0.995
@@ -106,12 +106,11 @@ def train_cgn(
         with settings.autocast():
             parts = Mechanisms(*(part.float() for part in pair.generator(drawn)))
         made = compose(*parts)
-        entropy_weight = fixed.mask_weight * (1 + (STABLE.entropy_rise - 1) * done)
+        risen = max(0.0, (done - STABLE.entropy_from) / (1 - STABLE.entropy_from)) if "rise" in used else 0.0
+        entropy_weight = fixed.mask_weight * (1 + (STABLE.entropy_rise - 1) * risen)
         terms = {"mask": entropy_weight * losses.binary_entropy(parts.mask)}
         if "edge" in used:
             terms["edge"] = STABLE.edge_weight * losses.edge(parts.mask, "code")
-        if "smooth" in used:
-            terms["smooth"] = STABLE.smooth_weight * total_variation(parts.mask)
         if "colours" in used:
             ground, object_, flat = real_moments(images)
             terms["ground"] = energy_distance(moments(parts.background), ground).mean()
@@ -214,11 +213,6 @@ def start_at(generator: CGN, images: Tensor) -> None:
         norm: Any = mechanism[11]
         norm.bias.data.copy_(raw.mean(0))
         norm.weight.data.copy_((raw.var(0) + real[:, 3:].square().mean(0)).sqrt().clamp(min=0.02))
-
-
-def total_variation(mask: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels, along the rows plus along the columns; (B, 1, H, W)."""
-    return mask.diff(dim=3).abs().mean() + mask.diff(dim=2).abs().mean()
 
 
 def moments(maps: Tensor) -> Tensor:
