@@ -27,6 +27,7 @@ INTERVAL = 5
 TINY = {
     "profile": "smoke",
     "variants": [VARIANT],
+    "seeds": 2,
     "n_jobs": 1,
     "digits": {"limit": 500},
     "cgn": {"sources": ["stable"], "seeds": 2, "stable_steps": 20, "checkpoint_every": INTERVAL, "quality_masks": 10,

@@ -17,6 +17,7 @@ import small_run
 import torch
 
 from reprolib import fingerprint, params, provenance
+from reprolib.mnist.stable import STABLE
 from reprolib.mnist.study import Study
 from reprolib.progress import Progress
 from reprolib.store import Result, Store
@@ -114,9 +115,9 @@ def test_a_clock_that_runs_backwards_changes_no_result(tmp_path: Path, capfd: py
 
 
 def test_two_threads_give_the_weights_of_one(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    """Sums in another order. The first step moves every weight by the learning rate of 2e-4 or hardly less; where a
-    gradient is all but zero, rounding decides its sign. From there on the two runs drift apart, as printed."""
-    runs = []
+    """Sums in another order. The first step moves every weight by the learning rate or hardly less; where a gradient
+    is all but zero, rounding decides its sign. From there on the two runs drift apart, as printed."""
+    runs, rate = [], STABLE.rates[0]
     for threads in (1, 2):
         study = Study(params.load(small_run.TINY | {"threads": threads}), Store(tmp_path))
         runs.append(study.trained_cgn(small_run.VARIANT, "stable", 0).tensors)
@@ -129,5 +130,5 @@ def test_two_threads_give_the_weights_of_one(tmp_path: Path, record_property: Ca
         agree = f"{100 * share:.2f} % of the weights agree within 1e-6, all within {float(difference.max()):.1e}"
         record_property("attack", f"one against two threads, after step {step} | 1 | {agree}")
         if step == 1:
-            assert share > 0.999 and difference.max() < 5e-4
-    assert 0 < difference.max() < 0.01
+            assert share > 0.999 and difference.max() < 2.5 * rate
+    assert 0 < difference.max() < 50 * rate

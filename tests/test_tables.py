@@ -23,8 +23,8 @@ class Fake:
     """A study whose results are functions of their arguments; ``calls`` says what was asked for."""
 
     def __init__(self, **changes: Any) -> None:
-        given = {"profile": "smoke", "n_jobs": 1, "variants": ["colored_MNIST"]} | changes
-        given["cgn"] = {"seeds": given.get("seeds", 2)} | given.get("cgn", {})
+        given = {"profile": "smoke", "seeds": 2, "n_jobs": 1, "variants": ["colored_MNIST"]} | changes
+        given["cgn"] = {"seeds": given["seeds"]} | given.get("cgn", {})
         self.params = params.load(given)
         self.calls: list[tuple[Any, ...]] = []
         self.known = False
@@ -60,7 +60,7 @@ class Fake:
         known = {"real digits": 80.0 + seed % 100, "untrained": 10.0, "masks of another digit": 0.0}
         return {"test": known.get(source, 40.0), "test_images": 1000, "rules": STAMP}
 
-    def training_quality(self, variant: str, seed: int) -> dict[str, Any]:
+    def training_quality(self, variant: str, recipe: str, seed: int) -> dict[str, Any]:
         return {str(step): {"good_digits": step + seed, "mean_mask": 0.1} for step in (0, 10)}
 
     def gradcam(self, training_set: TrainingSet, seed: int) -> Result:

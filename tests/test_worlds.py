@@ -33,7 +33,7 @@ TINY = {
     "scenes": {
         "sources": ["trained"], "cgns": 2, "seeds": 2, "updates": 2, "micro_batch": 2, "accumulation": 1, "rated": 18,
         "targets": ["patches", "fill"], "ablations": ["bg"], "images": 50, "counterfactuals": 40, "validation": 18,
-        "batch": 16, "search_rates": [0.001], "search_ratios": [0.0, 1.0], "classifier_rate": 0.002,
+        "epochs": 2, "batch": 16, "search_rates": [0.001], "search_ratios": [0.0, 1.0], "classifier_rate": 0.002,
     },
 }  # fmt: skip
 
