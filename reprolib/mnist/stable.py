@@ -66,7 +66,7 @@ class Constants:
     """How many times the weight of the mask's entropy grows, from this share of the run on:"""
     entropy_from: float = 0.5
     noise: float = 0.3
-    """Standard deviation of the critic's noise at first, on images in [-1, 1]; it is gone after half of the run."""
+    """Standard deviation of the critic's noise at first, on images in [-1, 1]; it falls linearly to the end."""
     decay: float = 0.995
     """Of the exponential mean."""
 
@@ -102,7 +102,7 @@ def train_cgn(
     def step(i: int, images: Tensor, labels: Tensor) -> Losses:
         drawn = labels if "labels" in used else torch.randint_like(labels[::2], CLASSES).repeat_interleave(2)
         done = i / settings.steps
-        spread = noise * max(0.0, 1 - 2 * done)
+        spread = noise * (1 - done)
         with settings.autocast():
             parts = Mechanisms(*(part.float() for part in pair.generator(drawn)))
         made = compose(*parts)

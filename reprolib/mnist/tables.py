@@ -24,6 +24,8 @@ ACCURACY_NULLS: tuple[nulls.Known, ...] = (
     "masks of another digit",
     "shuffled labels",
 )
+TELLING = 25.0
+"""Percent out of domain that the counterfactuals of real digits must reach before a CGN's are compared with them."""
 ORDER = ["Original", "GAN", "Original+GAN", "CGN", "Original+CGN"]
 
 
@@ -106,7 +108,8 @@ def counterfactual_accuracy_runs(study: Study) -> pd.DataFrame:
     """Out-of-domain accuracy of a classifier trained on counterfactuals alone, one row per CGN and for real digits; on
     the first variant for nulls too. Columns: variant, source, seed, accuracy, relative, low, high, rules.
 
-    relative: in percent of what the counterfactuals of real digits give with the same seed; low and high: its sampling
+    relative: how far above chance, in percent of what the counterfactuals of real digits reach with the same seed, 0 to
+    100; nan where these are near chance themselves, because then nothing can be told. low and high: its sampling
     interval of test images.
     """
     prepare_cgns(study)
@@ -118,14 +121,19 @@ def counterfactual_accuracy_runs(study: Study) -> pd.DataFrame:
     known = dict(zip(cases, found, strict=True))
     rows = []
     for (variant, source, seed), numbers in known.items():
-        perfect = known[variant, "real digits", seed]
-        scale, count = 100 / perfect["test"], numbers["test_images"]
-        low, high = statistics.share_interval(round(numbers["test"] / 100 * count), count)
+        perfect, count = known[variant, "real digits", seed], numbers["test_images"]
+        ends = statistics.share_interval(round(numbers["test"] / 100 * count), count)
         row = {"variant": variant, "source": source, "seed": seed, "accuracy": numbers["test"]}
-        row |= {"relative": scale * numbers["test"], "low": scale * low, "high": scale * high}
+        for name, value in zip(("relative", "low", "high"), (numbers["test"], *ends), strict=True):
+            row[name] = _above_chance(value, perfect["test"])
         row["rules"] = f"{numbers['rules']} {perfect['rules']}"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _above_chance(accuracy: float, reference: float) -> float:
+    """An accuracy among ten classes in percent of a reference, both above chance, within 0 and 100; all in percent."""
+    return nan if reference < TELLING else min(100.0, max(0.0, 100 * (accuracy - 10) / (reference - 10)))
 
 
 def quality_evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
@@ -158,7 +166,8 @@ def quality_evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSo
     long = long[long["source"] != "real digits"]
     long.loc[long["source"].isin(RECIPES), ["low", "high"]] = nan
     null = long["source"].isin(nulls.NULLS)
-    return long.assign(null=long["source"].where(null, ""), source=long["source"].mask(null, deciding))
+    long = long.assign(null=long["source"].where(null, ""), source=long["source"].mask(null, deciding))
+    return long.dropna(subset="value")
 
 
 def background_norms(study: Study) -> pd.DataFrame:
