@@ -248,7 +248,7 @@ def test_gains_are_paired_by_seed_within_each_cgn() -> None:
 def test_nulls_of_gains_stand_in_the_place_of_counterfactuals() -> None:
     """With the CGN that decides, in every variant and seed, by the same subtraction."""
     study = Fake(cgn={"sources": ["authors", "shipped"]}, gan={"kinds": []})
-    runs, nulls = tables.accuracy_runs(study), tables.accuracy_runs(study, tables.null_sets(study))
+    runs, nulls = tables.accuracy_runs(study), tables.accuracy_runs(study, nulls=True)
     assert set(nulls["source"]) == {"shipped"}
     for criteria in (evidence.GAIN, evidence.LOSS):
         found = evidence.of_gains(runs, "test", criteria, nulls)

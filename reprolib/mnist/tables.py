@@ -225,9 +225,9 @@ def null_sets(study: Study) -> list[TrainingSet]:
     return [*agreeing, TrainingSet(False, "wrong_labels", source, size, ratio)]
 
 
-def accuracy_runs(study: Study, sets: Sequence[TrainingSet] | None = None) -> pd.DataFrame:
+def accuracy_runs(study: Study, nulls: bool = False) -> pd.DataFrame:
     """One row per classifier: variant, training_set, source, seed, images, epoch, rules (see ``rules.stamp``) and
-    accuracies in percent. sets: default ``training_sets``.
+    accuracies in percent. nulls: those of ``null_sets`` instead, on the first variant, because a rule is one for all.
 
     ``test``: held-out digits with random attributes; ``in_domain``: held-out digits whose attributes follow the
     label; ``visible``: the part of test where the digit can be seen; ``train``: while the epoch ran.
@@ -236,8 +236,8 @@ def accuracy_runs(study: Study, sets: Sequence[TrainingSet] | None = None) -> pd
     prepare_cgns(study)
     if "dcgan" in params.gan.kinds:
         _run(study, "DCGANs", [(study.dcgan, v, seed) for v in params.variants for seed in rules.seeds(params.seeds)])
-    sets = training_sets(study) if sets is None else sets
-    cases = [(v, ts, seed) for v in params.variants for ts in sets for seed in rules.seeds(params.seeds)]
+    sets, variants = (null_sets(study), params.variants[:1]) if nulls else (training_sets(study), params.variants)
+    cases = [(v, ts, seed) for v in variants for ts in sets for seed in rules.seeds(params.seeds)]
     found = _run(study, "classifiers", [(study.classifier, *case, params.classifier.epochs) for case in cases])
     rows = []
     for (variant, training_set, seed), result in zip(cases, found, strict=True):
