@@ -8,6 +8,7 @@ from typing import Any
 from reprolib import rules, shipped
 from reprolib.errors import ReproError
 from reprolib.files import canonical
+from reprolib.mnist import quality
 from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import READER, READER_RECORD, Study
 from reprolib.shipped import WEIGHTS
@@ -29,11 +30,13 @@ def ship(study: Study) -> list[str]:
 
 def _ship(study: Study, variant: str) -> str:
     seed, file = rules.FIRST_SEED, study.weights_file(variant)
-    run, found = study.trained_cgn(variant, "stable", seed), study.quality(variant, "stable", seed)
+    run, model = study.trained_cgn(variant, "stable", seed), study.cgn(variant, "stable", seed)
+    judged_by = study.digit_reader()[0], study.bounds(variant), study.params.cgn.quality_masks
+    found = quality.mask_quality(model, *judged_by)
     accuracy = study.counterfactual_accuracy(variant, "stable", seed)["test"]
     measured: dict[str, Any] = {"good_digits": found["good_digits"], "recognised": found["recognised"]}
     measured |= {"pairwise_iou": found["pairwise_iou"], "accuracy": accuracy, "seconds": run.made["seconds"]}
-    shipped.write(file, study.cgn(variant, "stable", seed).state_dict())
+    shipped.write(file, model.state_dict())
     known = shipped.record(QUALITY) if QUALITY.exists() else {}
     inputs = json.loads(canonical(study.cgn_inputs(variant, "stable", seed)))  # as it is read again
     known[file.name] = {"seed": seed, "steps": inputs["steps"], "inputs": inputs, "measured": measured}

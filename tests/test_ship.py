@@ -33,8 +33,8 @@ def test_the_first_run_is_shipped_and_what_was_measured_on_it_is_recorded(study:
     assert all(value.equal(first[name]) for name, value in state.items())
     record = shipped.record(tmp_path / "weights" / "quality.json")[file.name]
     assert (record["seed"], record["steps"], record["inputs"]["recipe"]) == (100, 2, "stable")
-    found = study.quality(VARIANT, "stable", rules.FIRST_SEED)
-    assert record["measured"]["recognised"] == found["recognised"]
+    masks = study.quality(VARIANT, "stable", rules.FIRST_SEED)
+    assert record["measured"]["recognised"] == masks["recognised"]
     assert set(record["measured"]) == {"good_digits", "recognised", "pairwise_iou", "accuracy", "seconds"}
 
 
