@@ -90,11 +90,13 @@ def test_nulls_are_listed_with_what_they_had(tmp_path: Path) -> None:
     assert "wrong labels" not in (tmp_path / "results" / "claim3_verdict.csv").read_text()
 
 
-def test_a_null_that_passes_ends_the_notebook(tmp_path: Path) -> None:
+def test_a_criterion_that_a_null_passes_is_not_counted(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
     passing = NULL.assign(value=NULL["value"] - 60)
-    with pytest.raises(ReproError, match="claim3: loss_both is passed by a null, 'wrong labels' on Colored MNIST"):
-        some.judge(pd.concat([EVIDENCE, passing]))
+    assert "not decided" in some.judge(pd.concat([EVIDENCE, passing]))
+    verdict = (tmp_path / "results" / "claim3_verdict.csv").read_text()
+    assert "not counted: the null 'wrong labels' passes on Colored MNIST" in verdict
+    assert some.nulls_table()["outcome"].tolist() == ["holds"]
 
 
 def test_a_null_that_was_not_measured_is_listed_as_such(folder: Path) -> None:
