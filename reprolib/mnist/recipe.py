@@ -17,6 +17,8 @@ from reprolib.schema import RECIPES
 
 ABLATED = "colored_MNIST"
 WHOLE = "nothing left out"
+REPETITIONS = 2
+"""CGNs without each ingredient."""
 
 
 def runs(study: Study) -> pd.DataFrame:
@@ -41,15 +43,15 @@ def runs(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ablation(study: Study, seeds: int = 2) -> pd.DataFrame:
+def ablation(study: Study) -> pd.DataFrame:
     """The columns of ``runs`` and ``without``, on Colored MNIST: each ingredient of the stable recipe left out once."""
     cases = [(without, _changed(study, without)) for without in (WHOLE, *INGREDIENTS)]
-    calls = [(each.trained_cgn, ABLATED, "stable", s) for _, each in cases for s in rules.seeds(seeds)]
+    calls = [(each.trained_cgn, ABLATED, "stable", seed) for _, each in cases for seed in rules.seeds(REPETITIONS)]
     jobs.run_methods(study.params, "CGNs without an ingredient", calls)
     return pd.concat([runs(each).assign(without=without) for without, each in cases], ignore_index=True)
 
 
 def _changed(study: Study, without: str) -> Study:
     left_out: list[Any] = [] if without == WHOLE else [without]
-    cgn = study.params.cgn.model_copy(update={"sources": ["stable"], "seeds": 2, "without": left_out})
+    cgn = study.params.cgn.model_copy(update={"sources": ["stable"], "seeds": REPETITIONS, "without": left_out})
     return Study(study.params.model_copy(update={"variants": [ABLATED], "cgn": cgn}), study.store)
