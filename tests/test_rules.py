@@ -52,9 +52,9 @@ def test_results_from_before_there_were_hashes_count_for_no_rule(file: Path) -> 
 
 
 def test_seeds_start_where_no_result_was_seen() -> None:
-    assert list(rules.seeds(3)) == [100, 101, 102]
-    assert [rules.one_of(2, seed) for seed in rules.seeds(3)] == [100, 101, 100]
-    assert rules.one_of(1, 107) == 100
+    assert list(rules.seeds(3)) == [200, 201, 202]
+    assert [rules.one_of(2, seed) for seed in rules.seeds(3)] == [200, 201, 200]
+    assert rules.one_of(1, 207) == 200
 
 
 def test_the_commit_of_the_rules_is_the_last_that_changed_them(file: Path) -> None:

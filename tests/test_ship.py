@@ -27,12 +27,12 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 def test_the_first_run_is_shipped_and_what_was_measured_on_it_is_recorded(study: Study, tmp_path: Path) -> None:
     (line,) = ship.ship(study)
-    assert line.startswith("Colored MNIST: seed 100 after 2 steps and ") and "0 good digits" in line
+    assert line.startswith("Colored MNIST: seed 200 after 2 steps and ") and "0 good digits" in line
     file = tmp_path / "weights" / f"{VARIANT}.safetensors"
     state, first = shipped.read(file), study.cgn(VARIANT, "stable", rules.FIRST_SEED).state_dict()
     assert all(value.equal(first[name]) for name, value in state.items())
     record = shipped.record(tmp_path / "weights" / "quality.json")[file.name]
-    assert (record["seed"], record["steps"], record["inputs"]["recipe"]) == (100, 2, "stable")
+    assert (record["seed"], record["steps"], record["inputs"]["recipe"]) == (200, 2, "stable")
     masks = study.quality(VARIANT, "stable", rules.FIRST_SEED)
     assert record["measured"]["recognised"] == masks["recognised"]
     assert set(record["measured"]) == {"good_digits", "recognised", "pairwise_iou", "accuracy", "seconds"}

@@ -104,6 +104,15 @@ def test_contrast_shows_a_pale_shape_as_clearly() -> None:
     torch.testing.assert_close(seen[0][0, 3:], seen[0][1, 3:], atol=0.1, rtol=0)
 
 
+def test_noise_grows_while_the_critic_wins_and_never_falls_below_zero() -> None:
+    noise = torch.tensor(0.003)
+    heard = []
+    for loss in (0.0, 0.14, 0.16, 0.25, 0.25, 0.25):
+        stable.adjust(noise, torch.tensor(loss))
+        heard.append(round(float(noise), 4))
+    assert heard == [0.005, 0.007, 0.005, 0.003, 0.001, 0.0]
+
+
 def test_the_kept_mean_follows_weights_and_statistics() -> None:
     model = torch.nn.BatchNorm1d(1)
     mean = stable.running_mean(model)

@@ -233,7 +233,7 @@ def test_gains_are_paired_by_seed_within_each_cgn() -> None:
         ("Original", "", 0, 30.0), ("Original", "", 1, 50.0), ("CGN", "stable", 0, 41.0), ("CGN", "stable", 1, 63.0),
         ("CGN", "authors", 0, 99.0), ("CGN", "authors", 1, 99.0), ("GAN", "dcgan", 0, 10.0),
     ).sample(frac=1, random_state=0)  # fmt: skip
-    found = evidence.of_gains(runs, "test", {"gain_cgn": ("CGN", "Original")})
+    found = evidence.of_gains(runs, "test", {"gain_cgn": (("CGN",), ("Original",))})
     assert found.to_dict("list") == {
         "source": ["CGN trained here, stable recipe"] * 2 + ["CGN of the authors"] * 2,  # the first decides
         "criterion": ["gain_cgn"] * 4,
@@ -243,6 +243,18 @@ def test_gains_are_paired_by_seed_within_each_cgn() -> None:
         "worse": [30.0, 50.0, 30.0, 50.0],
         "rules": [f"{STAMP} {STAMP}"] * 4,
     }
+
+
+def test_a_gain_counts_over_the_better_control_with_samples_of_the_same_cgn() -> None:
+    runs = _runs(
+        ("Original", "", 0, 30.0), ("Original", "", 1, 30.0),
+        ("Original+GAN", "stable", 0, 45.0), ("Original+GAN", "stable", 1, 20.0),
+        ("Original+GAN", "authors", 0, 99.0), ("Original+GAN", "dcgan", 1, 99.0),
+        ("Original+CGN", "stable", 0, 60.0), ("Original+CGN", "stable", 1, 60.0),
+    )  # fmt: skip
+    found = evidence.of_gains(runs, "test", evidence.GAIN)
+    assert found["criterion"].tolist() == ["gain_both"] * 2 and found["value"].tolist() == [15.0, 30.0]
+    assert found["rules"].tolist() == [" ".join([STAMP] * 3)] * 2
 
 
 def test_nulls_of_gains_stand_in_the_place_of_counterfactuals() -> None:

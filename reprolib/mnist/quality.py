@@ -73,8 +73,8 @@ def broken_masks(masks: Tensor, *key: str | int) -> Tensor:
     and digits of less than half the contrast. masks: 0 or 1.
     """
     with rng.seeded("broken masks", *key):
-        inverted, flat, noise, blobs, torn, pasted, mixed, faint = masks[torch.randperm(len(masks))].chunk(8)
-        level = torch.rand(len(masks), 1, 1, 1).chunk(8)
+        inverted, flat, noise, blobs, torn, pasted, mixed, faint = masks[torch.randperm(len(masks))].tensor_split(8)
+        level = torch.rand(len(masks), 1, 1, 1).tensor_split(8)
         flat = (3 * level[1] - 1).clamp(0, 1).expand_as(flat)
         noise = (torch.rand_like(noise) < level[2]).float()
         smooth = F.avg_pool2d(torch.rand_like(blobs), 9, stride=1, padding=4, count_include_pad=False)

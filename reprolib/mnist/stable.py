@@ -13,7 +13,8 @@ ingredient has a name, by which a run can leave it out (``GenerativeSettings.wit
 - ``critic``: a strided projection discriminator (Miyato & Koyama, 2018) with spectral norm; else the published one.
 - ``pack``: it judges two images of one label at once (PacGAN; Lin et al., 2018), so repetition is found out.
 - ``contrast``: it sees a copy with normalised channels too, where a pair of like colours shows its shape as clearly.
-- ``noise``: it sees both sides through noise that fades out, so that no detail gives a generated image away.
+- ``noise``: it sees both sides through noise, which grows while it tells them apart too well and falls otherwise: so
+  it never wins the game, and no detail gives a generated image away.
 - ``clamp``: a clamped pixel of the mask still hears a gradient that would bring it back.
 - ``rise``: the weight of the mask's entropy rises, which makes of a grey or dithered shape a solid one.
 - ``fall``: the learning rates fall linearly over the second half.
@@ -66,7 +67,11 @@ class Constants:
     """How many times the weight of the mask's entropy grows, from this share of the run on:"""
     entropy_from: float = 0.5
     noise: float = 0.3
-    """Standard deviation of the critic's noise at first, on images in [-1, 1]; it falls linearly to the end."""
+    """Standard deviation of the critic's noise at first, on images in [-1, 1]."""
+    noise_step: float = 0.002
+    """What it grows by after a step with a critic's loss below the next number, and falls by after another:"""
+    contested: float = 0.15
+    """The critic's loss is 0 where it tells all images apart and 0.25 where it tells none."""
     decay: float = 0.995
     """Of the exponential mean."""
 
@@ -96,13 +101,13 @@ def train_cgn(
     if "start" in used:
         start_at(generator, torch.cat([batch_of(-1 - i).images for i in range(32)]))
     net = features.load(settings.features, fixed.style_weights, STABLE.style_size).to(settings.device)
+    noise = torch.tensor(STABLE.noise if "noise" in used else 0.0, device=settings.device)
+    critic.register_buffer("noise", noise)  # a part of its state, so that a resumed run goes on with it
     pair = Pair("stable cgn", generator, critic, settings, STABLE.rates)
-    noise = STABLE.noise if "noise" in used else 0.0
 
     def step(i: int, images: Tensor, labels: Tensor) -> Losses:
         drawn = labels if "labels" in used else torch.randint_like(labels[::2], CLASSES).repeat_interleave(2)
         done = i / settings.steps
-        spread = noise * (1 - done)
         with settings.autocast():
             parts = Mechanisms(*(part.float() for part in pair.generator(drawn)))
         made = compose(*parts)
@@ -117,12 +122,14 @@ def train_cgn(
             terms["object"] = (flat * energy_distance(moments(parts.foreground), object_)).mean()
         if i % STABLE.style_every == 0:
             terms["style"] = STABLE.style_every * style_loss(net, made, images, settings)
-        terms["adversarial"] = losses.lsgan(pair.frozen_score(_noisy(made, spread), drawn), 1.0)
+        terms["adversarial"] = losses.lsgan(pair.frozen_score(_noisy(made, noise), drawn), 1.0)
         descend(pair.optimisers[0], torch.stack(list(terms.values())).sum())
-        real_loss = losses.lsgan(pair.score(_noisy(images.clamp(-1, 1), spread), labels), 1.0)
-        fake_loss = losses.lsgan(pair.score(_noisy(made.detach(), spread), drawn), 0.0)
+        real_loss = losses.lsgan(pair.score(_noisy(images.clamp(-1, 1), noise), labels), 1.0)
+        fake_loss = losses.lsgan(pair.score(_noisy(made.detach(), noise), drawn), 0.0)
         terms["discriminator"] = (real_loss + fake_loss) / 2
         descend(pair.optimisers[1], terms["discriminator"])
+        if "noise" in used:
+            adjust(noise, terms["discriminator"].detach())
         return terms
 
     return pair.train(
@@ -140,8 +147,13 @@ def _published(fixed: VariantSettings) -> nn.Module:
     return LinearDiscriminator() if fixed.discriminator == "linear" else ConvDiscriminator()
 
 
-def _noisy(images: Tensor, spread: float) -> Tensor:
-    return images + spread * torch.randn_like(images)
+def _noisy(images: Tensor, noise: Tensor) -> Tensor:
+    return images + noise * torch.randn_like(images)
+
+
+def adjust(noise: Tensor, critic_loss: Tensor) -> None:
+    """Change the noise in place by a step, up while the critic wins and down, not below 0, while it does not."""
+    noise.add_(STABLE.noise_step * torch.where(critic_loss < STABLE.contested, 1.0, -1.0)).clamp_(min=0)
 
 
 class OpenCGN(CGN):

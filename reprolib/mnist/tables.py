@@ -210,19 +210,19 @@ def training_sets(study: Study) -> list[TrainingSet]:
         if "dcgan" in params.gan.kinds:
             sets.append(TrainingSet(original, "dcgan", None, size))
         for source in params.cgn.sources:
-            if "cgn_noncf" in params.gan.kinds:
+            if original or "cgn_noncf" in params.gan.kinds:  # with original data it is the control of claim 2
                 sets.append(TrainingSet(original, "cgn_noncf", source, size))
             sets.append(TrainingSet(original, "counterfactual", source, size, ratio))
     return sets
 
 
 def null_sets(study: Study) -> list[TrainingSet]:
-    """What must not pass claims 2 and 3: generated images whose three labels agree, alone and with original ones, and
-    counterfactuals with wrong labels. Of the CGN that decides."""
+    """What must not pass claims 2 and 3: generated images whose three labels agree, and counterfactuals with wrong
+    labels, alone and with original images. Of the CGN that decides."""
     size, ratio = study.params.counterfactuals.size, study.params.counterfactuals.ratio
     source = deciding(study.params.cgn.sources)
-    agreeing = [TrainingSet(original, "cgn_noncf", source, size) for original in (False, True)]
-    return [*agreeing, TrainingSet(False, "wrong_labels", source, size, ratio)]
+    wrong = [TrainingSet(original, "wrong_labels", source, size, ratio) for original in (False, True)]
+    return [TrainingSet(False, "cgn_noncf", source, size), *wrong]
 
 
 def accuracy_runs(study: Study, nulls: bool = False) -> pd.DataFrame:
