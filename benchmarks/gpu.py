@@ -143,10 +143,10 @@ def estimates(rows: list[Row]) -> list[Row]:
     from types import SimpleNamespace
 
     from reprolib import params
-    from reprolib.imagenet import tables as natural
     from reprolib.mnist import tables
-    from reprolib.mnist.settings import VARIANTS
     from reprolib.mnist.train import published_steps
+    from reprolib.natural import tables as natural
+    from reprolib.vocabulary import VARIANTS
 
     chosen: Any = params.load("gpu")
     study: Any = SimpleNamespace(params=chosen, chosen=chosen.imagenet, world=SimpleNamespace(name="imagenet"))

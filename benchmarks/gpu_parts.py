@@ -25,11 +25,11 @@ from torch.overrides import TorchFunctionMode
 from benchmarks import carry, gpu, timing
 from benchmarks import side_by_side as sides
 from benchmarks.works import VARIANT, Work, mnist_works, settings
-from reprolib import provenance, shipped
 from reprolib.mnist import train
 from reprolib.mnist.adversarial import Step
-from reprolib.mnist.settings import VARIANTS
-from reprolib.store import Checkpoint
+from reprolib.run import provenance, shipped
+from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import VARIANTS
 
 
 class Bench:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.works import State, Work
-from reprolib import rng
-from reprolib.imagenet import cgn as natural_cgn
-from reprolib.imagenet import classify, ensemble, inception, u2net
-from reprolib.imagenet import counterfactuals as sets
-from reprolib.imagenet import train as natural
-from reprolib.scenes import datasets as scenes
-from reprolib.scenes import parts
-from reprolib.store import Checkpoint
+from reprolib.natural import cgn as natural_cgn
+from reprolib.natural import classify, ensemble, inception, u2net
+from reprolib.natural import counterfactuals as sets
+from reprolib.natural import train as natural
+from reprolib.run import rng
+from reprolib.run.store import Checkpoint
+from reprolib.worlds.scenes import datasets as scenes
+from reprolib.worlds.scenes import networks
 
 
 def scenes_works(b: Any) -> dict[str, Work]:
@@ -26,13 +26,13 @@ def scenes_works(b: Any) -> dict[str, Work]:
     batch, images = (8, scenes.labelled(100, ("gpu",)).images) if b.full else (2, scenes.labelled(4, ("gpu",)).images)
 
     def new() -> natural_cgn.CGN:
-        model = natural_cgn.CGN(parts.GENERATOR, parts.saliency())
-        model.start_from(parts.generator().state_dict())
+        model = natural_cgn.CGN(networks.GENERATOR, networks.saliency())
+        model.start_from(networks.generator().state_dict())
         return model
 
     def saliency(device: str, n: int, _: Checkpoint) -> State:
         with torch.inference_mode():
-            return {"made": torch.cat([parts.saliency().to(device)(images.to(device)) for _ in range(n)])}
+            return {"made": torch.cat([networks.saliency().to(device)(images.to(device)) for _ in range(n)])}
 
     patches, plain = natural.Patches(64, 7, 26), natural.LossWeights().without("text")
     return {

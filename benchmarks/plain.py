@@ -20,11 +20,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision.transforms import functional as transforms
 
-from reprolib import features, losses, rng
+from reprolib import features, losses
 from reprolib.mnist import cgn as models
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.digits import Digits
-from reprolib.mnist.settings import VARIANTS
+from reprolib.run import rng
+from reprolib.vocabulary import VARIANTS
 
 # ---------------------------------------------------------------- data
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reprolib import rng
 from reprolib.mnist import train, variants
 from reprolib.mnist.adversarial import Pair, Step
 from reprolib.mnist.digits import Digits
+from reprolib.run import rng
 
 
 @contextmanager

@@ -16,14 +16,15 @@ from torch.utils.data import DataLoader
 
 from benchmarks import plain, timing
 from benchmarks.timing import Row
-from reprolib import assets, gradcam, losses, params, rng
-from reprolib.imagenet import classify
-from reprolib.imagenet import train as natural
+from reprolib import gradcam, losses, params
 from reprolib.mnist import classifier, counterfactuals, digits, textures, train, variants
 from reprolib.mnist.cgn import CGN, compose, folded
 from reprolib.mnist.classifier import Classifier
-from reprolib.scenes.world import Scenes
-from reprolib.store import Checkpoint
+from reprolib.natural import classify
+from reprolib.natural import train as natural
+from reprolib.run import assets, rng
+from reprolib.run.store import Checkpoint
+from reprolib.worlds.scenes.world import Scenes
 
 VARIANT = "double_colored_MNIST"
 KEY: rng.Key = ("bench",)

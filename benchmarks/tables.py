@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.end_to_end import runs, seeds
 from benchmarks.steps import STEPS, limits, scaling
-from reprolib import provenance
-from reprolib.files import write_atomically
-from reprolib.report import markdown_table
+from reprolib.report.build import markdown_table
+from reprolib.run import provenance
+from reprolib.run.files import write_atomically
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "results" / "bench"

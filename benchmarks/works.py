@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprolib import gradcam, rng, shipped
+from reprolib import gradcam
 from reprolib.mnist import classifier, counterfactuals, stable, train, variants
 from reprolib.mnist.dcgan import DCGAN
-from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.weights import cgn_from
-from reprolib.store import Checkpoint
+from reprolib.run import rng, shipped
+from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import VARIANTS
 
 VARIANT = "double_colored_MNIST"
 RECIPES: dict[str, Any] = {"published": train.train_cgn, "stable": stable.train_cgn}

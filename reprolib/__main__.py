@@ -10,9 +10,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from reprolib import __version__, assets, params
-from reprolib.errors import ReproError
-from reprolib.files import refused
+from reprolib import __version__, params
+from reprolib.run import assets
+from reprolib.run.errors import ReproError
+from reprolib.run.files import refused
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,19 +95,19 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     chosen = params.check(arguments.profile)  # before the heavy import
-    from reprolib import report
+    from reprolib.report import build
 
-    print(report.make(chosen))
+    print(build.make(chosen))
 
 
 def _render(arguments: argparse.Namespace) -> None:
-    from reprolib import report
+    from reprolib.report import build
 
-    print(report.render(arguments.folder))
+    print(build.render(arguments.folder))
 
 
 def _fingerprint(arguments: argparse.Namespace) -> None:
-    from reprolib import fingerprint
+    from reprolib.report import fingerprint
 
     parts = fingerprint.of_folder(arguments.folder)
     for name, sha256 in (parts | {"total": fingerprint.total(parts)}).items():
@@ -115,46 +116,46 @@ def _fingerprint(arguments: argparse.Namespace) -> None:
 
 def _copy(arguments: argparse.Namespace) -> None:
     chosen = params.check(arguments.profile)
-    from reprolib import report
+    from reprolib.report import build
 
-    done = {"promote": report.promote, "keep": report.keep, "adopt": report.adopt}[arguments.command](chosen)
+    done = {"promote": build.promote, "keep": build.keep, "adopt": build.adopt}[arguments.command](chosen)
     print(done if isinstance(done, Path) else f"{done} results copied")
 
 
 def _train(arguments: argparse.Namespace) -> None:
     chosen = params.check(arguments.profile)
-    from reprolib import parallel, worlds
-    from reprolib.results import store_folder
+    from reprolib.report.results import store_folder
+    from reprolib.run import distributed
+    from reprolib.worlds import studies
 
-    with parallel.processes(chosen.device):
-        worlds.train_together(chosen, arguments.world, parallel.SharedStore(store_folder(chosen)))
-        if parallel.rank() == 0:
+    with distributed.processes(chosen.device):
+        studies.train_together(chosen, arguments.world, distributed.SharedStore(store_folder(chosen)))
+        if distributed.rank() == 0:
             print(f"every CGN and classifier of {arguments.world} is in {store_folder(chosen)}")
 
 
 def _ship(arguments: argparse.Namespace) -> None:
     chosen = params.check(arguments.profile)
-    from reprolib import ship
-    from reprolib.mnist import tables
+    from reprolib.mnist import shipping, tables
     from reprolib.mnist.study import Study
-    from reprolib.results import store_folder
-    from reprolib.store import Store
+    from reprolib.report.results import store_folder
+    from reprolib.run.store import Store
 
     study = Study(chosen, Store(store_folder(chosen)))
     if chosen.digits.source == "mnist" and chosen.digits.limit is None:
-        print(ship.ship_reader(study))
+        print(shipping.ship_reader(study))
     tables.prepare_cgns(study)
-    print("\n".join(ship.ship(study)))
+    print("\n".join(shipping.ship(study)))
 
 
 def _recipe(arguments: argparse.Namespace) -> None:
     chosen = params.check(arguments.profile)
     from reprolib import figures
-    from reprolib.files import write_atomically
     from reprolib.mnist import recipe
     from reprolib.mnist.study import Study
-    from reprolib.results import ROOT, store_folder
-    from reprolib.store import Store
+    from reprolib.report.results import ROOT, store_folder
+    from reprolib.run.files import write_atomically
+    from reprolib.run.store import Store
 
     study = Study(chosen, Store(store_folder(chosen)))
     for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
@@ -165,37 +166,38 @@ def _recipe(arguments: argparse.Namespace) -> None:
 
 def _counterfactuals(arguments: argparse.Namespace) -> None:
     chosen = params.check(arguments.profile)
-    from reprolib import parallel, worlds
-    from reprolib.imagenet.study import NaturalStudy
-    from reprolib.results import store_folder
+    from reprolib.natural.study import NaturalStudy
+    from reprolib.report.results import store_folder
+    from reprolib.run import distributed
+    from reprolib.worlds import studies
 
     if arguments.count < 1:
         raise ReproError(f"--count is {arguments.count}; ask for at least one image")
     if Path(arguments.split).name != arguments.split:
         raise ReproError(f"--split is {arguments.split!r}; it names one folder, such as train")
-    with parallel.processes(chosen.device):
-        store = parallel.SharedStore(store_folder(chosen))
-        study = NaturalStudy(chosen, worlds.world_of(arguments.world, chosen), store)
+    with distributed.processes(chosen.device):
+        store = distributed.SharedStore(store_folder(chosen))
+        study = NaturalStudy(chosen, studies.world_of(arguments.world, chosen), store)
         classes = [arguments.shape, arguments.texture, arguments.background]
-        file = worlds.write_counterfactuals(
+        file = studies.write_counterfactuals(
             study, arguments.folder, arguments.split, arguments.count, arguments.mode, classes, arguments.seed,
             arguments.legacy,
         )  # fmt: skip
-        if parallel.rank() == 0:
+        if distributed.rank() == 0:
             print(file)
 
 
 def _parts(arguments: argparse.Namespace) -> None:
-    from reprolib import worlds
-    from reprolib.results import build_folder
-    from reprolib.scenes import parts
-    from reprolib.store import Store
+    from reprolib.report.results import build_folder
+    from reprolib.run.store import Store
+    from reprolib.worlds import studies
+    from reprolib.worlds.scenes import networks
 
-    store, known = Store(build_folder() / "scenes" / "store"), [*parts.PARTS, "cgn"]
+    store, known = Store(build_folder() / "scenes" / "store"), [*networks.PARTS, "cgn"]
     if unknown := set(arguments.names) - set(known):
         raise ReproError(f"there is no part {', '.join(sorted(unknown))}; the parts are {', '.join(known)}")
     for name in arguments.names or known:
-        made = worlds.ship_cgn(store) if name == "cgn" else parts.make(name, store)
+        made = studies.ship_cgn(store) if name == "cgn" else networks.make(name, store)
         print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
 
 

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import assets, files, tensors
-from reprolib.errors import AssetError
 from reprolib.losses import gram
+from reprolib.run import assets, files, tensors
+from reprolib.run.errors import AssetError
 
 Name = Literal["vgg16", "efficientnet_lite0"]
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import rng
+from reprolib.run import rng
 
 BATCH = 250
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reprolib.tensors import exact
+from reprolib.run.tensors import exact
 
 STYLE_FACTOR = 5000.0
 """A tap of weight w enters the style loss with STYLE_FACTOR * w**2."""

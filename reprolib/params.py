@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from reprolib import assets
-from reprolib.errors import ParameterError
-from reprolib.mnist.settings import VARIANTS
+from reprolib.run import assets
+from reprolib.run.errors import ParameterError
 from reprolib.schema import RECIPES, Params, did_you_mean
+from reprolib.vocabulary import VARIANTS
 
 FOLDER = Path(__file__).parent.parent / "params"
 PROFILES = ("smoke", "cpu", "gpu")

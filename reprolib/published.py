@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from reprolib.mnist.settings import VARIANTS
+from reprolib.vocabulary import VARIANTS
 
 FILE = Path(__file__).parent / "published" / "mnist.csv"
 SETTINGS = FILE.with_name("settings.csv")

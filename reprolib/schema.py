@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from reprolib.mnist.settings import VARIANTS, Ingredient
+from reprolib.vocabulary import VARIANTS, Ingredient
 
 Recipe = Literal["stable", "published"]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)

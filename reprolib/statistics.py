@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from reprolib import rules
+from reprolib.run import rules
 
 LEAST = 3
 """Repetitions below which there is no interval."""

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from nbformat.v4 import new_code_cell, new_notebook, writes
 
-from reprolib import report, rules
-from reprolib.files import write_atomically
-from reprolib.results import Results
+from reprolib.report import build
+from reprolib.report.results import Results
+from reprolib.run import rules
+from reprolib.run.files import write_atomically
 from reprolib.schema import Params
 
 CRITERIA = {
@@ -31,7 +32,7 @@ def evidence(name: str, values: dict[str, float], source: str = "CGN trained her
 
 def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
     """All three claims with two tables each, one figure, executed notebooks and seals; ``level`` is in every number."""
-    for claim, name in report.NOTEBOOKS.items():
+    for claim, name in build.NOTEBOOKS.items():
         run = Results(claim, chosen, folder)
         for number in (1, 2):
             run.table(f"{claim}_{number}", pd.DataFrame({"accuracy": [level + number]}))
@@ -55,4 +56,4 @@ def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
         cell["id"] = claim
         notebook = writes(new_notebook(cells=[cell])).encode()
         write_atomically(folder / "results" / "notebooks" / f"{name}.ipynb", notebook)
-    report.seal_notebooks(folder)
+    build.seal_notebooks(folder)

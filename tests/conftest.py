@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from reprolib import assets
-from reprolib.store import Checkpoint
+from reprolib.run import assets
+from reprolib.run.store import Checkpoint
 
 torch.set_num_threads(1)
 

@@ -18,9 +18,11 @@ from typing import Any
 import claims
 import torch
 
-from reprolib import params, report, training
+from reprolib import params
 from reprolib.mnist.study import Study, TrainingSet
-from reprolib.store import Store
+from reprolib.report import build
+from reprolib.run import training
+from reprolib.run.store import Store
 
 VARIANT = "colored_MNIST"
 INTERVAL = 5
@@ -45,7 +47,7 @@ TINY = {
 
 forkserver = multiprocessing.get_context("forkserver")
 """Processes that need not import torch; it preloads only what is installed, because it does not know this folder."""
-forkserver.set_forkserver_preload(["reprolib.report", "reprolib.mnist.study"])
+forkserver.set_forkserver_preload(["reprolib.report.build", "reprolib.mnist.study"])
 
 
 def run(folder: Path, die_at_write: int | None = None, largest_file: int | None = None) -> None:
@@ -62,7 +64,7 @@ def run(folder: Path, die_at_write: int | None = None, largest_file: int | None 
     study = Study(params.load(TINY), Store(folder / "store"))
     made = study.classifier(VARIANT, TrainingSet(True, "counterfactual", "stable", 200), 0, 1)
     claims.finish(folder, study.params, level=made.numbers["history"][-1]["train"])
-    report.render(folder)
+    build.render(folder)
 
 
 def _note_steps(file: Path) -> None:

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
-from reprolib import jobs, params
-from reprolib.mnist.settings import VARIANTS
+from reprolib import params
 from reprolib.mnist.study import Study, TrainingSet
-from reprolib.results import build_folder
-from reprolib.store import Store
+from reprolib.report.results import build_folder
+from reprolib.run import jobs
+from reprolib.run.store import Store
+from reprolib.vocabulary import VARIANTS
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.assets, pytest.mark.slow]
 TOLERANCE = 2.0

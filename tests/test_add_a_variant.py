@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from reprolib import params
-from reprolib.mnist import settings, variants
+from reprolib import params, vocabulary
+from reprolib.mnist import variants
 
 PAGE = Path(__file__).parent.parent / "docs" / "add-a-variant.md"
 
@@ -29,7 +29,7 @@ def page() -> Iterator[dict[str, Any]]:
             exec(block, names)
         yield names
     finally:
-        settings.VARIANTS.pop("striped_MNIST", None)
+        vocabulary.VARIANTS.pop("striped_MNIST", None)
         variants._RULES.pop("striped_MNIST", None)
 
 

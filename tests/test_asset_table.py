@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reprolib import assets
-from reprolib.errors import AssetError
+from reprolib.run import assets
+from reprolib.run.errors import AssetError
 
 NAME = "toy/data.gz"
 MNIST_HALF = {"mnist": 4, "authors_cgn": 3, "textures": 20, "vgg16": 1}

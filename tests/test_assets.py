@@ -17,10 +17,10 @@ from pathlib import Path
 import damage
 import pytest
 
-from reprolib import assets
-from reprolib.assets import Asset
-from reprolib.errors import AssetError, StoreError
-from reprolib.files import unsealed
+from reprolib.run import assets
+from reprolib.run.assets import Asset
+from reprolib.run.errors import AssetError, StoreError
+from reprolib.run.files import unsealed
 
 GOOD = b"the published bytes " * 500
 NAME = "toy/data.gz"

@@ -9,8 +9,8 @@ import torch
 from pytorch_pretrained_biggan import BigGANConfig
 from pytorch_pretrained_biggan.model import BigGAN, BigGANBatchNorm
 
-from reprolib.errors import AssetError
-from reprolib.imagenet import biggan
+from reprolib.natural import biggan
+from reprolib.run.errors import AssetError
 
 TINY = "scenes-64-tiny"
 

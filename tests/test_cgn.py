@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import assets
 from reprolib.mnist import cgn
-from reprolib.mnist.settings import VARIANTS
+from reprolib.run import assets
+from reprolib.vocabulary import VARIANTS
 
 LABELS = torch.arange(10)
 

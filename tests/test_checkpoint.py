@@ -9,9 +9,9 @@ import damage
 import pytest
 import torch
 
-from reprolib import files
-from reprolib.errors import StoreError
-from reprolib.store import Checkpoint
+from reprolib.run import files
+from reprolib.run.errors import StoreError
+from reprolib.run.store import Checkpoint
 
 STATES = [{"step": step, "model": {"w": torch.full((3,), float(step))}, "list": [1, None, "a"]} for step in range(3)]
 

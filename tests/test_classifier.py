@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import rng, training
 from reprolib.mnist import classifier, digits, variants
-from reprolib.store import Checkpoint
+from reprolib.run import rng, training
+from reprolib.run.store import Checkpoint
 
 Data = tuple[Tensor, Tensor]
 

@@ -11,7 +11,9 @@ import pytest
 
 import reprolib
 from reprolib import __main__ as cli
-from reprolib import assets, params, report
+from reprolib import params
+from reprolib.report import build
+from reprolib.run import assets
 
 PROBE = """
 import sys, time
@@ -90,7 +92,7 @@ def test_results_that_are_not_there_cannot_be_shown(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path))
-    monkeypatch.setattr(report, "ROOT", tmp_path / "root")  # whatever happens, not this repository's results
+    monkeypatch.setattr(build, "ROOT", tmp_path / "root")  # whatever happens, not this repository's results
     assert _main(monkeypatch, command, str(tmp_path) if command == "render" else "smoke") == 2
     said = capsys.readouterr().err
     assert said.startswith("reprolib: claim1 is not finished") and said.count("\n") == 1

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprolib import rng
 from reprolib.mnist import counterfactuals as cf
 from reprolib.mnist.cgn import CGN, LATENT
 from reprolib.mnist.dcgan import DCGAN
+from reprolib.run import rng
 
 KEY = ("test", 3)
 

@@ -27,11 +27,13 @@ import torch
 from PIL import Image
 
 from reprolib import __main__ as cli
-from reprolib import assets, files, params, report, shipped
+from reprolib import params
 from reprolib.mnist import digits, textures, weights
 from reprolib.mnist.cgn import CGN
-from reprolib.mnist.settings import shipped_name
-from reprolib.store import Checkpoint, Result, Store
+from reprolib.report import build
+from reprolib.run import assets, files, shipped
+from reprolib.run.store import Checkpoint, Result, Store
+from reprolib.vocabulary import shipped_name
 
 
 def _swap(file: Path, other: Path) -> None:
@@ -200,7 +202,7 @@ def _of_a_run(name: str, other: str) -> Callable[[pytest.FixtureRequest, Path], 
         def restore() -> None:
             shutil.copytree(folder / "spare", run, dirs_exist_ok=True)
 
-        return Kind(run / name, run / other, lambda: report.render(run).read_text(), "again, or restore", restore)
+        return Kind(run / name, run / other, lambda: build.render(run).read_text(), "again, or restore", restore)
 
     return kind
 

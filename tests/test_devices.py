@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
-from reprolib import features, gradcam, rng, training
-from reprolib.imagenet import biggan, classify, ensemble, u2net
-from reprolib.imagenet import train as natural
-from reprolib.imagenet.cgn import CGN
+from reprolib import features, gradcam
 from reprolib.mnist import cgn as models
 from reprolib.mnist import classifier, counterfactuals, digits, stable, train, variants
 from reprolib.mnist.dcgan import DCGAN
-from reprolib.mnist.settings import VARIANTS
-from reprolib.store import Checkpoint
+from reprolib.natural import biggan, classify, ensemble, u2net
+from reprolib.natural import train as natural
+from reprolib.natural.cgn import CGN
+from reprolib.run import rng, training
+from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import VARIANTS
 
 GPU = "cuda"
 Data = digits.Digits

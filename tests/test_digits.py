@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from reprolib import assets
-from reprolib.errors import AssetError
 from reprolib.mnist import digits
 from reprolib.mnist.digits import Digits
-from reprolib.mnist.settings import VARIANTS
+from reprolib.run import assets
+from reprolib.run.errors import AssetError
+from reprolib.vocabulary import VARIANTS
 
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import features, rng
-from reprolib.errors import AssetError
+from reprolib import features
 from reprolib.mnist import cgn, digits, variants
-from reprolib.mnist.settings import VARIANTS
+from reprolib.run import rng
+from reprolib.run.errors import AssetError
+from reprolib.vocabulary import VARIANTS
 
 LITE0_SIZES = [(32, 32, 32), (16, 32, 32), (24, 16, 16), (40, 8, 8)]
 VGG16_SIZES = [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
@@ -43,7 +44,7 @@ def small_vgg16(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> nn.Sequentia
     torch.save({}, file)
     net = SimpleNamespace(features=published, load_state_dict=lambda state: None)
     monkeypatch.setattr("torchvision.models.vgg16", lambda *args, **kwargs: net)
-    monkeypatch.setattr("reprolib.assets.path", lambda name: file)
+    monkeypatch.setattr("reprolib.run.assets.path", lambda name: file)
     return published
 
 

@@ -13,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from reprolib import figures, figures_natural  # noqa: F401 - adds to figures
+from reprolib import figures
+from reprolib.mnist import figures as _mnist  # noqa: F401 - adds its figures to these
+from reprolib.natural import figures as _natural  # noqa: F401
 
 RANDOM = np.random.default_rng(0)
 VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
@@ -209,7 +211,7 @@ def test_pickled_objects_are_refused(tmp_path: Path) -> None:
 
 def test_pictures_map_minus_one_and_one_to_black_and_white() -> None:
     values = torch.tensor([-1.0, 1.0, 0.0, -2.0, 1.08, 1 / 255])
-    shown = figures.pictures(values.reshape(1, 1, 1, 6).expand(2, 3, 4, 6))
+    shown = figures.to_pixels(values.reshape(1, 1, 1, 6).expand(2, 3, 4, 6))
     assert shown.shape == (2, 4, 6, 3) and shown.dtype == np.uint8
     assert shown[1, 2, :, 0].tolist() == [0, 255, 128, 0, 255, 128]
 

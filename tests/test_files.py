@@ -15,10 +15,12 @@ import damage
 import pandas as pd
 import pytest
 
-from reprolib import files, params, report
-from reprolib.errors import ReproError, StoreError
-from reprolib.results import Results
-from reprolib.store import Checkpoint, Result, Store
+from reprolib import params
+from reprolib.report import build
+from reprolib.report.results import Results
+from reprolib.run import files
+from reprolib.run.errors import ReproError, StoreError
+from reprolib.run.store import Checkpoint, Result, Store
 
 ROOT = Path(__file__).parent.parent
 ENTRY = {"step": "toy", "numbers": {"small": 1e-05, "third": 1 / 3, "name": "ü", "none": None}, "list": [1, 2.0, "a"]}
@@ -120,9 +122,9 @@ ATTEMPTS: dict[str, Callable[[Path], object]] = {
     "copy results": lambda folder: Store(folder / "store").copy_results(
         folder / "runs", {"toy": lambda result: result}
     ),
-    "run": lambda folder: report.make(params.load("smoke")),
-    "render": lambda folder: report.render(folder / "smoke"),
-    "promote": lambda folder: report.promote(params.load("smoke")),
+    "run": lambda folder: build.make(params.load("smoke")),
+    "render": lambda folder: build.render(folder / "smoke"),
+    "promote": lambda folder: build.promote(params.load("smoke")),
     "claim": lambda folder: Results("claim1", params.load("smoke"), folder / "store").figure("a", pd.DataFrame()),
 }
 

@@ -8,16 +8,18 @@ import claims
 import pytest
 
 from reprolib import __main__ as cli
-from reprolib import fingerprint, params, provenance, report
-from reprolib.errors import ReproError
-from reprolib.store import Result, Store
+from reprolib import params
+from reprolib.report import build, fingerprint
+from reprolib.run import provenance
+from reprolib.run.errors import ReproError
+from reprolib.run.store import Result, Store
 
 
 def _run(folder: Path, level: float = 90.0) -> dict[str, str]:
     claims.finish(folder, params.load("smoke"), level)
     (folder / "results" / "compute.csv").write_text(str(folder))  # what a run took
     Store(folder / "store").get("toy", {"seed": 0}, lambda _: Result({"value": level}))
-    report.render(folder)
+    build.render(folder)
     return fingerprint.of_folder(folder)
 
 

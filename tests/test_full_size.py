@@ -13,15 +13,16 @@ import torch
 from torch import nn
 from torchvision.models import inception_v3, resnet50, vgg16
 
-from reprolib import assets, params
-from reprolib.imagenet import biggan, rating, u2net
-from reprolib.imagenet.counterfactuals import Sampling, write_set
-from reprolib.imagenet.datasets import CounterfactualFolder, train_transform
-from reprolib.imagenet.ensemble import HEADS, counterfactual_loss, real_loss
-from reprolib.imagenet.study import NaturalStudy
-from reprolib.imagenet.tables import Trained
-from reprolib.imagenet.world import ImageNet
-from reprolib.store import Store
+from reprolib import params
+from reprolib.natural import biggan, quality, u2net
+from reprolib.natural.counterfactuals import Sampling, write_set
+from reprolib.natural.datasets import CounterfactualFolder, train_transform
+from reprolib.natural.ensemble import HEADS, counterfactual_loss, real_loss
+from reprolib.natural.study import NaturalStudy
+from reprolib.natural.tables import Trained
+from reprolib.run import assets
+from reprolib.run.store import Store
+from reprolib.worlds.imagenet import ImageNet
 
 pytestmark = pytest.mark.large
 
@@ -59,7 +60,7 @@ def test_two_iterations_a_few_counterfactuals_and_an_ensemble_step(world: ImageN
     write_set(lambda: model, 1000, Sampling(seed=1), tmp_path / "train", "train", 2)
     image, labels = CounterfactualFolder(tmp_path / "train", train_transform())[1]
     assert image.shape == (3, 224, 224) and labels.max() < 1000
-    numbers = rating.score(model, world.rater(), 2)
+    numbers = quality.score(model, world.rater(), 2)
     assert 0.999 <= numbers["is_gen"] <= 2.001 and 0 < numbers["mean_mask"] < 1
     ensemble = world.ensemble().train()
     optimiser = torch.optim.SGD(ensemble.parameters(), 1e-4)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from benchmarks import carry, gpu, gpu_parts, works
-from reprolib import assets, features
+from reprolib import features
 from reprolib.mnist import digits
+from reprolib.run import assets
 
 SLOW = ("compiled",)
 

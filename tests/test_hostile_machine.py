@@ -16,11 +16,13 @@ import pytest
 import small_run
 import torch
 
-from reprolib import fingerprint, params, provenance
+from reprolib import params
 from reprolib.mnist.stable import STABLE
 from reprolib.mnist.study import Study
-from reprolib.progress import Progress
-from reprolib.store import Result, Store
+from reprolib.report import fingerprint
+from reprolib.run import provenance
+from reprolib.run.progress import Progress
+from reprolib.run.store import Result, Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,7 +50,9 @@ def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(
     """Files above a size cannot be written: a figure, a set of weights, or a checkpoint."""
     code, said = _run(tmp_path, largest_file=largest)
     assert code == 1
-    assert said.startswith("reprolib.errors.StoreError: ") and "cannot be written (File too large); free some" in said
+    assert (
+        said.startswith("reprolib.run.errors.StoreError: ") and "cannot be written (File too large); free some" in said
+    )
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "report.md").exists()
     assert _run(tmp_path)[0] == 0

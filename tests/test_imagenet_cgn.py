@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from reprolib.errors import AssetError
-from reprolib.imagenet import biggan
-from reprolib.imagenet import cgn as cgns
-from reprolib.imagenet.cgn import CGN, Parts
-from reprolib.imagenet.train import CgnSettings, Patches, StyleNets, cgn_losses
-from reprolib.imagenet.u2net import PLANS, U2Net
+from reprolib.natural import biggan
+from reprolib.natural import cgn as cgns
+from reprolib.natural.cgn import CGN, Parts
+from reprolib.natural.train import CgnSettings, Patches, StyleNets, cgn_losses
+from reprolib.natural.u2net import PLANS, U2Net
+from reprolib.run.errors import AssetError
 
 TINY = "scenes-64-tiny"
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
-from reprolib import rng
-from reprolib.imagenet import classify, ensemble
-from reprolib.imagenet.classify import Batches, ClassifierSettings
-from reprolib.imagenet.ensemble import HEADS, Ensemble
+from reprolib.natural import classify, ensemble
+from reprolib.natural.classify import Batches, ClassifierSettings
+from reprolib.natural.ensemble import HEADS, Ensemble
+from reprolib.run import rng
+from reprolib.run.store import Checkpoint
 from reprolib.schema import NaturalParams, ScenesParams
-from reprolib.store import Checkpoint
 
 SETTINGS = ClassifierSettings(epochs=2, batch=4, learning_rate=0.01, decay_every=1, selection="real_top1")
 

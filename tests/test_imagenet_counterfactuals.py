@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from reprolib.errors import AssetError, ReproError
-from reprolib.imagenet import counterfactuals as cf
-from reprolib.imagenet import datasets
-from reprolib.imagenet.cgn import CGN
-from reprolib.imagenet.counterfactuals import Sampling
-from reprolib.imagenet.u2net import PLANS, U2Net
+from reprolib.natural import counterfactuals as cf
+from reprolib.natural import datasets
+from reprolib.natural.cgn import CGN
+from reprolib.natural.counterfactuals import Sampling
+from reprolib.natural.u2net import PLANS, U2Net
+from reprolib.run.errors import AssetError, ReproError
 
 INDEX = torch.arange(2000)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprolib.errors import AssetError
-from reprolib.imagenet import backgrounds_challenge, cue_conflict, ensemble, inception
+from reprolib.natural import backgrounds_challenge, cue_conflict, ensemble, inception
+from reprolib.run.errors import AssetError
 
 # -------------------------------------------------------------------- Inception Score
 

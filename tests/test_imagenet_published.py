@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from reprolib.imagenet import published
+from reprolib.natural import published
 
 
 @pytest.mark.parametrize(

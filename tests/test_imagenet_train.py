@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from reprolib import losses
-from reprolib.imagenet import train
-from reprolib.imagenet.cgn import CGN, Parts, compose
-from reprolib.imagenet.train import CgnSettings, LossWeights, Patches, StyleNets
-from reprolib.imagenet.u2net import PLANS, U2Net
-from reprolib.store import Checkpoint
+from reprolib.natural import train
+from reprolib.natural.cgn import CGN, Parts, compose
+from reprolib.natural.train import CgnSettings, LossWeights, Patches, StyleNets
+from reprolib.natural.u2net import PLANS, U2Net
+from reprolib.run.store import Checkpoint
 
 SETTINGS = CgnSettings(
     updates=2, micro_batch=2, accumulation=2, patches=Patches(32, 5, 16), features="efficientnet_lite0",

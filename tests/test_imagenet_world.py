@@ -10,12 +10,12 @@ from PIL import Image
 from torch import nn
 
 from reprolib import params
-from reprolib.errors import AssetError
-from reprolib.imagenet import cue_conflict, tables
-from reprolib.imagenet.ensemble import Ensemble
-from reprolib.imagenet.study import NaturalStudy
-from reprolib.imagenet.world import ImageNet
-from reprolib.store import Store
+from reprolib.natural import cue_conflict, tables
+from reprolib.natural.ensemble import Ensemble
+from reprolib.natural.study import NaturalStudy
+from reprolib.run.errors import AssetError
+from reprolib.run.store import Store
+from reprolib.worlds.imagenet import ImageNet
 
 IDS = [f"n{number:08d}" for number in range(1000)]
 SUPERCLASSES = ("00_dog", "01_bird", "02_wheeled vehicle", "03_reptile", "04_carnivore", "05_insect",

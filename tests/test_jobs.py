@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reprolib import jobs
-from reprolib.store import Checkpoint
+from reprolib.run import jobs
+from reprolib.run.store import Checkpoint
 
 
 def _slow_first(i: int) -> tuple[int, int]:

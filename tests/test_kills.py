@@ -30,9 +30,10 @@ import psutil
 import pytest
 import small_run
 
-from reprolib import assets, fingerprint, report
-from reprolib.results import read_manifest
-from reprolib.store import Store
+from reprolib.report import build, fingerprint
+from reprolib.report.results import read_manifest
+from reprolib.run import assets
+from reprolib.run.store import Store
 
 Record = Callable[[str, object], None]
 SOAK = int(os.environ.get("REPROLIB_KILLS", "0"))
@@ -82,7 +83,7 @@ def _nothing_looks_finished_that_is_not(folder: Path, whole: Unbroken) -> None:
     """What a kill leaves: results, manifests and reports either whole or absent."""
     for file in (folder / "store").glob("*/*.json"):
         assert Store(folder / "store").read(file, aside=False) is not None, file
-    for claim in report.NOTEBOOKS:
+    for claim in build.NOTEBOOKS:
         if (folder / "results" / f"{claim}.json").exists():
             read_manifest(folder, claim)
     if (folder / "report.md").exists():

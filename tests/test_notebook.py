@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reprolib import notebook
-from reprolib.errors import ParameterError
+from reprolib.report import notebook
+from reprolib.run.errors import ParameterError
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from reprolib.report import KEPT, NOTEBOOKS, RUNS, canonical_notebook
+from reprolib.report.build import KEPT, NOTEBOOKS, RUNS, canonical_notebook
+from reprolib.run.store import Store
 from reprolib.schema import Params
-from reprolib.store import Store
 
 ROOT = Path(__file__).parent.parent
 FILES = [ROOT / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS.values()]

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from reprolib import parallel
+from reprolib.run import distributed
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
 
@@ -51,7 +51,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 def test_a_batch_is_dealt_out_with_weights(
     rank: int, expected: tuple[list[int], float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "size", lambda: 2)
-    monkeypatch.setattr(parallel, "rank", lambda: rank)
-    assert (parallel.part([1, 2, 3, 4, 5]), parallel.weight(5)) == expected
-    assert (parallel.part([9]), parallel.weight(1)) == ([9], 1.0 - rank)
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: rank)
+    assert (distributed.part([1, 2, 3, 4, 5]), distributed.weight(5)) == expected
+    assert (distributed.part([9]), distributed.weight(1)) == ([9], 1.0 - rank)

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprolib import params
-from reprolib.errors import AssetError, ParameterError
-from reprolib.mnist.settings import VARIANTS
 from reprolib.params import PROFILES, load
+from reprolib.run.errors import AssetError, ParameterError
 from reprolib.schema import Group, Params
+from reprolib.vocabulary import VARIANTS
 
 GROUPS = {key: field.annotation for key, field in Params.model_fields.items() if isinstance(field.annotation, type)}
 GROUPS = {key: model for key, model in GROUPS.items() if issubclass(model, Group)}

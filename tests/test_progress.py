@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reprolib import progress
-from reprolib.progress import Progress, duration
+from reprolib.run import progress
+from reprolib.run.progress import Progress, duration
 
 
 class Clock:

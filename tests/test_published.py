@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reprolib import params, published
-from reprolib.mnist.settings import VARIANTS
+from reprolib.vocabulary import VARIANTS
 
 
 def _one(rows: pd.DataFrame, **where: str | int) -> float:

@@ -13,9 +13,9 @@ from reprolib import params
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, nulls, quality, variants, weights
 from reprolib.mnist.cgn import CGN, LATENT
-from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study
-from reprolib.store import Checkpoint, Store
+from reprolib.run.store import Checkpoint, Store
+from reprolib.vocabulary import VARIANTS
 
 LEVELS = torch.linspace(0.05, 0.95, 10)
 

@@ -9,9 +9,9 @@ import pytest
 
 from reprolib import params
 from reprolib.mnist import recipe, tables
-from reprolib.mnist.settings import INGREDIENTS
 from reprolib.mnist.study import Study
-from reprolib.store import Result, Store
+from reprolib.run.store import Result, Store
+from reprolib.vocabulary import INGREDIENTS
 
 SMALL = {
     "profile": "smoke", "seeds": 2, "n_jobs": 1,

@@ -14,10 +14,12 @@ import pytest
 from claims import CRITERIA, evidence, finish
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from reprolib import params, report, rules
-from reprolib.errors import ReproError
-from reprolib.files import locked
-from reprolib.results import NULLS, Results
+from reprolib import params
+from reprolib.report import build
+from reprolib.report.results import NULLS, Results
+from reprolib.run import rules
+from reprolib.run.errors import ReproError
+from reprolib.run.files import locked
 from reprolib.schema import Params
 
 EVIL = "<script>alert('evil')</script>"
@@ -60,10 +62,10 @@ def _write(notebook: nbformat.NotebookNode, file: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for claim, name in report.NOTEBOOKS.items():
+    for claim, name in build.NOTEBOOKS.items():
         _claim(tmp_path, claim)
         _write(_notebook(f"print('code of {claim}')"), tmp_path / "results" / "notebooks" / f"{name}.ipynb")
-    report.seal_notebooks(tmp_path)
+    build.seal_notebooks(tmp_path)
     return tmp_path
 
 
@@ -72,14 +74,14 @@ def _read(folder: Path, name: str = "report.md") -> str:
 
 
 def test_rendering_twice_gives_the_same_bytes(folder: Path) -> None:
-    assert report.render(folder) == folder / "report.md"
+    assert build.render(folder) == folder / "report.md"
     first = [(folder / name).read_bytes() for name in ("report.md", "report.html")]
-    report.render(folder)
+    build.render(folder)
     assert [(folder / name).read_bytes() for name in ("report.md", "report.html")] == first
 
 
 def test_the_report_shows_every_claim_table_and_figure(folder: Path) -> None:
-    report.render(folder)
+    build.render(folder)
     text, page = _read(folder), _read(folder, "report.html")
     assert text.startswith("# Counterfactual Generative Networks")
     assert "<title>Counterfactual Generative Networks" in page
@@ -92,17 +94,17 @@ def test_the_report_shows_every_claim_table_and_figure(folder: Path) -> None:
 
 
 def test_a_number_that_changes_in_a_run_changes_in_the_report(folder: Path) -> None:
-    report.render(folder)
+    build.render(folder)
     before = _read(folder)
     _claim(folder, "claim2", level=72.25)
-    report.render(folder)
+    build.render(folder)
     assert "| 72.2 (" in _read(folder) and "| 72.2 (" not in before
 
 
 def test_changed_sizes_are_said_in_the_report(folder: Path) -> None:
-    for claim in report.NOTEBOOKS:
+    for claim in build.NOTEBOOKS:
         _claim(folder, claim, seeds=4)
-    report.render(folder)
+    build.render(folder)
     assert "Changed for this run: seeds." in _read(folder) and "Every classifier is trained 4 times" in _read(folder)
     assert "| repetitions | 1 | 1 | 1 | 4 |" in _read(folder)
 
@@ -110,17 +112,17 @@ def test_changed_sizes_are_said_in_the_report(folder: Path) -> None:
 def test_claims_with_different_parameters_make_no_report(folder: Path) -> None:
     _claim(folder, "claim3", seeds=4)
     with pytest.raises(ReproError, match=r"claim3 in .* was run with other parameters than claim1; run all"):
-        report.render(folder)
+        build.render(folder)
 
 
 def test_the_origin_of_shipped_weights_is_told(folder: Path) -> None:
-    report.render(folder)
+    build.render(folder)
     first = r"shipped CGN of Double-colored MNIST is the first run of the stable recipe, seed 200: [\d,]+ steps on all"
     assert re.search(first, _read(folder))
 
 
 def test_the_page_holds_every_picture(folder: Path) -> None:
-    report.render(folder)
+    build.render(folder)
     page = _read(folder, "report.html")
     assert page.count('src="data:image/png;base64,') == 1 and 'src="figures/' not in page
     assert not re.search(r"src=\"https?:", page)
@@ -128,14 +130,14 @@ def test_the_page_holds_every_picture(folder: Path) -> None:
 
 def test_html_from_results_and_parameters_is_shown_and_not_run(folder: Path) -> None:
     summary = SUMMARY.assign(variant=f"{EVIL}<img src=x onerror=alert(1)>")
-    for claim in report.NOTEBOOKS:
+    for claim in build.NOTEBOOKS:
         _claim(folder, claim, summary=summary, scheduler=f"tcp://{EVIL}")
     name = folder / "results" / "notebooks" / "claim1_quality.ipynb"
     notebook = _notebook("1", EVIL)
     notebook.cells[2].outputs = [new_output("display_data", {"text/html": f"<b>bold</b>{EVIL}"})]
     _write(notebook, name)
-    report.seal_notebooks(folder)
-    report.render(folder)
+    build.seal_notebooks(folder)
+    build.render(folder)
     page = _read(folder, "report.html")
     assert "<script" not in page and "<img src=x" not in page
     assert page.count("&lt;script&gt;alert") >= 2 and "<b>bold</b>" in page
@@ -144,12 +146,12 @@ def test_html_from_results_and_parameters_is_shown_and_not_run(folder: Path) -> 
 @pytest.mark.parametrize(
     "name",
     ["results/quality_summary.csv", "figures/training_quality.png", "figures/training_quality.csv",
-     "results/claim2.json", "results/claim3_verdict.csv", "results/notebooks/claim3_accuracy.ipynb", report.SEAL],
+     "results/claim2.json", "results/claim3_verdict.csv", "results/notebooks/claim3_accuracy.ipynb", build.SEAL],
 )  # fmt: skip
 def test_no_report_is_written_without_one_of_its_files(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ReproError, match=re.escape(Path(name).name)):
-        report.render(folder)
+        build.render(folder)
     assert not (folder / "report.md").exists() and not (folder / "report.html").exists()
 
 
@@ -162,25 +164,25 @@ def test_no_report_is_written_without_one_of_its_files(folder: Path, name: str) 
 def test_no_report_is_written_from_a_damaged_file(folder: Path, name: str, harm: Callable[[Path], None]) -> None:
     harm(folder / name)
     with pytest.raises(ReproError, match=re.escape(Path(name).name)):
-        report.render(folder)
+        build.render(folder)
     assert not (folder / "report.md").exists()
 
 
 def test_two_notebooks_that_were_swapped_are_noticed(folder: Path) -> None:
-    first, second = (folder / "results" / "notebooks" / f"{report.NOTEBOOKS[c]}.ipynb" for c in ("claim1", "claim2"))
+    first, second = (folder / "results" / "notebooks" / f"{build.NOTEBOOKS[c]}.ipynb" for c in ("claim1", "claim2"))
     contents = first.read_bytes(), second.read_bytes()
     second.write_bytes(contents[0])
     first.write_bytes(contents[1])
     with pytest.raises(
         ReproError, match=r"claim1_quality\.ipynb or SHA256SUMS beside it was changed after it was made; run the"
     ):
-        report.render(folder)
+        build.render(folder)
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository whose notebooks a test writes, and whose runs go elsewhere."""
-    monkeypatch.setattr(report, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(build, "ROOT", tmp_path / "root")
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
     return tmp_path / "root"
 
@@ -206,7 +208,7 @@ def test_a_notebook_that_fails_leaves_no_report(root: Path, smoke: Params, code:
         (old / name).write_text("of an earlier run")
     _write(_notebook(code), root / "notebooks" / "claim1_quality.ipynb")
     with pytest.raises(ReproError, match=said):
-        report.make(smoke)
+        build.make(smoke)
     assert not (old / "report.md").exists() and not (old / "report.html").exists()
 
 
@@ -215,12 +217,12 @@ def test_an_executed_notebook_gets_the_parameters_and_no_traces_of_the_run(
 ) -> None:
     code = "import sys; print(seeds, digits['source']); print('slow', file=sys.stderr)"
     _write(_notebook(code), root / "notebooks" / "n.ipynb")
-    report.execute("n", smoke, tmp_path / "out.ipynb")
+    build.execute("n", smoke, tmp_path / "out.ipynb")
     text = _read(tmp_path, "out.ipynb")
     executed = nbformat.reads(text, as_version=4)
     assert [output["text"] for output in executed.cells[-1].outputs] == [f"{smoke.seeds} mlxtend\n"]
     assert "papermill" not in executed.metadata and "start_time" not in text and "iopub" not in text
-    assert report.canonical_notebook(text) == text
+    assert build.canonical_notebook(text) == text
 
 
 def test_canonical_notebook_drops_what_differs_between_equal_runs() -> None:
@@ -237,8 +239,8 @@ def test_canonical_notebook_drops_what_differs_between_equal_runs() -> None:
         notebook.cells[3].outputs = [new_output("stream", name=name, text=text) for name, text in streams.items()]
         return nbformat.writes(notebook)
 
-    first = report.canonical_notebook(run("one"))
-    assert first == report.canonical_notebook(run("two")) == report.canonical_notebook(first)
+    first = build.canonical_notebook(run("one"))
+    assert first == build.canonical_notebook(run("two")) == build.canonical_notebook(first)
     assert "kept" in first and "stderr" not in first and "papermill" not in first
     nbformat.validate(nbformat.reads(first, as_version=4))
 
@@ -252,14 +254,14 @@ def test_canonical_notebook_drops_what_differs_between_equal_runs() -> None:
     ],
 )
 def test_a_markdown_table_keeps_its_columns(frame: pd.DataFrame, row: str) -> None:
-    assert report.markdown_table(frame).split("\n") == ["| a b | c |", "|---|---|", row]
+    assert build.markdown_table(frame).split("\n") == ["| a b | c |", "|---|---|", row]
 
 
 def test_numbers_are_printed_as_they_stand_in_the_file(folder: Path) -> None:
     """Even where a column mixes whole numbers, fractions and gaps, which pandas reads as floats."""
     some = pd.DataFrame({"variant": ["a", "b"], "x": [12.0, 12.5], "y": [1234567.0, 2e-9], "n": [1, None]})
     _claim(folder, "claim1", summary=some)
-    report.render(folder)
+    build.render(folder)
     assert "| a | 12 | 1.23457e+06 | 1 |\n| b | 12.5 | 2e-09 |  |" in _read(folder)
 
 
@@ -269,14 +271,14 @@ def test_two_runs_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def second(name: str, chosen: Params, target: Path) -> None:
         with pytest.raises(ReproError, match=r"another run is writing to .*smoke; wait until it has ended") as caught:
-            report.make(params.load("smoke"))
+            build.make(params.load("smoke"))
         again.append(str(caught.value))
         raise ReproError("enough")
 
-    monkeypatch.setattr(report, "execute", second)
+    monkeypatch.setattr(build, "execute", second)
     for number in (1, 2):  # the second time the lock of the first is free again
         with pytest.raises(ReproError, match="enough"):
-            report.make(params.load("smoke"))
+            build.make(params.load("smoke"))
         assert len(again) == number
 
 
@@ -288,10 +290,10 @@ def test_promoting_replaces_a_run_and_leaves_measured_speed(tmp_path: Path, monk
     speed.write_text("step\n")
     stale.write_text("old\n")
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
-    monkeypatch.setattr(report, "ROOT", top)
+    monkeypatch.setattr(build, "ROOT", top)
     chosen = params.load("smoke")
     finish(tmp_path / "build" / "smoke", chosen)
-    assert report.promote(chosen) == top / "report.md"
+    assert build.promote(chosen) == top / "report.md"
     assert speed.read_text() == "step\n" and not stale.exists()
     made = sorted(path.name for path in (tmp_path / "build" / "smoke" / "results").glob("*"))
     assert sorted(path.name for path in (top / "results").glob("*")) == sorted([*made, "bench"])
@@ -302,11 +304,11 @@ def test_a_promotion_that_is_killed_leaves_no_report(at: int, tmp_path: Path, mo
     """An old report beside new or missing tables would look finished."""
     top, chosen = tmp_path / "top", params.load("smoke")
     finish(top, chosen, level=50.0)
-    report.render(top)
+    build.render(top)
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
-    monkeypatch.setattr(report, "ROOT", top)
+    monkeypatch.setattr(build, "ROOT", top)
     finish(tmp_path / "build" / "smoke", chosen)
-    copied, copy = count(1), report._copy
+    copied, copy = count(1), build._copy
 
     def killed(source: str, target: str) -> None:
         if next(copied) == at:
@@ -314,11 +316,11 @@ def test_a_promotion_that_is_killed_leaves_no_report(at: int, tmp_path: Path, mo
         copy(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(report, "_copy", killed)
+        patched.setattr(build, "_copy", killed)
         with pytest.raises(KeyboardInterrupt):
-            report.promote(chosen)
+            build.promote(chosen)
     assert not (top / "report.md").exists() and not (top / "report.html").exists()
-    report.promote(chosen)
+    build.promote(chosen)
     assert (top / "report.md").read_text() == (tmp_path / "build" / "smoke" / "report.md").read_text()
 
 
@@ -327,13 +329,13 @@ def test_rendering_waits_for_no_run_and_disturbs_none(folder: Path) -> None:
         locked(folder / ".lock"),
         pytest.raises(ReproError, match="another run is writing to"),
     ):
-        report.render(folder)
+        build.render(folder)
     assert not (folder / "report.md").exists()
 
 
 def test_every_data_set_has_a_verdict_before_the_claim(folder: Path) -> None:
     """Scenes has a source of its own; where decided data sets disagree the claim is partly supported."""
-    for claim in report.NOTEBOOKS:
+    for claim in build.NOTEBOOKS:
         run = Results(claim, params.load("smoke"), folder)
         run.table("imagenet_published_quality", pd.DataFrame({"model": ["BigGAN"], "is_gen": [195.9]}))
         values = {
@@ -346,7 +348,7 @@ def test_every_data_set_has_a_verdict_before_the_claim(folder: Path) -> None:
             low = {"own": 9.0, "residue": 0.8, "entanglement": 0.8}
         run.judge(pd.concat([evidence(name, low, source, "Scenes") for source in ("CGN shipped", "truth")]), "scenes")
         run.finish()
-    report.render(folder)
+    build.render(folder)
     text = _read(folder)
     assert "| claim | source | Colored MNIST | Wildlife MNIST | Scenes | the claim |" in text
     mixed = "supported | not decided | not supported (CGN shipped) | partly supported (2 of 3 data sets) |"
@@ -357,9 +359,9 @@ def test_every_data_set_has_a_verdict_before_the_claim(folder: Path) -> None:
 
 
 def test_the_nulls_of_all_claims_are_in_one_table(folder: Path) -> None:
-    report.render(folder)
+    build.render(folder)
     nulls = pd.read_csv(folder / "results" / "nulls.csv")
-    assert list(nulls) == NULLS and set(nulls["claim"]) == set(report.NOTEBOOKS)
+    assert list(nulls) == NULLS and set(nulls["claim"]) == set(build.NOTEBOOKS)
     measured = nulls[nulls["outcome"] != "not measured"]
     assert set(measured["outcome"]) == {"fails"} and set(measured["null"]) == {"untrained", "wrong labels"}
 
@@ -368,12 +370,12 @@ def test_no_report_rests_on_another_rule(folder: Path, tmp_path: Path, monkeypat
     changed = tmp_path / "claims.yaml"
     changed.write_text("# a comment\n" + rules.RULES.read_text())
     monkeypatch.setattr(rules, "RULES", changed)
-    report.render(folder)
+    build.render(folder)
     changed.write_text(rules.RULES.read_text().replace("at_least: 60", "at_least: 40"))
     with pytest.raises(ReproError, match=r"claim1 in .* was judged by another rule than params/claims\.yaml has now"):
-        report.render(folder)
+        build.render(folder)
 
 
 def test_the_report_names_the_commit_of_its_rules(folder: Path) -> None:
-    report.render(folder)
+    build.render(folder)
     assert f"| rules commit | {rules.commit()} | {rules.commit()} | {rules.commit()} |" in _read(folder)

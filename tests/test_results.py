@@ -13,10 +13,12 @@ import PIL.Image
 import pytest
 from claims import evidence
 
-from reprolib import figures, params, results, rules
-from reprolib.errors import ReproError
-from reprolib.files import digest, sealed, unsealed
-from reprolib.results import Results, read_manifest
+from reprolib import figures, params
+from reprolib.report import results
+from reprolib.report.results import Results, read_manifest
+from reprolib.run import rules
+from reprolib.run.errors import ReproError
+from reprolib.run.files import digest, sealed, unsealed
 
 EVIDENCE = pd.concat(
     [evidence("claim3", {"loss_both": 0.1}, case=case) for case in ("Colored MNIST", "Wildlife MNIST")]

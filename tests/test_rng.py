@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from reprolib import rng
+from reprolib.run import rng
 
 
 def words(text: str) -> list[int]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reprolib import rules
-from reprolib.store import Result, Store
+from reprolib.run import rules
+from reprolib.run.store import Result, Store
 
 RULES = "claim1: {title: A, repetitions: 3, criteria: {a: {text: t, at_least: 8, nulls: [n]}}}\n"
 

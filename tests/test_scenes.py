@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reprolib import rng
-from reprolib.imagenet import biggan
-from reprolib.scenes import render, shapes, surfaces
-from reprolib.scenes.render import CLASSES, Scene
+from reprolib.natural import biggan
+from reprolib.run import rng
+from reprolib.worlds.scenes import render, shapes, surfaces
+from reprolib.worlds.scenes.render import CLASSES, Scene
 
 ALL = torch.arange(len(CLASSES))
 

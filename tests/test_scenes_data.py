@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from reprolib.scenes import datasets, pretrain, truth
-from reprolib.scenes.pretrain import PretrainSettings
-from reprolib.scenes.render import CLASSES, Scene
-from reprolib.scenes.shapes import STRANGERS
-from reprolib.store import Checkpoint
+from reprolib.run.store import Checkpoint
+from reprolib.worlds.scenes import datasets, pretrain, truth
+from reprolib.worlds.scenes.pretrain import PretrainSettings
+from reprolib.worlds.scenes.render import CLASSES, Scene
+from reprolib.worlds.scenes.shapes import STRANGERS
 
 COUNT = 180
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from reprolib import params, rules, ship, shipped
-from reprolib.errors import ReproError
+from reprolib import params
+from reprolib.mnist import shipping
 from reprolib.mnist.study import Study
-from reprolib.store import Store
+from reprolib.run import rules, shipped
+from reprolib.run.errors import ReproError
+from reprolib.run.store import Store
 
 VARIANT = "colored_MNIST"
 
@@ -18,7 +20,7 @@ VARIANT = "colored_MNIST"
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study whose CGNs train for two steps."""
-    monkeypatch.setattr(ship, "QUALITY", tmp_path / "weights" / "quality.json")
+    monkeypatch.setattr(shipping, "QUALITY", tmp_path / "weights" / "quality.json")
     monkeypatch.setattr(Study, "weights_file", lambda self, variant: tmp_path / "weights" / f"{variant}.safetensors")
     cgn = {"sources": ["stable"], "seeds": 2, "stable_steps": 2, "quality_masks": 10, "accuracy_images": 200}
     chosen = {"profile": "smoke", "seeds": 2, "variants": [VARIANT], "digits": {"limit": 500}, "cgn": cgn}
@@ -26,7 +28,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 
 def test_the_first_run_is_shipped_and_what_was_measured_on_it_is_recorded(study: Study, tmp_path: Path) -> None:
-    (line,) = ship.ship(study)
+    (line,) = shipping.ship(study)
     assert line.startswith("Colored MNIST: seed 200 after 2 steps and ") and "0 good digits" in line
     file = tmp_path / "weights" / f"{VARIANT}.safetensors"
     state, first = shipped.read(file), study.cgn(VARIANT, "stable", rules.FIRST_SEED).state_dict()
@@ -39,10 +41,10 @@ def test_the_first_run_is_shipped_and_what_was_measured_on_it_is_recorded(study:
 
 
 def test_shipping_again_changes_nothing(study: Study, tmp_path: Path) -> None:
-    assert ship.ship(study) == ship.ship(study)
+    assert shipping.ship(study) == shipping.ship(study)
     assert list(json.loads((tmp_path / "weights" / "quality.json").read_text())) == [f"{VARIANT}.safetensors"]
 
 
 def test_a_study_that_trains_nothing_has_nothing_to_ship(study: Study) -> None:
     with pytest.raises(ReproError, match="nothing to ship; add it to the profile"):
-        ship.ship(Study(params.load("smoke"), study.store))
+        shipping.ship(Study(params.load("smoke"), study.store))

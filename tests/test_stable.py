@@ -12,8 +12,8 @@ from reprolib.mnist import cgn, stable, variants
 from reprolib.mnist import digits as digit_files
 from reprolib.mnist.adversarial import GenerativeSettings
 from reprolib.mnist.digits import Digits
-from reprolib.mnist.settings import INGREDIENTS, VARIANTS, Ingredient
-from reprolib.store import Checkpoint
+from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import INGREDIENTS, VARIANTS, Ingredient
 
 SETTINGS = GenerativeSettings(4, features="efficientnet_lite0")
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from scipy import stats
 
-from reprolib import rules
-from reprolib.imagenet import published
-from reprolib.statistics import (
+from reprolib.natural import published
+from reprolib.run import rules
+from reprolib.statistics import (  # fmt: skip
     DIFFERENCE,
     interval,
     judge,
@@ -21,7 +21,7 @@ from reprolib.statistics import (
     shown,
     verdict_of_case,
     verdict_of_claim,
-)  # fmt: skip
+)
 
 TOY = """
 toy:

@@ -14,10 +14,10 @@ import damage
 import pytest
 import torch
 
-from reprolib import files, store
-from reprolib.errors import StoreError
-from reprolib.files import unsealed, write_atomically
-from reprolib.store import Checkpoint, Result, Store, numbers_alone
+from reprolib.run import files, store
+from reprolib.run.errors import StoreError
+from reprolib.run.files import unsealed, write_atomically
+from reprolib.run.store import Checkpoint, Result, Store, numbers_alone
 
 RECIPE = {"variant": "colored_MNIST", "seed": 1, "size": 100, "nested": {"b": 1, "a": [1, 2]}}
 

@@ -16,15 +16,16 @@ import damage
 import pytest
 import torch
 
-from reprolib import params, rules, shipped
-from reprolib.errors import AssetError
-from reprolib.files import canonical
+from reprolib import params
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, heatmaps, tables, variants, weights
 from reprolib.mnist.classifier import Classifier
-from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
-from reprolib.store import Store
+from reprolib.run import rules, shipped
+from reprolib.run.errors import AssetError
+from reprolib.run.files import canonical
+from reprolib.run.store import Store
+from reprolib.vocabulary import VARIANTS
 
 VARIANT = "double_colored_MNIST"
 TINY = {

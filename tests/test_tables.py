@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reprolib import params, rules
-from reprolib.mnist import beside, evidence, nulls, tables
+from reprolib import params
+from reprolib.mnist import comparison, criteria, nulls, tables
 from reprolib.mnist.study import TrainingSet
+from reprolib.run import rules
+from reprolib.run.store import Result
 from reprolib.schema import deciding
 from reprolib.statistics import interval
-from reprolib.store import Result
 
 CF = "counterfactual"
 HASHES = {"claim1": "aaaa", "claim2": "bbbb", "claim3": "cccc"}
@@ -208,7 +209,7 @@ def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
     measured = pd.DataFrame(rows, columns=["training_set", "heatmap"])
     study = Fake(variants=["double_colored_MNIST"])
     study.gradcam_variant = "double_colored_MNIST"
-    shown = beside.macro_iou(study, measured)["published_iou_macro"]
+    shown = comparison.macro_iou(study, measured)["published_iou_macro"]
     assert shown[0] == 36.5 and shown[1:].isna().all()
 
 
@@ -233,7 +234,7 @@ def test_gains_are_paired_by_seed_within_each_cgn() -> None:
         ("Original", "", 0, 30.0), ("Original", "", 1, 50.0), ("CGN", "stable", 0, 41.0), ("CGN", "stable", 1, 63.0),
         ("CGN", "authors", 0, 99.0), ("CGN", "authors", 1, 99.0), ("GAN", "dcgan", 0, 10.0),
     ).sample(frac=1, random_state=0)  # fmt: skip
-    found = evidence.of_gains(runs, "test", {"gain_cgn": (("CGN",), ("Original",))})
+    found = criteria.of_gains(runs, "test", {"gain_cgn": (("CGN",), ("Original",))})
     assert found.to_dict("list") == {
         "source": ["CGN trained here, stable recipe"] * 2 + ["CGN of the authors"] * 2,  # the first decides
         "criterion": ["gain_cgn"] * 4,
@@ -252,7 +253,7 @@ def test_a_gain_counts_over_the_better_control_with_samples_of_the_same_cgn() ->
         ("Original+GAN", "authors", 0, 99.0), ("Original+GAN", "dcgan", 1, 99.0),
         ("Original+CGN", "stable", 0, 60.0), ("Original+CGN", "stable", 1, 60.0),
     )  # fmt: skip
-    found = evidence.of_gains(runs, "test", evidence.GAIN)
+    found = criteria.of_gains(runs, "test", criteria.GAIN)
     assert found["criterion"].tolist() == ["gain_both"] * 2 and found["value"].tolist() == [15.0, 30.0]
     assert found["rules"].tolist() == [" ".join([STAMP] * 3)] * 2
 
@@ -262,14 +263,14 @@ def test_nulls_of_gains_stand_in_the_place_of_counterfactuals() -> None:
     study = Fake(cgn={"sources": ["authors", "shipped"]}, gan={"kinds": []})
     runs, nulls = tables.accuracy_runs(study), tables.accuracy_runs(study, nulls=True)
     assert set(nulls["source"]) == {"shipped"}
-    for criteria in (evidence.GAIN, evidence.LOSS):
-        found = evidence.of_gains(runs, "test", criteria, nulls)
+    for wanted in (criteria.GAIN, criteria.LOSS):
+        found = criteria.of_gains(runs, "test", wanted, nulls)
         assert set(found.loc[found["null"] == "", "source"]) == {tables.GENERATORS[s] for s in ("authors", "shipped")}
         pairs = found.groupby("criterion")["null"].agg(set).to_dict()
-        assert pairs == {name: {"", *evidence.NULLS[name]} for name in criteria}
+        assert pairs == {name: {"", *criteria.NULLS[name]} for name in wanted}
         assert found.groupby(["source", "criterion", "null"]).size().eq(2).all()
-        for name in criteria:
-            assert set(evidence.NULLS[name]) == set(rules.every()["claim2" if name in evidence.GAIN else "claim3"]
+        for name in wanted:
+            assert set(criteria.NULLS[name]) == set(rules.every()["claim2" if name in criteria.GAIN else "claim3"]
                                                     ["criteria"][name]["nulls"])  # fmt: skip
 
 
@@ -290,7 +291,7 @@ def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() 
 
 
 def _beside(*rows: tuple[str, str, int, float]) -> dict[str, str]:
-    return beside.accuracy(_runs(*rows)).iloc[0].to_dict()
+    return comparison.accuracy(_runs(*rows)).iloc[0].to_dict()
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ def test_published_values_stand_beside_the_same_kind_of_generator(
 
 def test_rows_come_in_the_order_of_the_published_tables() -> None:
     rows = [(name, "authors" if "CGN" in name else "", 0, 1.0) for name in reversed(tables.ORDER)]
-    assert beside.accuracy(_runs(*rows))["trained on"].tolist() == tables.ORDER
+    assert comparison.accuracy(_runs(*rows))["trained on"].tolist() == tables.ORDER
 
 
 def test_summarise_gives_mean_and_interval_per_case() -> None:
@@ -338,7 +339,7 @@ def test_summarise_gives_mean_and_interval_per_case() -> None:
 def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> None:
     study = Fake(seeds=2, cgn={"sources": ["shipped", "stable"], "seeds": 2})
     runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
-    found = evidence.of_quality(runs, tables.counterfactual_accuracy_runs(study), "stable")
+    found = criteria.of_quality(runs, tables.counterfactual_accuracy_runs(study), "stable")
     ours, shipped = "CGN trained here, stable recipe", "CGN shipped with reprolib"
     assert list(dict.fromkeys(found["source"])) == [ours, shipped] and set(found["null"]) == {"", *nulls.NULLS}
     assert set(found.loc[found["null"] != "", "source"]) == {ours} and set(found["case"]) == {"Colored MNIST"}
@@ -362,7 +363,7 @@ def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> Non
 def test_every_null_that_the_rule_of_claim_1_names_is_measured() -> None:
     study = Fake(cgn={"sources": ["shipped"]})
     runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
-    found = evidence.of_quality(runs, tables.counterfactual_accuracy_runs(study), "shipped")
+    found = criteria.of_quality(runs, tables.counterfactual_accuracy_runs(study), "shipped")
     measured = found.groupby("criterion")["null"].agg(set)
     for name, criterion in rules.every()["claim1"]["criteria"].items():
         assert set(criterion["nulls"]) <= measured[name]
@@ -378,7 +379,7 @@ def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:
 def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None:
     runs = pd.DataFrame({"source": ["stable", "stable", "authors", "shipped"], "good_digits": [7, 9, 10, 10]})
     runs["variant"] = "colored_MNIST"
-    counts = beside.good_digits(runs).groupby("study")["runs"].sum()
+    counts = comparison.good_digits(runs).groupby("study")["runs"].sum()
     assert sorted(counts) == [2, 20, 47] and counts["here, Colored MNIST, measured"] == 2
 
 
@@ -391,6 +392,6 @@ def test_accuracy_stands_beside_the_quality_of_its_own_cgn() -> None:
 
 def test_ablation_points_average_seeds_and_add_the_published_line() -> None:
     runs = tables.ablation_runs(Fake(ablation={"sizes": [500], "ratios": [1], "mixes": ["cf"], "seeds": 2}))
-    points = beside.ablation(runs)
+    points = comparison.ablation(runs)
     assert points.loc[points["study"] == "ours", "test"].tolist() == [30.5]
     assert len(points[points["study"] == "Bagad et al."]) == 9 and set(points["variant"]) == {"Colored MNIST"}

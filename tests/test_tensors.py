@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from reprolib import tensors
-from reprolib.errors import AssetError
+from reprolib.run import tensors
+from reprolib.run.errors import AssetError
 
 
 class Evil:

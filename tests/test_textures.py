@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from reprolib import assets
-from reprolib.errors import AssetError
 from reprolib.mnist import textures
+from reprolib.run import assets
+from reprolib.run.errors import AssetError
 
 SOURCES = ["procedural", pytest.param("dtd", marks=pytest.mark.assets)]
 # the table of spec 2.4: number and width x height of each class

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 import reprolib
-from reprolib import features, losses, rng, training
+from reprolib import features, losses
 from reprolib.mnist import adversarial, cgn, stable, train, variants
 from reprolib.mnist import digits as digit_files
 from reprolib.mnist.digits import Digits
-from reprolib.mnist.settings import VARIANTS
-from reprolib.store import Checkpoint
+from reprolib.run import rng, training
+from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import VARIANTS
 
 STEPS, EVERY, VARIANT = 6, 3, "double_colored_MNIST"
 SETTINGS = train.GenerativeSettings(STEPS, batch=4, features="efficientnet_lite0", checkpoint_every=EVERY)

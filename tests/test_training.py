@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprolib import rng, training
-from reprolib.store import Checkpoint
+from reprolib.run import rng, training
+from reprolib.run.store import Checkpoint
 
 STEPS = 23
 

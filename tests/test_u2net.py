@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from reprolib.errors import AssetError
-from reprolib.imagenet import u2net
-from reprolib.imagenet.u2net import PLANS, U2Net
+from reprolib.natural import u2net
+from reprolib.natural.u2net import PLANS, U2Net
+from reprolib.run.errors import AssetError
 
 
 @pytest.fixture(scope="module")

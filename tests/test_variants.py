@@ -13,10 +13,11 @@ from PIL import Image
 from scipy import stats
 from torch import Tensor
 
-from reprolib import params, rng
-from reprolib.mnist import digits, settings, textures, variants
+from reprolib import params, vocabulary
+from reprolib.mnist import digits, textures, variants
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.variants import Attributes, Canvas, Painted, paint
+from reprolib.run import rng
 
 C, DC, W = NAMES = ["colored_MNIST", "double_colored_MNIST", "wildlife_MNIST"]
 DRAWS = {C: 3, DC: 6, W: 4}
@@ -193,7 +194,7 @@ def test_epoch_seed_and_split_redraw_the_jitter_but_not_the_shape(name: str, cha
 @pytest.fixture
 def inverted() -> Iterator[str]:
     """A fourth variant, added as docs/add-a-variant.md says and taken away again."""
-    settings.register("inverted_MNIST", settings.VARIANTS[C])
+    vocabulary.register("inverted_MNIST", vocabulary.VARIANTS[C])
 
     @variants.rule("inverted_MNIST", draws=1)
     def _inverted(canvas: Canvas) -> tuple[Tensor, Tensor]:
@@ -201,7 +202,7 @@ def inverted() -> Iterator[str]:
         return torch.where(mask, -1.0, canvas.numbers.float()[:, :, None, None]).expand(-1, 3, -1, -1), mask
 
     yield "inverted_MNIST"
-    del settings.VARIANTS["inverted_MNIST"], variants._RULES["inverted_MNIST"]
+    del vocabulary.VARIANTS["inverted_MNIST"], variants._RULES["inverted_MNIST"]
 
 
 def test_a_registered_variant_is_painted_and_accepted_by_profiles(inverted: str, real: Digits) -> None:
@@ -225,7 +226,7 @@ def test_a_registered_variant_is_painted_and_accepted_by_profiles(inverted: str,
 def test_means_and_variances_are_the_reference_ones(
     variant: str, attributes: Attributes, mean: list[float], variance: list[float], tolerance: float
 ) -> None:
-    train, test = digits.split("mnist", settings.VARIANTS[variant].held_out, limit=8000)
+    train, test = digits.split("mnist", vocabulary.VARIANTS[variant].held_out, limit=8000)
     images = paint(variant, train if attributes == "label" else test[:8000], "reference", attributes=attributes).images
     pixels = images.transpose(0, 1).flatten(1).double()
     assert pixels.mean(dim=1).tolist() == pytest.approx(mean, abs=tolerance)
@@ -241,7 +242,7 @@ def test_means_and_variances_are_the_reference_ones(
     ],
 )
 def test_digit_pixel_shares_are_exactly_the_reference_ones(variant: str, overall: float, by_digit: list[float]) -> None:
-    train, _ = digits.split("mnist", settings.VARIANTS[variant].held_out)
+    train, _ = digits.split("mnist", vocabulary.VARIANTS[variant].held_out)
     offset, last_ground = (0.5, 128) if variant == C else (0.0, 25)
     share = (variants.enlarge(train.images, offset) > last_ground).flatten(1).double().mean(dim=1)
     assert share.mean().item() == pytest.approx(overall, abs=0.00006)  # both tolerances are the spec's rounding

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from reprolib import params, rng, rules, worlds
-from reprolib.errors import ReproError
+from reprolib import params
 from reprolib.features import load as load_features
-from reprolib.figures import pictures
-from reprolib.imagenet import datasets, rating, tables
-from reprolib.imagenet.counterfactuals import Mode
-from reprolib.imagenet.ensemble import HEADS
-from reprolib.imagenet.study import NaturalStudy
-from reprolib.imagenet.world import ImageNet
-from reprolib.store import Result, Store
+from reprolib.natural import datasets, quality, tables
+from reprolib.natural.counterfactuals import Mode
+from reprolib.natural.ensemble import HEADS
+from reprolib.natural.study import NaturalStudy
+from reprolib.run import rng, rules
+from reprolib.run.errors import ReproError
+from reprolib.run.store import Result, Store
+from reprolib.worlds import studies
+from reprolib.worlds.imagenet import ImageNet
 
 IDS = [f"n{number:08d}" for number in range(1000)]
 SUPERCLASSES = ("00_dog", "01_bird", "02_wheeled vehicle", "03_reptile", "04_carnivore", "05_insect",
@@ -45,19 +46,19 @@ FOLLOWED = 9
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NaturalStudy]:
     chosen = params.load(TINY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reprolib.imagenet.study.FOLLOWED", FOLLOWED)
-        yield NaturalStudy(chosen, worlds.world_of("scenes", chosen), Store(tmp_path_factory.mktemp("store")))
+        patch.setattr("reprolib.natural.study.FOLLOWED", FOLLOWED)
+        yield NaturalStudy(chosen, studies.world_of("scenes", chosen), Store(tmp_path_factory.mktemp("store")))
 
 
 def test_a_run_has_the_worlds_it_asks_for() -> None:
-    assert [world.name for world in worlds.worlds(params.load("smoke"))] == ["scenes"]
+    assert [world.name for world in studies.worlds(params.load("smoke"))] == ["scenes"]
     both = {"profile": "smoke", "imagenet": {"run": True, "sources": ["trained"]}}
-    assert [world.name for world in worlds.worlds(params.load(both))] == ["scenes", "imagenet"]
+    assert [world.name for world in studies.worlds(params.load(both))] == ["scenes", "imagenet"]
 
 
 def test_a_run_says_what_it_leaves_out() -> None:
-    assert worlds.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
-    assert "check gpu` names them" in worlds.told(params.load("smoke"))
+    assert studies.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
+    assert "check gpu` names them" in studies.told(params.load("smoke"))
 
 
 def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
@@ -89,7 +90,7 @@ def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
 
 
 def test_a_cgn_is_rated_at_every_truncation(study: NaturalStudy) -> None:
-    numbers = rating.score(study.world.new_cgn().eval(), study.world.rater(), 18, (1.0, 0.5))
+    numbers = quality.score(study.world.new_cgn().eval(), study.world.rater(), 18, (1.0, 0.5))
     names = ["is_gen", "is_gen_error", "is_gt", "mean_mask", "mean_mask_sd"]
     assert set(numbers) == {*names, *(f"{name}_0.5" for name in names)}
     assert numbers["is_gt"] != numbers["is_gt_0.5"]
@@ -98,7 +99,7 @@ def test_a_cgn_is_rated_at_every_truncation(study: NaturalStudy) -> None:
 def test_no_null_of_a_cgn_is_a_good_one() -> None:
     """What the criteria of claim 1 on Scenes must tell apart, on the shipped CGN, by the rules themselves."""
     chosen = params.load("smoke")
-    world = worlds.world_of("scenes", chosen)
+    world = studies.world_of("scenes", chosen)
     shipped, exchanged, untrained = world.given_cgn("shipped"), world.given_cgn("shipped"), world.new_cgn().eval()
     exchanged.f_text, exchanged.f_bg = exchanged.f_bg, exchanged.f_text
     good, *nulls = (world.against_truth(model, 45) for model in (shipped, untrained, exchanged))
@@ -189,7 +190,7 @@ def test_a_result_is_named_by_what_it_depends_on(
 
     for more in ({}, change):
         chosen = params.load(TINY | {"scenes": TINY["scenes"] | more})  # type: ignore[operator]
-        study = NaturalStudy(chosen, worlds.world_of("scenes", chosen), Named(tmp_path))
+        study = NaturalStudy(chosen, studies.world_of("scenes", chosen), Named(tmp_path))
         made = {
             "cgn": study.trained_cgn,
             "rating": study.rate,
@@ -211,15 +212,16 @@ def test_nulls_are_the_same_images_with_other_labels(study: NaturalStudy) -> Non
 
 
 def test_failures_are_those_with_the_most_entanglement(study: NaturalStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reprolib.imagenet import sheets
+    from reprolib.figures import to_pixels
+    from reprolib.natural import pictures
 
     model = study.cgn(study.deciding)
-    classes, u = rating.classes_of(60, 9), model.noise(60, ("rated",))
+    classes, u = quality.classes_of(60, 9), model.noise(60, ("rated",))
     found = study.world.entanglement(model, u, classes)
     y = model.one_hot(classes)
     assert found.mean().item() == pytest.approx(study.world.against_truth(model, 60)["entanglement"], abs=1e-5)
     worst = model.counterfactual(u, y, y, y)[2][found.topk(2).indices]
-    assert (sheets.failures(study, 60, 2)["entanglement"][:, 0] == pictures(worst)).all()
+    assert (pictures.failures(study, 60, 2)["entanglement"][:, 0] == to_pixels(worst)).all()
 
 
 def test_the_ratio_of_styles_tells_entangled_texture_maps(study: NaturalStudy) -> None:
@@ -229,7 +231,7 @@ def test_the_ratio_of_styles_tells_entangled_texture_maps(study: NaturalStudy) -
     for model in (world.new_cgn().eval(), world.given_cgn("shipped")):
         u, y = model.noise(9, ("ratio",)), model.one_hot(torch.arange(9))
         with rng.seeded("ratio"):
-            ratios.append(rating.gram_ratio(model, u, y, net, world.patches).median())
+            ratios.append(quality.gram_ratio(model, u, y, net, world.patches).median())
     assert ratios[0] > 1.5 * ratios[1]
 
 
@@ -269,7 +271,7 @@ def test_the_search_is_that_of_the_seed(tmp_path: Path) -> None:
 
 
 def test_one_command_trains_all_that_the_tables_read(study: NaturalStudy) -> None:
-    worlds.train_together(study.params, "scenes", study.store)
+    studies.train_together(study.params, "scenes", study.store)
     trained = [sorted((study.store.root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")]
     assert [len(files) for files in trained] == [5, 6 + 4 + 4]
     tables.classifiers(study), tables.search(study)
@@ -291,15 +293,15 @@ NONE: tuple[list[int], ...] = ([], [], [])
 def test_sets_are_written_in_every_mode(
     study: NaturalStudy, mode: Mode, classes: tuple[list[int], ...], tmp_path: Path
 ) -> None:
-    file = worlds.write_counterfactuals(study, tmp_path, "val", 6, mode, classes)
+    file = studies.write_counterfactuals(study, tmp_path, "val", 6, mode, classes)
     drawn = datasets.CounterfactualFolder(file.parent, datasets.eval_transform(64, 64)).labels
     assert len(drawn) == 6 and drawn.min() >= 0 and drawn.max() < 9
     if mode == "fixed_classes":
         assert (drawn == torch.tensor([1, 2, 3])).all()
-    worlds.write_counterfactuals(study, tmp_path, "val", 8, mode, classes)
+    studies.write_counterfactuals(study, tmp_path, "val", 8, mode, classes)
     assert len(list((tmp_path / "val" / "ims").iterdir())) == 8
     with pytest.raises(ReproError, match="holds counterfactuals made otherwise"):
-        worlds.write_counterfactuals(study, tmp_path, "val", 8, mode, classes, seed=1)
+        studies.write_counterfactuals(study, tmp_path, "val", 8, mode, classes, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -315,40 +317,40 @@ def test_classes_that_do_not_fit_are_refused(
     study: NaturalStudy, mode: Mode, classes: tuple[list[int], ...], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ReproError, match=message):
-        worlds.write_counterfactuals(study, tmp_path, "val", 6, mode, classes)
+        studies.write_counterfactuals(study, tmp_path, "val", 6, mode, classes)
     assert not list(tmp_path.iterdir())
 
 
 def test_classes_that_a_cgn_does_well_are_found(study: NaturalStudy) -> None:
-    quality = rating.class_quality(study.world.given_cgn("shipped"), study.world.rater())
-    assert {name: len(values) for name, values in quality.items()} == dict.fromkeys(quality, 9)
-    best = rating.best_classes(quality)
+    rated = quality.class_quality(study.world.given_cgn("shipped"), study.world.rater())
+    assert {name: len(values) for name, values in rated.items()} == dict.fromkeys(rated, 9)
+    best = quality.best_classes(rated)
     assert set(best) == {"shape", "texture", "background"} and len(best["texture"]) > 5
-    assert all(0.15 <= quality["mean_mask"][number] <= 0.6 for number in best["shape"])
-    poor = dict.fromkeys(quality, [0.0] * 9)
-    assert rating.best_classes(poor)["shape"] == rating.best_classes(poor)["texture"] == []
+    assert all(0.15 <= rated["mean_mask"][number] <= 0.6 for number in best["shape"])
+    poor = dict.fromkeys(rated, [0.0] * 9)
+    assert quality.best_classes(poor)["shape"] == quality.best_classes(poor)["texture"] == []
 
 
 def test_pictures_of_the_study(study: NaturalStudy) -> None:
-    from reprolib.imagenet import sheets
+    from reprolib.natural import pictures
 
-    grid = sheets.counterfactual_grid(study)
+    grid = pictures.counterfactual_grid(study)
     assert grid["images"].shape == (16, 64, 64, 3) and grid["labels"][0].count(" / ") == 2
-    assert sheets.training_sheets(study)["sheets"].shape == (3, 3, 6, 64, 64, 3)
-    assert sheets.training_sheets(study)["classes"].tolist() == ["fish", "butterfly", "moon"]
+    assert pictures.training_sheets(study)["sheets"].shape == (3, 3, 6, 64, 64, 3)
+    assert pictures.training_sheets(study)["classes"].tolist() == ["fish", "butterfly", "moon"]
     assert {
-        kind: worst.shape for kind, worst in sheets.failures(study, candidates=12, shown=2).items()
+        kind: worst.shape for kind, worst in pictures.failures(study, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
-    followed = sheets.samples(study, count=3)
+    followed = pictures.samples(study, count=3)
     assert followed["sheets"].shape == (2, 5, 3, 64, 64, 3) and followed["classes"].tolist() == ["butterfly", "moon"]
-    walk = sheets.interpolations(study)
+    walk = pictures.interpolations(study)
     assert walk["images"].shape == (7, 8, 64, 64, 3) and walk["ends"].tolist() == ["class fish", "class moon"]
     composed = walk["images"][::2]
     assert (composed[:, 0] == composed[0, 0]).all() and not (composed[0] == composed[3]).all()
     assert all((row[0] != row[-1]).any() for row in walk["images"])
-    frames = sheets.tour(study, midpoints=1)["frames"]
+    frames = pictures.tour(study, midpoints=1)["frames"]
     assert frames.shape == (12, 64, 64, 3) and not (frames[0] == frames[6]).all()
-    heads = sheets.heads(study)
+    heads = pictures.heads(study)
     assert len(heads) == 5 and heads["real images"].shape == (3, 8, 64, 64)
 
 
@@ -357,6 +359,6 @@ def test_results_are_found_again(study: NaturalStudy, monkeypatch: pytest.Monkey
         raise AssertionError("this was computed already")
 
     first = tables.quality(study)
-    monkeypatch.setattr("reprolib.imagenet.rating.score", fail)
+    monkeypatch.setattr("reprolib.natural.quality.score", fail)
     again = NaturalStudy(study.params, study.world, Store(study.store.root))
     assert tables.quality(again).equals(first)

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from reprolib import parallel, params, rng, worlds
-from reprolib.imagenet import classify, train
-from reprolib.imagenet.cgn import CGN
-from reprolib.imagenet.classify import Batches, ClassifierSettings
-from reprolib.imagenet.ensemble import Ensemble
-from reprolib.imagenet.train import CgnSettings, LossWeights, Patches
-from reprolib.imagenet.u2net import PLANS, U2Net
-from reprolib.store import Checkpoint, Result
+from reprolib import params
+from reprolib.natural import classify, train
+from reprolib.natural.cgn import CGN
+from reprolib.natural.classify import Batches, ClassifierSettings
+from reprolib.natural.ensemble import Ensemble
+from reprolib.natural.train import CgnSettings, LossWeights, Patches
+from reprolib.natural.u2net import PLANS, U2Net
+from reprolib.run import distributed, rng
+from reprolib.run.store import Checkpoint, Result
+from reprolib.worlds import studies
 
 SCENES = {
     "profile": "smoke",
@@ -61,11 +63,11 @@ def cgn(checkpoint: Checkpoint) -> Result:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with parallel.processes("cpu"):
-        store = parallel.SharedStore(Path(sys.argv[1]))
+    with distributed.processes("cpu"):
+        store = distributed.SharedStore(Path(sys.argv[1]))
         for name, make in (("ensemble", ensemble), ("cgn", cgn)):
             for _ in range(2):  # the second time every process finds it
                 made = store.get(name, {"name": name}, make, with_tensors=True)
         chosen = params.load(SCENES)
-        worlds.train_together(chosen, "scenes", parallel.SharedStore(Path(sys.argv[1]) / "study"))
-        (Path(sys.argv[1]) / f"process {parallel.rank()} of {parallel.size()}").touch()
+        studies.train_together(chosen, "scenes", distributed.SharedStore(Path(sys.argv[1]) / "study"))
+        (Path(sys.argv[1]) / f"process {distributed.rank()} of {distributed.size()}").touch()

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
-from reprolib import features, losses, rng, training
-from reprolib.mnist.settings import Ingredient
+from reprolib import features, losses
 from reprolib.mnist.variants import Painted
-from reprolib.store import Checkpoint
+from reprolib.run import rng, training
+from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import Ingredient
 
 BETAS = (0.5, 0.999)
 SNAPSHOTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from reprolib.mnist.settings import VariantSettings
-from reprolib.tensors import exact
+from reprolib.run.tensors import exact
+from reprolib.vocabulary import VariantSettings
 
 LATENT, CLASSES, WIDTH = 32, 10, 32
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adadelta
 
-from reprolib import rng, training
-from reprolib.store import Checkpoint
+from reprolib.run import rng, training
+from reprolib.run.store import Checkpoint
 
 TEST_BATCH = 1000
 Precision = Literal["float32", "bfloat16"]

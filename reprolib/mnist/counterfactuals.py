@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reprolib import rng
 from reprolib.mnist.cgn import CGN, CLASSES, compose, folded
 from reprolib.mnist.dcgan import DCGAN
+from reprolib.run import rng
 
 BATCH = 100
 """Images whose labels are shuffled among each other, as published."""

@@ -7,7 +7,7 @@ import torch
 from reprolib import gradcam
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.variants import Painted
-from reprolib.store import Result
+from reprolib.run.store import Result
 
 
 def measure(model: Classifier, test: Painted, grid: Painted) -> Result:

@@ -11,12 +11,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from reprolib import rng
 from reprolib.mnist import variants
 from reprolib.mnist.cgn import CGN, CLASSES, LATENT, build
 from reprolib.mnist.digits import Digits
-from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.textures import Textures
+from reprolib.run import rng
+from reprolib.vocabulary import VARIANTS
 
 Null = Literal[
     "untrained", "inverted masks", "one mask per digit", "blank masks", "masks of another digit", "shuffled labels"

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reprolib import rng
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, variants
 from reprolib.mnist.cgn import CGN, CLASSES, shift
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.textures import Textures
+from reprolib.run import rng
+from reprolib.run.store import Checkpoint, Result
 from reprolib.statistics import share_interval
-from reprolib.store import Checkpoint, Result
 
 Factor = Literal["shape", "foreground", "background"]
 FACTORS: tuple[Factor, ...] = ("shape", "foreground", "background")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from reprolib import jobs, rules
 from reprolib.mnist import tables
-from reprolib.mnist.settings import INGREDIENTS
 from reprolib.mnist.study import Study
+from reprolib.run import jobs, rules
 from reprolib.schema import RECIPES
+from reprolib.vocabulary import INGREDIENTS
 
 ABLATED = "colored_MNIST"
 WHOLE = "nothing left out"

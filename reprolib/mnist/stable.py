@@ -37,17 +37,18 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel
 
-from reprolib import features, losses, rng
+from reprolib import features, losses
 from reprolib.mnist import cgn as cgn_model
 from reprolib.mnist import variants
 from reprolib.mnist.adversarial import GenerativeSettings, Losses, Pair, descend, style_loss
 from reprolib.mnist.cgn import CGN, CLASSES, ConvDiscriminator, LinearDiscriminator, Mechanisms, compose
 from reprolib.mnist.digits import Digits
-from reprolib.mnist.settings import INGREDIENTS, VARIANTS, VariantSettings
 from reprolib.mnist.textures import Textures
 from reprolib.mnist.variants import Painted
-from reprolib.store import Checkpoint
-from reprolib.tensors import exact
+from reprolib.run import rng
+from reprolib.run.store import Checkpoint
+from reprolib.run.tensors import exact
+from reprolib.vocabulary import INGREDIENTS, VARIANTS, VariantSettings
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reprolib import assets, features, rules, shipped
-from reprolib.jobs import Experiments
+from reprolib import features
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, heatmaps, nulls, quality, stable, train, variants
 from reprolib.mnist.adversarial import GenerativeSettings
 from reprolib.mnist.cgn import CGN, CLASSES
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.dcgan import DCGAN
-from reprolib.mnist.settings import VARIANTS, shipped_name
 from reprolib.mnist.variants import Painted
 from reprolib.mnist.weights import authors_asset, authors_cgn, cgn_from, classifier_from
+from reprolib.run import assets, rules, shipped
+from reprolib.run.jobs import Experiments
+from reprolib.run.store import Checkpoint, Result
 from reprolib.schema import RECIPES, CgnSource, Recipe
-from reprolib.store import Checkpoint, Result
+from reprolib.vocabulary import VARIANTS, shipped_name
 
 READER, READER_RECORD = "digit_reader.safetensors", "digit_reader.json"
 """Files in ``reprolib/weights``."""

@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from reprolib import jobs, rules, statistics
+from reprolib import statistics
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import nulls, quality
-from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.study import Study, TrainingSet
 from reprolib.mnist.train import LEARNING_RATE
+from reprolib.run import jobs, rules
 from reprolib.schema import RECIPES, SOURCES, CgnSource, Recipe, deciding
+from reprolib.vocabulary import VARIANTS
 
 GENERATORS: dict[str, str] = {**SOURCES, "dcgan": "DCGAN trained here", "": ""}
 """Whose generator made the images, as a reader sees it."""

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reprolib import assets, rng
+from reprolib.run import assets, rng
 
 Textures = Literal["dtd", "procedural"]
 SIDE, BORDER = 150, 3

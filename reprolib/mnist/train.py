@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reprolib import features, losses, rng
+from reprolib import features, losses
 from reprolib.mnist import cgn as cgn_model
 from reprolib.mnist import dcgan as dcgan_model
 from reprolib.mnist import variants
 from reprolib.mnist.adversarial import GenerativeSettings, Losses, Pair, descend, style_loss
 from reprolib.mnist.digits import Digits
-from reprolib.mnist.settings import VARIANTS
 from reprolib.mnist.textures import Textures
 from reprolib.mnist.variants import Painted
-from reprolib.store import Checkpoint
+from reprolib.run import rng
+from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import VARIANTS
 
 LEARNING_RATE = 2e-4
 EPOCHS = 15

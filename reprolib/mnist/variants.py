@@ -15,10 +15,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reprolib import rng
 from reprolib.mnist import textures as texture_files
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.textures import Textures
+from reprolib.run import rng
 
 SIZE = 32
 Attributes = Literal["label", "random"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from reprolib import assets, tensors
-from reprolib.errors import AssetError
 from reprolib.mnist.cgn import CGN
 from reprolib.mnist.classifier import Classifier
+from reprolib.run import assets, tensors
+from reprolib.run.errors import AssetError
 
 
 def authors_asset(variant: str) -> str:

@@ -1,0 +1,78 @@
+"""Pictures of the MNIST half as arrays: what the image figures are drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprolib.figures import to_pixels
+from reprolib.mnist import counterfactuals
+from reprolib.mnist.cgn import CGN, CLASSES, compose
+from reprolib.mnist.study import Study
+from reprolib.run import rng, rules
+from reprolib.schema import RECIPES, Recipe, deciding
+from reprolib.vocabulary import VARIANTS
+
+
+def _grey(mask: Tensor) -> np.ndarray:
+    return to_pixels(mask.expand(-1, 3, -1, -1) * 2 - 1)
+
+
+def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarray]:
+    """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), from our CGN (seed Figs 2 and 4)."""
+    sheets = {}
+    for variant in study.params.variants:
+        model = study.cgn(variant, deciding(study.params.cgn.sources), rules.FIRST_SEED)
+        made = counterfactuals.counterfactuals(model, 1000, 1, ("sheet", variant))
+        picked = torch.cat([(made.labels == digit).nonzero()[:columns, 0] for digit in range(CLASSES)])
+        sheets[VARIANTS[variant].title] = to_pixels(made.images[picked]).reshape(CLASSES, columns, 32, 32, 3)
+    return sheets
+
+
+def mechanism_sheets(study: Study) -> dict[str, np.ndarray]:
+    """Title -> (5 rows, 10 digits, 32, 32, 3): mask, foreground, background, composition, counterfactual."""
+    return {
+        VARIANTS[variant].title: _mechanisms(
+            study.cgn(variant, deciding(study.params.cgn.sources), rules.FIRST_SEED), variant
+        )
+        for variant in study.params.variants
+    }
+
+
+@torch.inference_mode()
+def _mechanisms(model: CGN, variant: str) -> np.ndarray:
+    labels = torch.arange(CLASSES)
+    with rng.seeded("mechanism sheet", variant):
+        parts = model(labels)
+        others = [model.latent(labels.roll(turn)) for turn in (3, 7)]
+        counterfactual = compose(parts.mask, model.foreground(others[0]), model.background(others[1]))
+    rows = [to_pixels(some) for some in (parts.foreground, parts.background, compose(*parts), counterfactual)]
+    return np.stack([_grey(parts.mask), *rows])
+
+
+def training_sheets(study: Study) -> dict[str, np.ndarray]:
+    """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of the first run over training, in eval mode.
+
+    Of the recipe that decides; of a short run of the stable one where no CGN is trained, and nothing for no step.
+    """
+    source, chosen = deciding(study.params.cgn.sources), study.params.cgn
+    if source not in RECIPES and chosen.demo_steps == 0:
+        return {}
+    recipe: Recipe = source if source in RECIPES else "stable"
+    steps = None if source in RECIPES else chosen.demo_steps
+    sheets = {}
+    for variant in study.params.variants:
+        rows = {}
+        for step, model in study.snapshots(variant, recipe, rules.FIRST_SEED, steps).items():
+            with rng.seeded("training sheet", variant), torch.inference_mode():
+                rows[step] = to_pixels(compose(*model(torch.arange(CLASSES))))
+        name = f"{VARIANTS[variant].title}|{','.join(map(str, rows))}"
+        sheets[name] = np.stack(list(rows.values()))
+    return sheets
+
+
+def gradcam_arrays(study: Study, maps: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Input images of the 10x10 theme grid and the heatmaps of each training set."""
+    grid = {"images": to_pixels(study.theme_grid().images)}
+    return grid | {name: heat.numpy() for name, heat in maps.items()}

@@ -1,0 +1,138 @@
+"""The data of the ensemble: image folders, counterfactual folders, and how both are drawn (spec/imagenet.md, 9.1)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from reprolib.natural.counterfactuals import COLUMNS, FACTORS
+from reprolib.run import rng
+from reprolib.run.errors import AssetError
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IN9_MEAN, IN9_DEVIATION = (0.4717, 0.4499, 0.3837), (0.2600, 0.2516, 0.2575)
+Transform = Callable[[Image.Image], Tensor]
+Images = Dataset[tuple[Tensor, Tensor]]
+"""Images with a label each."""
+
+
+def train_transform(size: int = 224) -> Transform:
+    """Random crop and flip, ImageNet statistics."""
+    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), *_normalised(MEAN, DEVIATION)]
+    return transforms.Compose(steps)
+
+
+def eval_transform(size: int = 224, resize: int = 256) -> Transform:
+    """Resize and centre crop, ImageNet statistics."""
+    return transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(size), *_normalised(MEAN, DEVIATION)])
+
+
+def in9_transform(legacy: bool = False) -> Transform:
+    """IN-9 images are 224 pixels wide already. legacy: the released code's statistics, which the ensemble never saw."""
+    return transforms.Compose(_normalised(*((IN9_MEAN, IN9_DEVIATION) if legacy else (MEAN, DEVIATION))))
+
+
+def _normalised(mean: tuple[float, ...], deviation: tuple[float, ...]) -> list[Callable]:
+    return [transforms.ToTensor(), transforms.Normalize(mean, deviation)]
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Image.Image]:
+    """A picture in RGB. Raises AssetError with its name if it is missing or broken."""
+    try:
+        with Image.open(file) as picture:
+            yield picture.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise AssetError(f"{file} is missing or broken; put a whole copy in its place, or remove it") from error
+
+
+class _Pictures(ImageFolder):
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        file, label = self.samples[index]
+        with opened(Path(file)) as picture:
+            return self.transform(picture), torch.tensor(label)
+
+
+def class_folders(root: Path, classes: int, transform: Transform) -> Images:
+    """Images in one folder per class; the label is the place of the folder in sorted order.
+
+    Raises AssetError if there are not ``classes`` folders, or if one has no image.
+    """
+    try:
+        found = _Pictures(str(root), transform)
+    except (FileNotFoundError, OSError) as error:
+        raise AssetError(f"{root} has no class folders with images in them ({error}); unpack the data again") from error
+    if len(found.classes) != classes:
+        raise AssetError(f"{root} has {len(found.classes)} class folders instead of {classes}; unpack the data again")
+    return found
+
+
+class CounterfactualFolder(Dataset[tuple[Tensor, Tensor]]):
+    """One folder of ``counterfactuals.write_set``: (image, labels), labels int64 (3,) of shape, texture, background.
+
+    Raises AssetError if ``labels.csv`` or an image it names is missing or broken: one sentence with the file.
+    """
+
+    def __init__(self, folder: Path, transform: Transform) -> None:
+        self.folder, self.transform = folder, transform
+        file = folder / "labels.csv"
+        if not file.is_file():
+            raise AssetError(f"{file} is missing; write the counterfactuals again, the same call goes on")
+        with file.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        if not rows or tuple(rows[0]) != COLUMNS:
+            raise AssetError(f"{file} is not a label file of counterfactuals; write the counterfactuals again")
+        self.names = [row["im_name"] for row in rows]
+        self.labels = torch.tensor([[int(row[f"{factor}_cls"]) for factor in FACTORS] for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        file = self.folder / "ims" / f"{self.names[index]}_x_gen.jpg"
+        try:
+            with Image.open(file) as picture:
+                return self.transform(picture.convert("RGB")), self.labels[index]
+        except (OSError, UnidentifiedImageError) as error:
+            raise AssetError(f"{file} is missing or broken; remove it, then the same command makes it again") from error
+
+
+def counterfactual_split(root: Path, split: str, transform: Transform) -> ConcatDataset[tuple[Tensor, Tensor]]:
+    """All folders ``<root>/<split>*`` as one set, for example one per process that wrote them."""
+    folders = sorted(folder for folder in root.glob(f"{split}*") if folder.is_dir())
+    if not folders:
+        raise AssetError(f"{root} has no folder that starts with {split!r}; write the counterfactuals there first")
+    return ConcatDataset([CounterfactualFolder(folder, transform) for folder in folders])
+
+
+class Relabelled(Dataset[tuple[Tensor, Tensor]]):
+    """A data set with other labels."""
+
+    def __init__(self, data: Images, relabel: Callable[[Tensor], Tensor]) -> None:
+        self.data, self.relabel = data, relabel
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, label = self.data[index]
+        return image, self.relabel(label)
+
+
+def counterfactual_order(available: int, wanted: int, seed: int, epoch: int) -> Tensor:
+    """Which counterfactuals an epoch sees: a fresh random choice without replacement, int64 (wanted,).
+
+    When there are fewer than wanted, the whole table is repeated until there are enough.
+    """
+    copies = -(-wanted // available)
+    chosen = rng.permutation(available * copies, "counterfactual order", seed, epoch)[:wanted]
+    return chosen % available

@@ -1,0 +1,159 @@
+"""Pictures of the natural-image half as arrays: what its image figures are drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprolib.figures import to_pixels
+from reprolib.natural import quality
+from reprolib.natural.cgn import CGN, compose
+from reprolib.natural.counterfactuals import Sampling, generate, interpolation
+from reprolib.natural.ensemble import HEADS
+from reprolib.natural.study import NaturalStudy, Trained
+from reprolib.natural.tables import training_sets
+
+FIGURE_7 = (
+    (883, 207, 72), (907, 145, 337), (351, 271, 97), (894, 454, 979), (947, 992, 460), (859, 607, 955),
+    (876, 407, 979), (97, 649, 693), (872, 555, 337), (841, 936, 972), (97, 852, 460), (9, 207, 974),
+    (872, 728, 119), (9, 323, 147), (950, 409, 888), (966, 207, 9),
+)  # fmt: skip
+"""Classes of shape, texture and background in the seed's Fig 7, row by row (spec/imagenet.md, section 18.4)."""
+
+
+def _own(study: NaturalStudy) -> CGN:
+    """The deciding CGN of a study, where it computes."""
+    return study.cgn(study.deciding).to(study.params.device)
+
+
+@torch.inference_mode()
+def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
+    """Seed Fig 7: ``images`` (16, H, W, 3) and ``labels`` (16,), text of shape, texture and background."""
+    model, world = _own(study), study.world
+    if world.name == "imagenet":
+        truncation = study.chosen.truncation
+        u, classes = model.noise(16, ("figure 7",), truncation), torch.tensor(FIGURE_7)
+        device = study.params.device
+        shape, texture, ground = (model.one_hot(column).to(device) for column in classes.unbind(1))
+        images = model.counterfactual(u.to(device), shape, texture, ground, truncation)[0].cpu()
+    else:
+        images, _, classes = generate(model, Sampling(seed=7), torch.arange(16))
+    names = [" / ".join(world.class_names[number] for number in row) for row in classes.tolist()]
+    return {"images": to_pixels(images), "labels": np.array(names)}
+
+
+def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
+    """Seed Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0, for the classes
+    that the world follows."""
+    found = study.trained_cgn(Trained("trained", target=study.chosen.targets[0])).tensors
+    sheets = {int(name.removeprefix("sheet/")): value for name, value in found.items() if name.startswith("sheet/")}
+    updates = sorted(sheets)
+    followed = study.world.followed
+    rows = [study.world.shown.index(number) for number in followed]
+    stacked = torch.stack([sheets[update][rows] for update in updates]).permute(0, 1, 2, 4, 5, 3)
+    names = np.array([study.world.class_names[number] for number in followed])
+    return {"updates": np.array(updates), "classes": names, "sheets": stacked.numpy()}
+
+
+@torch.inference_mode()
+def samples(study: NaturalStudy, count: int = 6) -> dict[str, np.ndarray]:
+    """Seed Fig 8: what the mechanisms make of several latents: ``classes`` (C,), two that the world follows, and
+    ``sheets`` (C, 5, count, H, W, 3) with the rows premask, mask, texture map, background and composed image."""
+    model, world, device = _own(study), study.world, study.params.device
+    u, sheets = model.noise(count, ("samples",), study.chosen.truncation).to(device), []
+    for number in world.followed[1:]:
+        y = model.one_hot(torch.full((count,), number)).to(device)
+        parts = model(u, y, y, y, study.chosen.truncation)
+        mask = (2 * parts.mask - 1).expand_as(parts.truth)
+        image = compose(parts.mask, parts.foreground, parts.background)
+        rows = (parts.premask, mask, parts.foreground, parts.background, image)
+        sheets.append(np.stack([to_pixels(row.cpu()) for row in rows]))
+    names = [world.class_names[number] for number in world.followed[1:]]
+    return {"classes": np.array(names), "sheets": np.stack(sheets)}
+
+
+WALKS = {"shape": "mask", "texture": "foreground", "background": "background"}
+"""The factor whose label changes, and the map that its mechanism makes."""
+
+
+@torch.inference_mode()
+def interpolations(study: NaturalStudy) -> dict[str, np.ndarray]:
+    """A walk between two classes by one label at a time, then by all three, with u fixed: ``images``
+    (7, 8, H, W, 3), the composed images and below them the map that changes, ``walks`` (7,) what a row shows, ``ends``
+    (2,) the classes."""
+    model, world = _own(study), study.world
+    first, last, truncation = world.shown[0], world.shown[-1], world.walk_truncation
+    u = model.noise(1, ("interpolation",), truncation)
+    rows, names = [], []
+    for number, (factor, part) in enumerate(WALKS.items()):
+        end = [last if number == moved else first for moved in range(3)]
+        walk = interpolation(model, u, [first] * 3, end, truncation=truncation)
+        varied = 2 * walk[part].expand_as(walk["image"]) - 1 if part == "mask" else walk[part]
+        rows += [to_pixels(walk["image"]), to_pixels(varied)]
+        names += [factor, f"its {'mask' if part == 'mask' else 'map'}"]
+    rows.append(to_pixels(interpolation(model, u, [first] * 3, [last] * 3, truncation=truncation)["image"]))
+    ends = [f"class {world.class_names[number]}" for number in (first, last)]
+    return {"images": np.stack(rows), "walks": np.array([*names, "all three"]), "ends": np.array(ends)}
+
+
+@torch.inference_mode()
+def tour(study: NaturalStudy, midpoints: int = 4) -> dict[str, np.ndarray]:
+    """The animation: from one class to another by shape, texture and background in turn, and back; ``frames``
+    (6 * (midpoints + 1), H, W, 3)."""
+    model, world = _own(study), study.world
+    truncation, here = world.walk_truncation, [world.shown[0]] * 3
+    u = model.noise(1, ("interpolation",), truncation)
+    legs = []
+    for goal in (world.shown[-1], world.shown[0]):
+        for factor in range(3):
+            there = [goal if number <= factor else here[number] for number in range(3)]
+            legs.append(interpolation(model, u, here, there, midpoints, truncation)["image"][:-1])
+            here = there
+    return {"frames": to_pixels(torch.cat(legs))}
+
+
+@torch.inference_mode()
+def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict[str, np.ndarray]:
+    """Seed Figs 10 to 12, chosen by a number and not by hand: the worst images of three kinds.
+
+    ``entanglement``: texture maps that show most of the background (``World.entanglement``), of the classes that the
+    seed shows if the world names them; ``residue``: backgrounds with the most saliency; ``realism``: composed images
+    whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the composed image.
+    """
+    model, device = _own(study), study.params.device
+    classes, u = quality.classes_of(candidates, model.architecture.classes), model.noise(candidates, ("rated",))
+    if entangled := study.world.entangled:  # the first third, enough to choose from
+        known = torch.tensor(entangled)
+        classes[: candidates // 3] = known[torch.arange(candidates // 3) % len(known)]
+    maps: dict[str, list[Tensor]] = {name: [] for name in ("image", "front", "ground", "spread", "found", "doubt")}
+    rater = study.world.rater().to(device)
+    for part in torch.arange(candidates).split(quality.BATCH):
+        y = model.one_hot(classes[part]).to(device)
+        image, _, front, ground = model.counterfactual(u[part].to(device), y, y, y)
+        spread = study.world.entanglement(model, u[part].to(device), classes[part])
+        probability = rater(image).softmax(1).gather(1, classes[part][:, None].to(device))[:, 0]
+        found = model.u2net(ground).mean(dim=(1, 2, 3))
+        for name, values in zip(maps, (image, front, ground, spread, found, -probability), strict=True):
+            maps[name].append(values.cpu())
+    whole = {name: torch.cat(values) for name, values in maps.items()}
+    if entangled:
+        whole["spread"][candidates // 3 :] = -1  # the others come last
+    kinds = {"entanglement": ("spread", "front"), "residue": ("found", "ground"), "realism": ("doubt", "image")}
+    result = {}
+    for kind, (score, picture) in kinds.items():
+        worst = whole[score].topk(shown).indices
+        pair = [to_pixels(whole[name][worst]) for name in (picture, "image")]
+        result[kind] = np.stack(pair, axis=1)
+    return result
+
+
+def heads(study: NaturalStudy) -> dict[str, np.ndarray]:
+    """GradCAM of every head: ``images`` (N, H, W, 3), ``kinds`` (2,), real ones first and then counterfactuals, as many
+    of each, and per training set ``<title>`` (3, N, H, W)."""
+    arrays: dict[str, np.ndarray] = {"kinds": np.array(["real images", "counterfactuals"])}
+    for kind, which, title in training_sets(study):
+        found = study.examined(kind, which, 0).tensors
+        arrays["images"] = found["seen"].permute(0, 2, 3, 1).numpy()
+        arrays[title] = torch.stack([found[f"heatmaps/{head}"] for head in HEADS]).numpy()
+    return arrays

@@ -1,0 +1,118 @@
+"""How good a natural-image CGN is by itself: Inception Scores and masks (spec/imagenet.md, section 10.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median, stdev
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reprolib import losses
+from reprolib.features import FeatureNet
+from reprolib.natural import inception
+from reprolib.natural.cgn import CGN, Parts, compose
+from reprolib.natural.train import Patches
+from reprolib.run import rng
+from reprolib.run.progress import Progress
+
+BATCH = 50
+
+
+def classes_of(count: int, classes: int) -> Tensor:
+    """The class of every rated image, the same for all mechanisms; int64 (count,)."""
+    return (rng.uniform(("rated classes",), torch.arange(count), 1)[:, 0] * classes).long()
+
+
+def score(cgn: CGN, rater: nn.Module, count: int, truncations: Sequence[float] = (1.0,)) -> dict[str, Any]:
+    """``is_gen`` and ``is_gt``: Inception Scores of the composed and of the generator's images for the same u and y;
+    ``is_gen_error``, the standard error of the first from ten parts of the images; ``mean_mask`` and its deviation over
+    images. Below 1, the truncation is added to the name: ``is_gen_0.5``."""
+    numbers: dict[str, Any] = {}
+    for truncation in truncations:
+        suffix = "" if truncation == 1 else f"_{truncation:g}"
+        found = _score(cgn, rater, count, truncation)
+        numbers |= {f"{name}{suffix}": value for name, value in found.items()}
+    return numbers
+
+
+@torch.inference_mode()
+def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[str, Any]:
+    device = next(cgn.parameters()).device
+    classes, u = classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",), truncation)
+    rows: dict[str, list[Tensor]] = {"gen": [], "gt": [], "mask": []}
+    shown = Progress("images rated", count, "images")
+    for part in torch.arange(count).split(BATCH):
+        y = cgn.one_hot(classes[part]).to(device)
+        parts = cgn(u[part].to(device), y, y, y, truncation)
+        composed = compose(parts.mask, parts.foreground, parts.background)
+        rows["gen"].append(inception.probabilities(composed, rater))
+        rows["gt"].append(inception.probabilities(parts.truth, rater))
+        rows["mask"].append(parts.mask.mean(dim=(1, 2, 3), keepdim=True).cpu())
+        shown.update(int(part[-1]) + 1)
+    numbers = {f"is_{name}": inception.inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
+    numbers["is_gen_error"] = stdev(inception.inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
+    return numbers | inception.mask_statistics(torch.cat(rows["mask"]))
+
+
+@torch.no_grad()
+def gram_ratio(cgn: CGN, u: Tensor, y: Tensor, net: FeatureNet, patches: Patches) -> Tensor:
+    """How entangled the texture maps of u and y are with the background where nobody knows the truth, one value per
+    image: the distance of the map's style to that of object patches, over its distance to that of background patches.
+
+    The reciprocal of the ratio in spec/imagenet.md, section 12, so that more is worse.
+    """
+    parts: Parts = cgn(u, y, y, y)
+    object_grid, ground_grid = (
+        losses.patch_grid(parts.truth, mask, patches.size, patches.window, patches.best)
+        for mask in (parts.mask, 1 - parts.mask)
+    )
+    ratios = []
+    for each in torch.arange(len(u)).split(1):
+        front, near, far = (net(images[each]) for images in (parts.foreground, object_grid, ground_grid))
+        ratios.append(losses.style(front, near, net.weights) / losses.style(front, far, net.weights))
+    return torch.stack(ratios)
+
+
+PER_CLASS = 10
+"""Images of every class from which ``class_quality`` judges it."""
+MASK_OF_A_GOOD_SHAPE = (0.15, 0.6)
+"""Mean mask of a class whose object is neither a speck nor everything (spec/imagenet.md, section 8)."""
+
+
+@torch.inference_mode()
+def class_quality(cgn: CGN, rater: nn.Module, truncation: float = 1.0) -> dict[str, list[float]]:
+    """What each mechanism makes of every class, means over PER_CLASS images; one entry a class in each list.
+
+    ``mean_mask``; ``entropy`` of the mask in bits; ``recognised``, the share of composed images that the rater takes
+    for their class; ``saliency`` of the background, in (0, 1).
+    """
+    device, count = next(cgn.parameters()).device, cgn.architecture.classes
+    found: dict[str, list[float]] = {"mean_mask": [], "entropy": [], "recognised": [], "saliency": []}
+    shown = Progress("classes judged", count, "classes")
+    for number in range(count):
+        y = cgn.one_hot(torch.full((PER_CLASS,), number)).to(device)
+        parts = cgn(cgn.noise(PER_CLASS, ("class quality", number), truncation).to(device), y, y, y, truncation)
+        read = inception.probabilities(compose(parts.mask, parts.foreground, parts.background), rater).argmax(1)
+        found["mean_mask"].append(float(parts.mask.mean()))
+        found["entropy"].append(float(losses.binary_entropy(parts.mask)))
+        found["recognised"].append(float((read == number).double().mean()))
+        found["saliency"].append(float(parts.saliency.mean()))
+        shown.update(number + 1)
+    return found
+
+
+def best_classes(quality: dict[str, list[float]]) -> dict[str, list[int]]:
+    """Class ids for shape, texture and background that a CGN does well, from ``class_quality``: a mask of good size
+    and below the median entropy; images that are recognised more often than not; backgrounds below the median
+    saliency."""
+    low, high = MASK_OF_A_GOOD_SHAPE
+    crisp, quiet = (median(quality[name]) for name in ("entropy", "saliency"))
+    masks = zip(quality["mean_mask"], quality["entropy"], strict=True)
+    good = {
+        "shape": [low <= mean <= high and entropy <= crisp for mean, entropy in masks],
+        "texture": [share > 0.5 for share in quality["recognised"]],
+        "background": [value <= quiet for value in quality["saliency"]],
+    }
+    return {factor: [number for number, fits in enumerate(fitting) if fits] for factor, fitting in good.items()}

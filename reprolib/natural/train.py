@@ -1,0 +1,244 @@
+"""Training of the natural-image CGN: six losses, gradients summed over many micro-batches, three optimisers.
+
+No real image and no discriminator takes part: the frozen generator is the only teacher (spec/imagenet.md, sections 5
+and 6). All randomness of micro-batch i comes from the key (seed, i), and gradients that are not spent yet belong to a
+checkpoint, so that a resumed run ends with the bits of an unbroken one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from reprolib import features, losses
+from reprolib.natural.cgn import CGN, Parts, compose
+from reprolib.run import distributed, rng, training
+from reprolib.run.store import Checkpoint
+
+Target = Literal["patches", "fill"]
+Taps = tuple[float, float, float, float]
+LEARNING_RATES = {"f_shape": 8e-6, "f_bg": 1e-5, "f_text": 3e-5}
+"""In the order in which the mechanisms are updated."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The weights of the released code; a loss of weight 0 is not computed."""
+
+    l1: float = 100.0
+    perceptual: Taps = (4.0, 4.0, 4.0, 4.0)
+    binary: float = 300.0
+    mask: float = 500.0
+    texture: Taps = (0.0, 5.0, 5.0, 0.0)
+    background: float = 2000.0
+
+    def without(self, group: Literal["shape", "text", "bg", "rec"]) -> LossWeights:
+        """One group of losses switched off, as in the published ablation."""
+        off: dict[str, dict[str, Any]] = {
+            "shape": {"binary": 0.0, "mask": 0.0},
+            "text": {"texture": (0.0,) * 4},
+            "bg": {"background": 0.0},
+            "rec": {"l1": 0.0, "perceptual": (0.0,) * 4},
+        }
+        return LossWeights(**(self.__dict__ | off[group]))
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Geometry of the patch grid: at 256 pixels 128, 15, 100; at 64 pixels 64, 7, 26 (spec 5.1 and 16.2)."""
+
+    size: int = 128
+    window: int = 15
+    best: int = 100
+
+
+@dataclass(frozen=True)
+class CgnSettings:
+    """A schedule and what goes with it; the defaults are the seed study's."""
+
+    updates: int = 200
+    micro_batch: int = 5
+    accumulation: int = 500
+    """Micro-batches whose gradients are summed for one update."""
+    weights: LossWeights = LossWeights()
+    texture_target: Target = "patches"
+    patches: Patches = Patches()
+    mask_low: float = 0.1
+    """The least mean mask that is not punished; the seed group's code has 0.03."""
+    one_class: bool = True
+    """One class per micro-batch, as the code draws it; else one per sample."""
+    learning_rate: float = 1.0
+    """Factor on all three rates: the small models of Scenes have further to go in fewer updates."""
+    texture_rate: float = LEARNING_RATES["f_text"]
+    """Of the texture mechanism, before the factor; the paper's text has 1e-5."""
+    truncation: float = 1.0
+    features: features.Name = "vgg16"
+    checkpoint_every: int = 500
+    device: str = "cpu"
+
+
+class StyleNets:
+    """The feature nets of the perceptual and the texture loss, each cut behind the last tap it needs, or None."""
+
+    def __init__(self, settings: CgnSettings, size: int) -> None:
+        wanted = (settings.weights.perceptual, settings.weights.texture)
+        self.perceptual, self.texture = (
+            features.load(settings.features, taps, size).to(settings.device) if any(taps) else None for taps in wanted
+        )
+
+
+def cgn_losses(parts: Parts, nets: StyleNets, settings: CgnSettings) -> dict[str, Tensor]:
+    """The weighted terms of the loss, whose sum is minimised (spec section 5)."""
+    weights, image = settings.weights, compose(parts.mask, parts.foreground, parts.background)
+    terms: dict[str, Tensor] = {}
+    if weights.l1:
+        terms["L1"] = weights.l1 * (image - parts.truth).abs().mean()
+    if nets.perceptual is not None:
+        terms["perceptual"] = _style(nets.perceptual, image, parts.truth)
+    if weights.binary:
+        terms["binary"] = weights.binary * losses.binary_entropy(parts.mask)
+    if weights.mask:
+        terms["mask"] = weights.mask * losses.mask_interval(parts.mask, settings.mask_low)
+    if nets.texture is not None:
+        terms["texture"] = _style(nets.texture, parts.foreground, texture_target(parts, settings))
+    if weights.background:
+        terms["background"] = weights.background * parts.saliency.mean()
+    return terms
+
+
+@torch.no_grad()
+def texture_target(parts: Parts, settings: CgnSettings) -> Tensor:
+    """What the texture map should look like: a grid of patches of the object, or the image filled with the object."""
+    mask = parts.mask.detach()
+    if settings.texture_target == "fill":
+        return losses.random_fill(parts.truth, mask)
+    chosen = settings.patches
+    return losses.patch_grid(parts.truth, mask, chosen.size, chosen.window, chosen.best)
+
+
+def _style(net: features.FeatureNet, image: Tensor, target: Tensor) -> Tensor:
+    with torch.no_grad():
+        wanted = net(target)
+    return losses.style(net(image), wanted, net.weights)
+
+
+def train_cgn(
+    cgn: CGN,
+    seed: int,
+    settings: CgnSettings,
+    checkpoint: Checkpoint,
+    title: str,
+    watch: Callable[[CGN], Any] | None = None,
+) -> dict[int, Any]:
+    """Train the three mechanisms of a CGN in place; it ends in eval mode on the CPU.
+
+    Under torchrun the micro-batches of an update are dealt out to the processes. Spectral norms then turn by those of
+    process 0 alone, so numbers differ slightly from those of one process.
+
+    watch: called before training and after each of ``watched_updates``; returns what it gave, by update. Raises
+    DivergedError when a loss stops being finite.
+    """
+    cgn = cgn.to(settings.device).train()
+    nets = StyleNets(settings, cgn.architecture.size)
+    mechanisms: dict[str, nn.Module] = {name: cgn.get_submodule(name) for name in LEARNING_RATES}
+    rates = LEARNING_RATES | {"f_text": settings.texture_rate}
+    optimisers = {
+        name: Adam(model.parameters(), settings.learning_rate * rates[name]) for name, model in mechanisms.items()
+    }
+
+    seen, watch_at = training.Memory(), watched_updates(settings.updates) if watch else []
+
+    def look(update: int) -> None:
+        if watch and update in watch_at:
+            seen.values[str(update)] = watch(cgn.eval())
+            cgn.train()
+
+    def step(i: int) -> dict[str, Tensor]:
+        if i == 0:
+            look(0)
+        terms: dict[str, Tensor] = {}
+        if i % distributed.size() == distributed.rank():
+            with rng.seeded("cgn step", seed, i):
+                terms = cgn_losses(_draw(cgn, seed, i, settings), nets, settings)
+            torch.stack(list(terms.values())).sum().backward()
+        if (i + 1) % settings.accumulation == 0:
+            for mechanism in mechanisms.values():
+                distributed.add_gradients(mechanism.parameters())
+                distributed.same_buffers(mechanism)
+            if distributed.size() > 1:  # a process sees its own losses alone; one that is not finite shows in the sum
+                terms["gradients"] = largest_gradient(cgn)
+            for optimiser in optimisers.values():
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+            look((i + 1) // settings.accumulation)
+        return terms
+
+    states: dict[str, training.Stateful] = {**mechanisms, "watched": seen}
+    for name in mechanisms:
+        states[f"{name} optimiser"] = optimisers[name]
+        states[f"{name} gradients"] = Gradients(mechanisms[name])
+    steps = settings.updates * settings.accumulation
+    whole_every = (
+        settings.accumulation if distributed.size() > 1 else 1
+    )  # else unspent gradients lie in several processes
+    training.run(title, steps, step, states, checkpoint, settings.checkpoint_every, whole_every)
+    cgn.cpu().eval()
+    return {int(update): value for update, value in seen.values.items()}
+
+
+SHEET = ("mask", "premask", "foreground", "background", "image", "truth")
+"""Columns of a sample sheet."""
+
+
+def watched_updates(updates: int) -> list[int]:
+    """Where training is looked at: at its start and at six times up to its end, each about twice the one before."""
+    return sorted({0, *(max(1, round(updates / 2**power)) for power in range(6))})
+
+
+@torch.no_grad()
+def sheet(cgn: CGN, classes: Sequence[int]) -> Tensor:
+    """What the mechanisms make of one fixed u for some classes: uint8 (classes, 6, 3, H, W), columns SHEET."""
+    device = next(cgn.parameters()).device
+    u = cgn.noise(1, ("sheet",)).expand(len(classes), -1).to(device)
+    y = cgn.one_hot(torch.tensor(classes)).to(device)
+    parts: Parts = cgn(u, y, y, y)
+    image = compose(parts.mask, parts.foreground, parts.background)
+    mask = (2 * parts.mask - 1).expand_as(image)
+    columns = torch.stack([mask, parts.premask, parts.foreground, parts.background, image, parts.truth], dim=1)
+    return ((columns.clamp(-1, 1) + 1) * 127.5).round().byte().cpu()
+
+
+def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Parts:
+    """The forward pass of micro-batch i: all mechanisms get the same noise and the same classes."""
+    count, classes = settings.micro_batch, cgn.architecture.classes
+    index = torch.arange(i * count, (i + 1) * count)
+    u = cgn.noise(index, ("cgn training", seed), settings.truncation).to(settings.device)
+    drawn = torch.randint(classes, (1 if settings.one_class else count,)).expand(count)
+    y = cgn.one_hot(drawn).to(settings.device)
+    parts: Parts = cgn(u, y, y, y, settings.truncation)
+    return parts
+
+
+def largest_gradient(module: nn.Module) -> Tensor:
+    """The largest absolute entry of all gradients, a scalar; not finite if one of them is not."""
+    return torch.stack([p.grad.abs().max() for p in module.parameters() if p.grad is not None]).max()
+
+
+class Gradients:
+    """The gradients that a module has gathered but not spent yet, as a part of a checkpoint."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: p.grad for name, p in self.module.named_parameters() if p.grad is not None}
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        for name, parameter in self.module.named_parameters():
+            value = state_dict.get(name)
+            parameter.grad = None if value is None else value.to(parameter.device)

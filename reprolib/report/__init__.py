@@ -1,0 +1,1 @@
+"""The report: what notebooks hand over, and the pages that are made of it."""

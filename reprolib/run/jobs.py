@@ -1,0 +1,96 @@
+"""Independent jobs side by side: in this process, on all cores, or on a Dask cluster (joblib does the work)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import joblib
+import torch
+
+from reprolib.run import progress
+from reprolib.run.store import Store
+from reprolib.schema import Params
+
+# Without this, glibc returns the memory of every large tensor to the kernel and faults it in again at the next step: a
+# quarter of the time. Only the worker processes, which are started later, read it.
+os.environ.setdefault(
+    "GLIBC_TUNABLES",
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296",
+)
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent dies."""
+Job = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class Experiments:
+    """What the studies of both halves share: parameters, and a store for results. Their methods are jobs."""
+
+    def __init__(self, params: Params, store: Store) -> None:
+        self.params, self.store = params, store
+        torch.set_num_threads(params.threads)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a worker process, which has its own idea of threads until it is told."""
+        self.__dict__.update(state)
+        torch.set_num_threads(self.params.threads)
+
+    def _machine(self) -> dict[str, Any]:
+        """What changes bits without changing the experiment; named in the inputs of every result."""
+        return {"device": self.params.device, "threads": self.params.threads}
+
+
+def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None = None) -> list[Any]:
+    """Call every (function, arguments) and return the results in order.
+
+    n_jobs: 1 runs in this process, -1 uses one process per core. scheduler: address of a Dask scheduler, such as
+    ``tcp://host:8786``; start its workers with dask-jobqueue (SLURM) or dask-kubernetes. An exception of a job ends
+    the run and is raised here; what other jobs have stored stays stored.
+    """
+    if not jobs:
+        return []
+    workers = min(len(jobs), n_jobs if n_jobs > 0 else len(os.sched_getaffinity(0)))
+    shown = progress.Progress(title, len(jobs), "jobs")
+    results: list[Any] = []
+    with _backend(scheduler):
+        parallel = joblib.Parallel(n_jobs=None if scheduler else workers, return_as="generator")
+        asked_by = os.getpid()
+        for result in parallel(joblib.delayed(_job)(asked_by, function, arguments) for function, arguments in jobs):
+            results.append(result)
+            shown.update(len(results))
+    return results
+
+
+def run_methods(params: Params, title: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """``run`` for (method, arguments...), as many side by side as the parameters say."""
+    return run(title, [(method, tuple(rest)) for method, *rest in calls], params.n_jobs, params.scheduler)
+
+
+def _job(asked_by: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Run one job; in a worker process of this machine, end it when the process that asked for it is gone."""
+    worker = asked_by == os.getppid()
+    if worker and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    try:
+        return function(*arguments)
+    except KeyboardInterrupt:  # a training has saved its state
+        if worker and asked_by != os.getppid():
+            os._exit(1)  # else the worker would wait for more work
+        raise
+
+
+@contextlib.contextmanager
+def _backend(scheduler: str | None) -> Any:
+    if scheduler is None:
+        yield
+        return
+    from distributed import Client
+
+    with Client(scheduler), joblib.parallel_config(backend="dask"):
+        yield

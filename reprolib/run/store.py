@@ -1,0 +1,243 @@
+"""Results on disk: named by what produced them, written atomically, verified when read, resumable.
+
+A result is some numbers (JSON) and perhaps some tensors (safetensors). Its name is a hash of the step, the step's
+version and its *inputs*: every parameter, file and other result that can change its bits. The JSON file is written last
+and holds the hash of the tensors, so a result exists either wholly or not at all. A file that fails its hash is set
+aside, reported, and made again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from reprolib.run import provenance
+from reprolib.run.files import (
+    canonical,
+    digest,
+    locked,
+    remove,
+    sealed,
+    set_aside,
+    unsealed,
+    write_atomically,
+    writing,
+)  # fmt: skip
+
+
+@dataclass
+class Result:
+    """What a step gives."""
+
+    numbers: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+    """Where, when and with what the result was made; filled by the store."""
+
+
+def numbers_alone(result: Result) -> Result:
+    """The same without its tensors."""
+    return replace(result, tensors={})
+
+
+class Checkpoint:
+    """The state of an unfinished training run: a SHA-256, then what ``torch.save`` writes; the last two are kept.
+
+    The SHA-256 covers the file's name too, so the checkpoint of another run is not taken for this one's.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.previous = file.with_name(file.name + ".previous")
+        self.new = file.with_name(file.name + ".new")
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write ``state`` (nested dicts and lists of tensors and plain values); the last state stays as a spare."""
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        content = stream.getvalue()
+        write_atomically(self.new, bytes.fromhex(self._seal(content)) + content)
+        with writing(self.file):
+            if self.file.exists():
+                self.file.replace(self.previous)
+            self.new.replace(self.file)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that is whole, or None."""
+        for file in (self.file, self.previous):
+            if (content := _content(file)) is None:
+                continue
+            if content[:32].hex() == self._seal(content[32:]):
+                state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+                return state
+            set_aside(file, "is a damaged checkpoint")
+        return None
+
+    def _seal(self, content: bytes) -> str:
+        return digest(self.file.name.encode() + content)
+
+    def remove(self) -> None:
+        remove(self.file, self.previous, self.new)
+
+
+def _content(file: Path) -> bytes | None:
+    """The bytes of a file, None if there is none: another process may rename it between a look and a read."""
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+class Store:
+    """A folder of results. Safe for several processes: one makes a result, the others wait for it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._within = 0.0
+        """Seconds that the result being made has spent on other results."""
+
+    def file(self, step: str, inputs: dict[str, Any], version: int = 1) -> Path:
+        """The JSON file of a result: readable in front, a hash of all inputs behind."""
+        key = digest(canonical({"step": step, "version": version, "inputs": inputs}))[:16]
+        readable = [str(inputs[name]) for name in ("variant", "training_set", "seed") if name in inputs]
+        return self.root / step / ("-".join([*readable, key]) + ".json")
+
+    def get(
+        self,
+        step: str,
+        inputs: dict[str, Any],
+        make: Callable[[Checkpoint], Result],
+        version: int = 1,
+        with_tensors: bool = False,
+    ) -> Result:
+        """The stored result of these inputs, or make it, store it and return it.
+
+        ``make`` gets a checkpoint of its own, which is removed once the result is stored. Raise ``version`` when the
+        meaning of a step changes: older results are then no longer found. with_tensors: a copy without tensors (see
+        ``copy_results``) does not do.
+        """
+        file = self.file(step, inputs, version)
+        if found := self.find(file, with_tensors):
+            return found
+        start, before, self._within = time.perf_counter(), self._within, 0.0
+        try:
+            with locked(file.with_suffix(".lock")):
+                if found := self.find(file, with_tensors, aside=True):
+                    return found  # another process was faster
+                checkpoint, waited = Checkpoint(file.with_suffix(".checkpoint")), time.perf_counter() - start
+                result = make(checkpoint)
+                result.numbers = json.loads(canonical(result.numbers))  # text keys, as they will be read
+                seconds = time.perf_counter() - start - waited - self._within
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
+                self._write(file, step, inputs, version, result)
+                checkpoint.remove()
+                return result
+        finally:
+            self._within = before + time.perf_counter() - start
+
+    def find(self, file: Path, with_tensors: bool, aside: bool = False) -> Result | None:
+        """A stored result that will do: with_tensors, a copy without tensors is none. aside: see ``read``."""
+        found = self.read(file, aside)
+        return None if found is None or (with_tensors and not found.tensors) else found
+
+    def read(self, file: Path, aside: bool = True) -> Result | None:
+        """A stored result, verified; None if there is none or if it is damaged.
+
+        aside: rename a damaged one to ``*.corrupt``. Without the lock another process may just be replacing it.
+        """
+        if (entry := self._entry(file, aside)) is None:
+            return None
+        if entry["tensors"] is None:
+            return Result(entry["numbers"], {}, entry["made"])
+        tensors_file = file.with_suffix(".safetensors")
+        tensors = _content(tensors_file) or b""
+        if digest(tensors) != entry["tensors"]:
+            if aside:
+                set_aside(tensors_file, "is a damaged result")
+            return None
+        return Result(entry["numbers"], safetensors.torch.load(tensors), entry["made"])
+
+    def _entry(self, file: Path, aside: bool) -> dict[str, Any] | None:
+        """What stands in the JSON file of a result, verified; see ``read``."""
+        if (content := _content(file)) is None:
+            return None
+        try:
+            entry = unsealed(content)
+            if self.file(entry["step"], entry["inputs"], entry["version"]).name == file.name:
+                return entry
+        except (ValueError, KeyError, AttributeError, TypeError):
+            pass
+        if aside:  # or another's result, renamed
+            set_aside(file, "is a damaged result")
+        return None
+
+    def copy_results(self, target: Path, slimmed: Mapping[str, Callable[[Result], Result]]) -> int:
+        """Copy results into another store; return how many.
+
+        slimmed: for every step to copy, what a copy keeps of a result. Numbers are a few kilobytes where weights are
+        megabytes: this is what a repository can keep of a run, so that a later run, with more seeds for example, builds
+        on it. A damaged result is named on stderr and left out, and a whole one in the target stays, because it may
+        have the tensors that the copy lacks.
+        """
+        copied = 0
+        for file in [file for step in slimmed for file in sorted((self.root / step).glob("*.json"))]:
+            entry, result = self._entry(file, aside=False), self.read(file, aside=False)
+            if entry is None or result is None:
+                print(f"{file} or its tensors are damaged and were not copied; make or restore them", file=sys.stderr)
+                continue
+            result = slimmed[entry["step"]](result)
+            copy = target / entry["step"] / file.name
+            with locked(copy.with_suffix(".lock")):
+                if self.read(copy) is None:
+                    self._write(copy, entry["step"], entry["inputs"], entry["version"], result)
+            copied += 1
+        return copied
+
+    def cost(self) -> list[dict[str, Any]]:
+        """What the results of each step took: step, results, hours by the clock, peak memory in MB, commits.
+
+        The hours of a result are its own, without those of results that it needed. Its peak is that of the process that
+        made it, up to then: a process that makes many results tells the peak of the largest so far.
+        """
+        rows = []
+        for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
+            made = [found.made for file in sorted(folder.glob("*.json")) if (found := self.read(file, aside=False))]
+            if made:
+                rows.append(
+                    {
+                        "step": folder.name,
+                        "results": len(made),
+                        "hours": round(sum(each["seconds"] for each in made) / 3600, 2),
+                        "peak_memory_mb": max(each["peak_memory_mb"] for each in made),
+                        "commits": " ".join(sorted({each["commit"] for each in made})),
+                    }
+                )
+        return rows
+
+    def _write(self, file: Path, step: str, inputs: dict[str, Any], version: int, result: Result) -> None:
+        tensors = None
+        if result.tensors:
+            content = safetensors.torch.save({name: t.contiguous() for name, t in result.tensors.items()})
+            tensors = digest(content)
+            write_atomically(file.with_suffix(".safetensors"), content)
+        entry = {
+            "step": step,
+            "version": version,
+            "inputs": inputs,
+            "numbers": result.numbers,
+            "tensors": tensors,
+            "made": result.made,
+        }
+        write_atomically(file, sealed(entry))

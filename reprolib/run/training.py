@@ -1,0 +1,122 @@
+"""The one training loop: steps with checkpoints, bit-identical resume, signals, progress, and a stop at NaN."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from reprolib.run.errors import ReproError
+from reprolib.run.progress import Progress
+from reprolib.run.store import Checkpoint
+
+torch.backends.cudnn.deterministic = True  # on a GPU; else the gradients of convolutions are added up in any order
+CHECK_EVERY = 50
+"""Steps between two looks at the losses: reading them stops the device."""
+
+
+class Stateful(Protocol):
+    """A module, an optimiser, or anything else whose state can be saved and restored."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+class DivergedError(ReproError):
+    """A loss is no longer finite."""
+
+
+class Memory:
+    """A Stateful for plain values that belong to a run, such as its history: ``memory.values`` is a dict."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.values
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        self.values = state_dict
+
+
+def run(
+    title: str,
+    steps: int,
+    step: Callable[[int], dict[str, Tensor]],
+    states: dict[str, Stateful],
+    checkpoint: Checkpoint,
+    every: int,
+    whole_every: int = 1,
+) -> None:
+    """Call ``step(i)`` for i = 0..steps-1, from the last checkpoint on if there is one.
+
+    A step returns its losses (scalars), draws its randomness from a key that holds i, and keeps all that it needs in
+    ``states``: then an interrupted run ends with the same bits as an unbroken one. A checkpoint is written every
+    ``every`` steps and on SIGINT or SIGTERM. Raises DivergedError at the first non-finite loss that is looked at.
+
+    whole_every: in between, a part of the state lies in other processes, and nothing is saved.
+    """
+    every = -(-every // whole_every) * whole_every
+    first = _restore(states, checkpoint)
+    progress = Progress(title, steps, done=first)
+    with _deferred_signals() as stop_requested:
+        for i in range(first, steps):
+            losses = step(i)
+            done, stop = i + 1, stop_requested()  # asked once: a signal from here on is for the next step
+            save = (done % every == 0 and done < steps) or (stop and done % whole_every == 0)
+            if save or done % CHECK_EVERY == 0 or done == steps:  # a state is saved only after a look at its losses
+                progress.update(done, _describe(title, done, losses, checkpoint))
+            if save:
+                _save(states, checkpoint, done)
+            if stop:
+                raise KeyboardInterrupt(f"{title} stopped after step {done}; run the same command to go on")
+
+
+def _describe(title: str, done: int, losses: dict[str, Tensor], checkpoint: Checkpoint) -> str:
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
+    if not all(torch.isfinite(torch.tensor(value)) for value in values.values()):
+        good = f"the last good state is {checkpoint.file}" if checkpoint.file.exists() else "no state was saved"
+        raise DivergedError(
+            f"{title} diverged at step {done} ({', '.join(f'{k} {v}' for k, v in values.items())}); "
+            f"{good}; try another seed or a smaller learning rate"
+        )
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+
+
+def _save(states: dict[str, Stateful], checkpoint: Checkpoint, done: int) -> None:
+    checkpoint.save({"done": done, "states": {name: state.state_dict() for name, state in states.items()}})
+
+
+def _restore(states: dict[str, Stateful], checkpoint: Checkpoint) -> int:
+    saved = checkpoint.load()
+    if saved is None:
+        return 0
+    for name, state in states.items():
+        state.load_state_dict(saved["states"][name])
+    return int(saved["done"])
+
+
+@contextmanager
+def _deferred_signals() -> Iterator[Callable[[], bool]]:
+    """Hold SIGINT and SIGTERM back until the step is over; elsewhere than in the main thread do nothing."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

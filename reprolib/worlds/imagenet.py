@@ -1,0 +1,152 @@
+"""ImageNet as a world of the natural-image experiments: the published networks, and files that a user puts in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision.models import ResNet50_Weights
+
+from reprolib import features
+from reprolib.natural import (
+    backgrounds_challenge,
+    biggan,
+    cgn,
+    cue_conflict,
+    datasets,
+    ensemble,
+    inception,
+    quality,
+    u2net,
+)
+from reprolib.natural.cgn import CGN
+from reprolib.natural.datasets import Images
+from reprolib.natural.ensemble import Ensemble
+from reprolib.natural.train import Patches
+from reprolib.run import assets, files, rng
+from reprolib.run.errors import AssetError
+from reprolib.schema import ImagenetParams, NaturalSource
+
+
+class ImageNet:
+    """ImageNet or ImageNet-mini with the published networks, from files that the asset table names."""
+
+    name, title, classes = "imagenet", "ImageNet", 1000
+    patches = Patches()
+    shown: tuple[int, ...] = (
+        15, 251, 330, 382, 385, 483, 559, 751, 938, 947, 999,  # those of the released code
+        779, 836, 1, 21, 951, 814,  # the seed's: four more in its code, lemon and a boat in its Fig 8
+    )  # fmt: skip
+    followed: tuple[int, ...] = (938, 951, 814)  # cauliflower (seed Fig 9), lemon and speedboat (Fig 8)
+    entangled: tuple[int, ...] = (815, 309, 319)  # spider web, bee, dragonfly (Fig 10)
+    truncations: tuple[float, ...] = (1.0, 0.5)
+    walk_truncation = 0.3  # spec/imagenet.md, section 8
+    plain_title = "plain classifier (ResNet-50)"
+
+    def __init__(self, params: ImagenetParams) -> None:
+        self.data, self.features = params.data, params.features
+        self.class_names: Sequence[str] = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+
+    def identity(self) -> dict[str, Any]:
+        files = ("imagenet/biggan-deep-256.bin", "imagenet/u2net.pth")
+        return {"world": self.name} | {file: self._sha256(file) for file in files}
+
+    def given_identity(self, source: NaturalSource) -> str:
+        return self._sha256("imagenet/cgn.pth")
+
+    def rater_identity(self) -> str:
+        return self._sha256("inception_v3_google-0cc3c7bd.pth")
+
+    def truth_identity(self) -> dict[str, Any]:
+        return {}
+
+    def data_identity(self) -> dict[str, Any]:
+        return {"world": self.name, "data": self.data, "backbone": self._sha256("resnet50-0676ba61.pth")}
+
+    @staticmethod
+    def _sha256(name: str) -> str:
+        return files.sha256_of(assets.path(name))
+
+    def new_cgn(self, true_mask: bool = False) -> CGN:
+        if true_mask:
+            raise NotImplementedError("nobody knows the true masks of ImageNet")
+        model = CGN("biggan-deep-256", self._saliency())
+        model.start_from(biggan.load("biggan-deep-256", assets.path("imagenet/biggan-deep-256.bin")).state_dict())
+        return model
+
+    def given_cgn(self, source: NaturalSource) -> CGN:
+        return cgn.load("biggan-deep-256", self._saliency(), assets.path("imagenet/cgn.pth"))
+
+    def _saliency(self) -> u2net.U2Net:
+        return u2net.load("u2net", assets.path("imagenet/u2net.pth"))
+
+    def rater(self) -> nn.Module:
+        return inception.inception_v3()
+
+    def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
+        return {}
+
+    def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
+        net = features.load(self.features, size=model.architecture.size).to(u.device)
+        with rng.seeded("patches"):
+            return quality.gram_ratio(model, u, model.one_hot(classes).to(u.device), net, self.patches)
+
+    def ensemble(self) -> Ensemble:
+        return ensemble.resnet50(self.classes)
+
+    def plain(self) -> nn.Module:
+        return ensemble.pretrained_resnet50()
+
+    def real(self, split: str) -> Images:
+        transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
+        return datasets.class_folders(assets.folder(f"imagenet/{self.data}") / split, self.classes, transform)
+
+    def counterfactuals(self, folder: Path, split: str) -> Images:
+        transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
+        return datasets.counterfactual_split(folder, split, transform)
+
+    def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
+        raise NotImplementedError("nobody knows the true counterfactuals of ImageNet")
+
+    def challenge(self, name: str) -> Images:
+        root = assets.folder("imagenet/backgrounds_challenge") / name / "val"
+        return datasets.class_folders(root, len(backgrounds_challenge.SUPERCLASSES), datasets.in9_transform())
+
+    def superclasses(self) -> Tensor:
+        return backgrounds_challenge.superclasses()
+
+    def conflict(self) -> tuple[Images, list[list[int]]]:
+        return ConflictFolder(assets.folder("imagenet/cue_conflict")), cue_conflict.imagenet_groups()
+
+    def unusual(self) -> dict[str, tuple[Images, Tensor]]:
+        transform = datasets.eval_transform()
+        ids = sorted(folder.name for folder in (assets.folder(f"imagenet/{self.data}") / "val").iterdir())
+        found: dict[str, tuple[Images, Tensor]] = {}
+        for name, count in (("imagenet-a", 200), ("imagenet-sketch", 1000)):
+            root = assets.folder(f"imagenet/{name}")
+            present = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+            if unknown := set(present) - set(ids):
+                raise AssetError(f"{root} has the class folder {min(unknown)}, which {self.data} does not know")
+            classes = torch.tensor([ids.index(folder) for folder in present])
+            found[name] = (datasets.class_folders(root, count, transform), classes)
+        return found
+
+
+class ConflictFolder(Dataset[tuple[Tensor, Tensor]]):
+    """The cue-conflict pictures below a folder: (image, categories of shape and texture)."""
+
+    def __init__(self, root: Path) -> None:
+        self.files = sorted(root.rglob("*.png"))
+        self.labels = torch.tensor([cue_conflict.labels(file) for file in self.files])
+        self.transform = datasets.eval_transform()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        with datasets.opened(self.files[index]) as picture:
+            return self.transform(picture), self.labels[index]

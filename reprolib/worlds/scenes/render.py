@@ -1,0 +1,136 @@
+"""The renderer of Scenes: (u, labels of shape, texture and background) -> image, and the truth behind it.
+
+u is the latent of the generative models; its first PARAMETERS numbers, through the normal distribution function, are
+pose, phases, colours and light. An image therefore is a function of (u, y), as it is for a GAN, and the same scene
+can be rendered with another shape, texture or background.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reprolib.worlds.scenes import shapes, surfaces
+
+VERSION = 2
+"""Raised when a posed scene of the same (u, y) looks different."""
+CLASSES = ("fish", "mushroom", "starfish", "leaf", "butterfly", "house", "cactus", "jug", "moon")
+SIZE = 64
+PARAMETERS = 13
+"""x, y, scale, rotation, 2 x texture phase, 2 x background phase, 2 colour shifts, light angle, light, spare."""
+WILD = 15
+"""Further numbers of u that only a scene in the wild uses: x, y, scale, darkness of the scene and of its object, and
+for each of two pieces of clutter x, y, scale, shape, texture."""
+_DEVIATION = 0.8796
+"""Standard deviation of the normal numbers truncated to [-2, 2] that the generative models get."""
+FURTHEST, SMALLEST, DARKEST = 0.4, 0.6, 0.35
+"""In the wild: shift of an object from the middle, its scale and its brightness, relative to a posed one."""
+
+
+class Scene(NamedTuple):
+    """Everything in float32; colours in [-1, 1], mask in [0, 1] with edges a pixel wide."""
+
+    image: Tensor
+    """(B, 3, SIZE, SIZE): mask * texture + (1 - mask) * background."""
+    mask: Tensor
+    """(B, 1, SIZE, SIZE)."""
+    texture: Tensor
+    """The texture all over the picture."""
+    background: Tensor
+
+
+def render(
+    u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, *, size: int = SIZE, wild: bool = False
+) -> Scene:
+    """Render scenes.
+
+    u: (B, at least PARAMETERS, or with ``wild`` WILD more), normal numbers. shape, texture, background: class ids,
+    int64 (B,); equal for an ordinary scene, different for a counterfactual one; a shape may also be a stranger, from
+    len(CLASSES) on. wild: as real scenes are, with objects that may be small, cut off or dark, and clutter in the
+    background; else posed, as the generative models know them.
+    """
+    number = torch.special.ndtr(u[:, : PARAMETERS + WILD].double() / _DEVIATION).float().clamp(0.02, 0.98)
+    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    y, x = (grid.expand(len(u), -1, -1) for grid in torch.meshgrid(axis, axis, indexing="ij"))
+    ox, oy, scale = _object_frame(x, y, number, wild)
+    mask = _mask(shape, ox, oy, scale)
+    near, far = _phase(number[:, 4:6]), _phase(number[:, 6:8])
+    surface = _paint(surfaces.TEXTURES, surfaces.TEXTURE_COLOURS, texture, ox, oy, near, number[:, 8])
+    ground = _paint(surfaces.BACKGROUNDS, surfaces.BACKGROUND_COLOURS, background, x, y, far, number[:, 9])
+    lit = (surface * _light(ox, oy, number)).clamp(0, 1)
+    if wild:
+        extra = number[:, PARAMETERS:]
+        for piece in (extra[:, 5:10], extra[:, 10:]):
+            ground = _cluttered(ground, x, y, piece)
+        dark, darker = (DARKEST + (1 - DARKEST) * extra[:, 3:5]).sqrt()[..., None, None, None].unbind(1)
+        lit, ground = lit * dark * darker, ground * dark
+    lit, ground = lit * 2 - 1, ground * 2 - 1
+    return Scene(mask * lit + (1 - mask) * ground, mask, lit, ground)
+
+
+def _object_frame(x: Tensor, y: Tensor, number: Tensor, wild: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates of the pixels in the frame of each object, and its scale."""
+    cx, cy = 0.26 * (number[:, :2] - 0.5).T
+    scale = 0.88 + 0.27 * number[:, 2]
+    if wild:
+        away_x, away_y, small = number[:, PARAMETERS : PARAMETERS + 3].T
+        cx, cy = cx + FURTHEST * (2 * away_x - 1), cy + FURTHEST * (2 * away_y - 1)
+        scale = scale * (SMALLEST + (1 - SMALLEST) * small)
+    angle = 0.7 * (number[:, 3] - 0.5)
+    dx, dy = x - cx[:, None, None], y - cy[:, None, None]
+    c, s = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    size = scale[:, None, None]
+    return (c * dx + s * dy) / size, (c * dy - s * dx) / size, scale
+
+
+def _mask(shape: Tensor, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+    """(B, 1, H, W) in [0, 1]: 1 inside of a shape in its frame of that scale, with an edge a pixel wide."""
+    distance = _by_class((*shapes.SHAPES, *shapes.STRANGERS), shape, x, y) * scale[:, None, None]
+    return (0.5 - distance * x.shape[-1] / 2).clamp(0, 1)[:, None]
+
+
+def _cluttered(ground: Tensor, x: Tensor, y: Tensor, number: Tensor) -> Tensor:
+    """A ground (B, 3, H, W) in [0, 1] with a small stranger on it, which has the texture of a random class."""
+    cx, cy, scale = 2 * number[:, 0] - 1, 2 * number[:, 1] - 1, 0.2 + 0.3 * number[:, 2]
+    ox, oy = ((grid - centre[:, None, None]) / scale[:, None, None] for grid, centre in ((x, cx), (y, cy)))
+    kind, texture = ((1.04 * number[:, column] - 0.02) for column in (3, 4))
+    mask = _mask(len(CLASSES) + (kind * len(shapes.STRANGERS)).long(), ox, oy, scale)
+    still = torch.zeros_like(number[:, :2])
+    surface = _paint(
+        surfaces.TEXTURES, surfaces.TEXTURE_COLOURS, (texture * len(CLASSES)).long(), ox, oy, still, still[:, 0] + 0.5
+    )
+    return torch.lerp(ground, surface, mask)
+
+
+def _phase(number: Tensor) -> Tensor:
+    """Shift of a pattern, at most a seventh of a period: what a small generator can still learn to draw sharply."""
+    return 0.28 * (number - 0.5)
+
+
+def _light(x: Tensor, y: Tensor, number: Tensor) -> Tensor:
+    """Brightness over the object: a gentle slope in a random direction."""
+    angle = 2 * torch.pi * number[:, 10]
+    slope = torch.cos(angle)[:, None, None] * x + torch.sin(angle)[:, None, None] * y
+    return (1 + (0.1 + 0.2 * number[:, 11])[:, None, None] * slope)[:, None]
+
+
+def _by_class(functions: tuple, label: Tensor, *arguments: Tensor) -> Tensor:
+    """Evaluate for every image the function of its class; one call per class that occurs."""
+    result = torch.empty_like(arguments[0])
+    for number in label.unique().tolist():
+        chosen = label == number
+        result[chosen] = functions[number](*(argument[chosen] for argument in arguments))
+    return result
+
+
+def _paint(
+    functions: tuple, colours: tuple, label: Tensor, x: Tensor, y: Tensor, phase: Tensor, shift: Tensor
+) -> Tensor:
+    """(B, 3, H, W) in [0, 1]: a blend of the two colours of the class, which ``shift`` moves a little."""
+    weight = _by_class(functions, label, x, y, phase).clamp(0, 1)[:, None]
+    low, high = torch.tensor(colours)[label].unbind(1)
+    turn = 0.16 * (shift[:, None] - 0.5) * torch.tensor([1.0, 0.3, -1.0])
+    low, high = ((c + turn)[:, :, None, None] for c in (low, high))
+    return (low + weight * (high - low)).clamp(0, 1)
