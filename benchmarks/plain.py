@@ -31,7 +31,7 @@ from reprolib.vocabulary import VARIANTS
 
 
 class WildlifeDataset(Dataset[tuple[Tensor, int]]):
-    """One image at a time: open both pictures, resize, pad, crop, threshold, compose, normalise (spec 2.4)."""
+    """Image by image: open both pictures, resize, pad, crop, threshold, compose, normalise (docs/mnist.md, 2.4)."""
 
     def __init__(self, digits: Digits, objects: list[Path], grounds: list[Path], numbers: Tensor) -> None:
         """objects, grounds: ten picture files each. numbers: (N, 4) uniform, the crops, so that both ways agree."""
@@ -161,7 +161,7 @@ def train_cgn(variant: str, seed: int, batches: Iterator[tuple[Tensor, Tensor]])
 
 def counterfactuals(model: models.CGN, size: int, ratio: int) -> tuple[Tensor, Tensor]:
     """A full pass per batch of 100 for the mask, and one in counterfactual mode for each of its textures, whose mask is
-    thrown away (spec/mnist.md, section 7); images are collected one by one."""
+    thrown away (docs/mnist.md, section 7); images are collected one by one."""
     images, labels = [], []
     for _ in range(size // 100 // ratio):
         shape = torch.randint(0, 10, (100,))

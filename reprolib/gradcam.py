@@ -1,4 +1,4 @@
-"""GradCAM heatmaps and what can be measured on them (spec/mnist.md, sections 10 and 11).
+"""GradCAM heatmaps and what can be measured on them (docs/mnist.md, sections 10 and 11).
 
 The maps are those of the grad-cam package, many at a time: gradients go no further back than the target layer, and
 maps are scaled and enlarged as one tensor. The package itself gives the baseline of random weights.

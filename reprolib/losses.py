@@ -1,4 +1,4 @@
-"""The loss terms, each a short function of tensors (spec/mnist.md, section 5)."""
+"""The loss terms, each a short function of tensors (docs/mnist.md, section 5)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ EdgeForm = Literal["paper", "code"]
 
 
 def edge(mask: Tensor, form: EdgeForm = "paper") -> Tensor:
-    """Edge loss of Bagad et al. (2022), which punishes mask near the border (spec section 6).
+    """Edge loss of Bagad et al. (2022), which punishes mask near the border (docs/mnist.md, section 6).
 
     ``paper``: mean over all pixels of the mask inside a border of 3 pixels. ``code``: what their code does: border of
     6 (top, left) and 7 pixels minus the centre, summed over the mask repeated to three channels, over B*H*W, so that
@@ -68,7 +68,7 @@ def edge(mask: Tensor, form: EdgeForm = "paper") -> Tensor:
     return 3 * torch.where(border, mask, -mask).mean()
 
 
-# -------------------------------------------------------------------- ImageNet (spec/imagenet.md, section 5)
+# -------------------------------------------------------------------- ImageNet (docs/imagenet.md, section 5)
 
 
 def mask_interval(mask: Tensor, low: float = 0.1, high: float = 0.9) -> Tensor:
@@ -80,7 +80,7 @@ def mask_interval(mask: Tensor, low: float = 0.1, high: float = 0.9) -> Tensor:
 def patch_grid(
     images: Tensor, mask: Tensor, size: int = 128, window: int = 15, best: int = 100, side: int = 6
 ) -> Tensor:
-    """The target of the texture mechanism: a grid of patches from where the mask is strongest (spec 5.1).
+    """The target of the texture mechanism: a grid of patches from where the mask is strongest (docs/imagenet.md, 5.1).
 
     images (B, C, H, W) and mask (B, 1, H, W), both without gradient, are resized to ``size``. Of all windows, the
     ``best`` with the largest mean mask are candidates; side x side of them, drawn with replacement, are tiled and
@@ -101,7 +101,8 @@ def patch_grid(
 
 
 def random_fill(images: Tensor, mask: Tensor, degree: float = 0.95, threshold: float = 0.5) -> Tensor:
-    """The seed group's other target of the texture mechanism: the image filled with copies of its object (spec 19).
+    """The reproduction study's own target of the texture mechanism: the image filled with copies of its object
+    (docs/imagenet.md, section 19).
 
     The object region (mask above ``threshold``) is shifted, with wrap-around, so that a random pixel of it lands on a
     random empty pixel, and its colours are pasted there; until more than ``degree`` of the image is filled. Pixels

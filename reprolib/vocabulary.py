@@ -1,4 +1,4 @@
-"""What is fixed per MNIST variant: the authors' training settings for the CGN (spec/mnist.md, section 6).
+"""What is fixed per MNIST variant: the authors' training settings for the CGN (docs/mnist.md, section 6).
 
 This table imports nothing heavy, so that a profile can be checked before torch is loaded. A new variant starts with
 an entry here (``register``) and a rule in ``variants.py``; docs/add-a-variant.md walks through it.

@@ -1,6 +1,6 @@
 """Classifiers trained here on the authors' counterfactuals reach the published accuracies: `make acceptance`, an hour.
 
-The targets are those of spec/mnist.md, section 13: what Bagad et al. (2022) measured with the same CGNs and 50,000
+The targets are those of docs/mnist.md, section 13: what Bagad et al. (2022) measured with the same CGNs and 50,000
 counterfactuals, and what their released classifiers reach on test sets that were rebuilt from the specification.
 """
 

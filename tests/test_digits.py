@@ -1,4 +1,4 @@
-"""Digits: sizes, splits and class counts of spec/mnist.md, section 2.1."""
+"""Digits: sizes, splits and class counts of docs/mnist.md, section 2.1."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_first_held_out_digit_of_each_class_is_where_the_seed_study_found_it() -
 
 @pytest.mark.assets
 def test_a_limited_training_set_has_the_pen_width_of_the_whole() -> None:
-    # every sixth digit has 0.121 instead of 0.129 (spec 2.7): the reason why subsets are random
+    # every sixth digit has 0.121 instead of 0.129 (docs/mnist.md, 2.7): the reason why subsets are random
     small, _ = digits.split("mnist", "test_file", limit=10_000)
     whole, _ = digits.load("mnist")
     share = [(part.images > 128).double().mean().item() for part in (small, whole)]

@@ -106,7 +106,7 @@ def test_style_equals_the_sum_by_loops(
 
 
 def test_style_factor_of_the_published_weights() -> None:
-    # spec section 5: w = 0.05 enters with 12.5, 0.1 with 50 and 0.01 with 0.5
+    # docs/mnist.md, section 5: w = 0.05 enters with 12.5, 0.1 with 50 and 0.01 with 0.5
     one, zero = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
     distance = float(losses.gram(one))
     factors = [float(losses.style([one], [zero], [weight])) / distance for weight in (0.05, 0.1, 0.01)]

@@ -15,7 +15,7 @@ from reprolib.run import assets
 from reprolib.run.errors import AssetError
 
 SOURCES = ["procedural", pytest.param("dtd", marks=pytest.mark.assets)]
-# the table of spec 2.4: number and width x height of each class
+# the table of docs/mnist.md, 2.4: number and width x height of each class
 BACKGROUND = "0066 590x443 0067 512x512 0073 339x400 0180 640x492 0131 507x402 0157 491x501 0158 502x412 0104 560x533 0188 568x348 0189 528x640"  # noqa: E501
 OBJECT = "0001 447x428 0091 394x320 0008 387x414 0043 640x412 0092 305x314 0028 398x374 0097 640x516 0004 418x300 0125 410x304 0033 640x480"  # noqa: E501
 

@@ -1,4 +1,4 @@
-"""The three variants against spec/mnist.md, sections 2 and 13, and against a slow per-image painter."""
+"""The three variants against docs/mnist.md, sections 2 and 13, and against a slow per-image painter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rgb(palette: str) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(palette), dtype=np.uint8).reshape(10, 3).astype(float)
 
 
-# written out as in the spec; the code has one of them as a rotation of another
+# written out as in the specification; the code has one of them as a rotation of another
 GROUND = rgb("006400 00008b b03060 ff4500 ffff00 deb887 00ff00 00ffff ff00ff 6495ed")
 OBJECT = rgb("ffff00 deb887 00ff00 00ffff ff00ff 6495ed 006400 00008b b03060 ff4500")
 COLOR = rgb("dc143c 008080 fde910 0095b6 ed9121 911ebc 46f0f0 fac5bb d2f53c 800000")
@@ -56,7 +56,7 @@ def same(left: Painted, right: Painted) -> bool:
 
 
 def slow(name: str, grey: np.ndarray, label: int, index: int, attributes: str) -> np.ndarray:
-    """One image, painted the way the spec tells it."""
+    """One image, painted the way the specification tells it."""
     row = rng.uniform(("variant", name, "test", 3, 1), torch.tensor([index]), DRAWS[name] + 2)[0].numpy()
     fore, back = (label, label) if attributes == "label" else (int(row[0] * 10), int(row[1] * 10))
     numbers = row[2:]
@@ -215,7 +215,7 @@ def test_a_registered_variant_is_painted_and_accepted_by_profiles(inverted: str,
 @pytest.mark.assets
 @pytest.mark.parametrize(
     ("variant", "attributes", "mean", "variance", "tolerance"),
-    [  # spec 2.7; the C means move by 0.003 and the DC means by 0.01 between two samples of 8,000
+    [  # docs/mnist.md, 2.7; the C means move by 0.003 and the DC means by 0.01 between two samples of 8,000
         (C, "label", [-0.844, -0.859, -0.888], [0.214, 0.187, 0.131], 0.012),
         (DC, "label", [-0.043, 0.030, -0.120], [0.780, 0.606, 0.665], 0.03),
         (DC, "random", [-0.009, 0.026, -0.121], [0.775, 0.583, 0.666], 0.03),
@@ -245,5 +245,5 @@ def test_digit_pixel_shares_are_exactly_the_reference_ones(variant: str, overall
     train, _ = digits.split("mnist", vocabulary.VARIANTS[variant].held_out)
     offset, last_ground = (0.5, 128) if variant == C else (0.0, 25)
     share = (variants.enlarge(train.images, offset) > last_ground).flatten(1).double().mean(dim=1)
-    assert share.mean().item() == pytest.approx(overall, abs=0.00006)  # both tolerances are the spec's rounding
+    assert share.mean().item() == pytest.approx(overall, abs=0.00006)  # both tolerances are rounding of docs/mnist.md
     assert [share[train.labels == d].mean().item() for d in range(10)] == pytest.approx(by_digit, abs=0.0006)

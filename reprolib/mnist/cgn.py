@@ -1,6 +1,6 @@
 """The MNIST CGN: three independent mechanisms, an analytic composition, and its two discriminators.
 
-Layer for layer as the authors released it (spec/mnist.md, sections 3 and 4), with their state names, so that their
+Layer for layer as the authors released it (docs/mnist.md, sections 3 and 4), with their state names, so that their
 three checkpoints load strictly into this class. Where paper and code disagree the code is followed: the mask is an
 instance norm that is clamped, not a sigmoid; the "shuffler" is a toroidal shift.
 """
@@ -50,7 +50,7 @@ def shift(patch: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def shuffle_texture(patch: Tensor) -> Tensor:
-    """The "shuffler": shift every texture by its own offset, drawn from 0..32 inclusive (spec section 3)."""
+    """The "shuffler": shift every texture by its own offset, drawn from 0..32 inclusive (docs/mnist.md, section 3)."""
     rows, columns = torch.randint(0, patch.shape[-1] + 1, (2, len(patch)), device=patch.device)
     return shift(patch, rows, columns)
 
@@ -259,7 +259,7 @@ class ConvDiscriminator(nn.Module):
 
 
 def initialise(module: nn.Module, scheme: str, gain: float) -> None:
-    """Initialise convolutions, linear layers and batch norms in place (spec section 3, "Initialisation").
+    """Initialise convolutions, linear layers and batch norms in place (docs/mnist.md, section 3, "Initialisation").
 
     scheme: ``orthogonal`` with the given gain, or ``normal`` with it as standard deviation. Biases become 0, batch
     norm weights N(1, gain**2); embeddings keep their N(0, 1).

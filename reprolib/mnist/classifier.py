@@ -1,4 +1,4 @@
-"""The classifier of Kim et al. (2019) at 32x32, its training, and how it is scored (spec/mnist.md, section 9)."""
+"""The classifier of Kim et al. (2019) at 32x32, its training, and how it is scored (docs/mnist.md, section 9)."""
 
 from __future__ import annotations
 

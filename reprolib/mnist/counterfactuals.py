@@ -1,4 +1,4 @@
-"""Generated training sets: counterfactuals, and the two kinds of "GAN" samples (spec/mnist.md, sections 7 and 8).
+"""Generated training sets: counterfactuals, and the two kinds of "GAN" samples (docs/mnist.md, sections 7 and 8).
 
 A counterfactual keeps a mask and its label and takes foreground and background from other labels. The published code
 runs the whole CGN once per counterfactual and throws its mask away; here one mask is made and then only the two

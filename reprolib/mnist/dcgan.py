@@ -1,4 +1,4 @@
-"""The separate conditional GAN of Bagad et al. (2022), for their "GAN" rows (spec/mnist.md, section 8)."""
+"""The separate conditional GAN of Bagad et al. (2022), for their "GAN" rows (docs/mnist.md, section 8)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def load(source: Source) -> tuple[Digits, Digits]:
 
 
 def split(source: Source, held_out: str, limit: int | None = None) -> tuple[Digits, Digits]:
-    """(training digits, held-out digits) of a variant (spec/mnist.md, section 2.1).
+    """(training digits, held-out digits) of a variant (docs/mnist.md, section 2.1).
 
     held_out: ``test_file`` (Colored MNIST: 60,000 + 10,000) or ``end_of_train_file`` (the others: the first 50,000
     and the last 10,000 of the training file). ``limit`` keeps a fixed random subset of the training digits: every

@@ -1,4 +1,4 @@
-"""Everything that is measured on the heatmaps of one classifier (spec/mnist.md, sections 10 and 11)."""
+"""Everything that is measured on the heatmaps of one classifier (docs/mnist.md, sections 10 and 11)."""
 
 from __future__ import annotations
 

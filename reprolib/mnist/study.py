@@ -68,7 +68,7 @@ class Study(Experiments):
 
         split: ``train``; ``test``, held-out digits with random attributes (out of domain); ``in_domain``, held-out
         digits whose attributes follow the label; ``in_domain_as_published``, the training split with fresh jitter
-        and crops (spec section 2.6), of which the first 10,000 suffice.
+        and crops (docs/mnist.md, section 2.6), of which the first 10,000 suffice.
         """
         training, held_out = self.digits(variant)
         if split == "in_domain_as_published":

@@ -1,7 +1,7 @@
 """The textures of Wildlife MNIST: the authors' twenty DTD pictures, or procedural stripes and veins.
 
 Both come as one uint8 tensor of ten classes, (10, 3, 156, 156): 150x150 pixels with 3 pixels of reflection on every
-side, ready for random 32x32 crops (spec/mnist.md, section 2.4).
+side, ready for random 32x32 crops (docs/mnist.md, section 2.4).
 """
 
 from __future__ import annotations

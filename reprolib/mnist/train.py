@@ -1,6 +1,6 @@
 """Training of the generative models: the CGN by the published recipe, and the DCGAN of Bagad et al. (2022).
 
-Both follow spec/mnist.md, sections 5, 6 and 8. One step is: draw labels, generate, update the generator, then update
+Both follow docs/mnist.md, sections 5, 6 and 8. One step is: draw labels, generate, update the generator, then update
 the discriminator on the same images. All randomness of step i comes from the key (seed, i), so that a resumed run
 ends with the bits of an unbroken one.
 """

@@ -1,4 +1,4 @@
-"""The three MNIST variants, painted as whole tensors (spec/mnist.md, section 2).
+"""The three MNIST variants, painted as whole tensors (docs/mnist.md, section 2).
 
 In training, colour and texture are a function of the label; in the out-of-domain test set they are random; shape is
 always the digit. A variant is a *rule*: grey digits, two attribute indices and one row of uniform numbers per image
@@ -30,7 +30,7 @@ COLORS = torch.tensor(
     ],
     dtype=torch.float64,
 )  # fmt: skip
-"""Mean colour of each digit in Colored MNIST, 0..255 RGB (Kim et al., CVPR 2019, supplement; spec section 2.2)."""
+"""Mean colour of each digit in Colored MNIST, 0..255 RGB (Kim et al., CVPR 2019; docs/mnist.md, section 2.2)."""
 
 BACKGROUND_COLORS = torch.tensor(
     [
@@ -39,7 +39,7 @@ BACKGROUND_COLORS = torch.tensor(
     ],
     dtype=torch.float64,
 )  # fmt: skip
-"""Background of each digit in Double-colored MNIST, 0..255 RGB (spec section 2.3)."""
+"""Background of each digit in Double-colored MNIST, 0..255 RGB (docs/mnist.md, section 2.3)."""
 
 OBJECT_COLORS = BACKGROUND_COLORS.roll(6, dims=0)
 """Digit colour: object[i] = background[i - 6]."""
@@ -162,7 +162,7 @@ def visible(name: str, painted: Painted) -> Tensor:
     """bool (N,): images whose digit can be seen at all.
 
     In Double-colored MNIST object colour a equals background colour a + 4 mod 10, so a tenth of the randomised test
-    images shows next to nothing, and about 91 % is the most that accuracy can reach there (spec 2.3).
+    images shows next to nothing, and about 91 % is the most that accuracy can reach there (docs/mnist.md, 2.3).
     """
     if name != "double_colored_MNIST":
         return torch.ones(len(painted), dtype=torch.bool)
@@ -173,7 +173,7 @@ def enlarge(grey: Tensor, offset: float) -> Tensor:
     """Nearest-neighbour resize 28 -> 32 with source index floor((i + offset) * 28 / 32).
 
     The published data use two kinds: PIL (offset 0.5, doubles rows 3, 10, 17, 24) for Colored MNIST and torch's
-    ``interpolate`` (offset 0, doubles rows 0, 7, 14, 21) for the others (spec, discrepancy 6).
+    ``interpolate`` (offset 0, doubles rows 0, 7, 14, 21) for the others (docs/mnist.md, 14, row 6).
     """
     source = ((torch.arange(SIZE) + offset) * (28 / SIZE)).long()
     return grey[:, source][:, :, source].unsqueeze(1)

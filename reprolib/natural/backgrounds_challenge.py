@@ -1,4 +1,4 @@
-"""The backgrounds challenge: accuracy on IN-9 when backgrounds are swapped (spec/imagenet.md, section 10.2).
+"""The backgrounds challenge: accuracy on IN-9 when backgrounds are swapped (docs/imagenet.md, section 10.2).
 
 Nine superclasses; a test image keeps its object and gets a background of its own superclass (``mixed_same``) or of a
 random one (``mixed_rand``). The gap between the two accuracies says how much a classifier reads the background.

@@ -1,4 +1,4 @@
-"""BigGAN-deep through pytorch-pretrained-biggan, with three faults of that package mended (spec/imagenet.md, 3.1).
+"""BigGAN-deep through pytorch-pretrained-biggan, with three faults of that package mended (docs/imagenet.md, 3.1).
 
 The package gives the architecture and the state names, so published weights load. Mended here: the last batch norm of
 a new model holds uninitialised memory; statistics between two stored truncations are interpolated with swapped
@@ -57,7 +57,7 @@ ARCHITECTURES = {
     "scenes-64": Architecture(_SMALL, 16, 64, 9, 6),
     "scenes-64-tiny": Architecture(_SMALL, 8, 32, 9, 6),
 }
-"""The published models, and two of the same kind for the embedded size (spec section 16.1: g64-s and g64-xs)."""
+"""The published models, and two of the same kind for the embedded size (docs/imagenet.md, 16.1: g64-s, g64-xs)."""
 
 
 class BatchNorm(BigGANBatchNorm):

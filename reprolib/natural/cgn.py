@@ -1,4 +1,4 @@
-"""The Counterfactual Generative Network for natural images (spec/imagenet.md, sections 1 to 4).
+"""The Counterfactual Generative Network for natural images (docs/imagenet.md, sections 1 to 4).
 
 A frozen BigGAN gives the pseudo ground truth x_gt. Three trainable ones, started from the same weights, are the
 independent mechanisms; a frozen U2-Net turns the pre-mask into the mask. Composition: x = m * f + (1 - m) * b. State

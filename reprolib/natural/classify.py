@@ -1,4 +1,4 @@
-"""Training of the ensemble on real images and counterfactuals, and its accuracy (spec/imagenet.md, sections 9, 10.1).
+"""Training of the ensemble on real images and counterfactuals, and its accuracy (docs/imagenet.md, sections 9, 10.1).
 
 One step: a real batch, whose loss is that of the mean of the heads; a counterfactual batch, whose loss is that of each
 head on its own factor; one update. An epoch is one pass over the real data.

@@ -1,4 +1,4 @@
-"""Counterfactual data sets and sheets of the natural-image CGN (spec/imagenet.md, section 8).
+"""Counterfactual data sets and sheets of the natural-image CGN (docs/imagenet.md, section 8).
 
 One image has one latent u and three classes. Every image has a stream of its own, so a set can be made by several
 processes, in any order, and comes out the same; what is there already is not made again.

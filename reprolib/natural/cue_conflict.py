@@ -1,4 +1,4 @@
-"""Shape bias on images whose shape and texture disagree (Geirhos et al. 2019; spec/imagenet.md, section 10.3)."""
+"""Shape bias on images whose shape and texture disagree (Geirhos et al. 2019; docs/imagenet.md, section 10.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data of the ensemble: image folders, counterfactual folders, and how both are drawn (spec/imagenet.md, 9.1)."""
+"""The data of the ensemble: image folders, counterfactual folders, and how both are drawn (docs/imagenet.md, 9.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The invariant classifier ensemble: one backbone, three heads for shape, texture and background (spec 3.4 and 9)."""
+"""The invariant classifier ensemble: one backbone, three heads for the three factors (docs/imagenet.md, 3.4 and 9)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def resnet50(classes: int = 1000) -> Ensemble:
     """
     network = pretrained_resnet50()
     backbone = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
-    return Ensemble(backbone, 2048, classes, True, target="7.2.conv1")  # as Bagad et al. (spec/imagenet.md, 10.5)
+    return Ensemble(backbone, 2048, classes, True, target="7.2.conv1")  # as Bagad et al. (docs/imagenet.md, 10.5)
 
 
 def lite0(classes: int) -> Ensemble:

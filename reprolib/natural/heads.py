@@ -1,4 +1,4 @@
-"""What each head of an ensemble looks at: GradCAM per head (Bagad et al.; spec/imagenet.md, section 10.5)."""
+"""What each head of an ensemble looks at: GradCAM per head (Bagad et al.; docs/imagenet.md, section 10.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inception Score and mean mask: how a natural-image CGN is rated (spec/imagenet.md, section 10.4)."""
+"""Inception Score and mean mask: how a natural-image CGN is rated (docs/imagenet.md, section 10.4)."""
 
 from __future__ import annotations
 

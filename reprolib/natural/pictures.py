@@ -19,7 +19,7 @@ FIGURE_7 = (
     (876, 407, 979), (97, 649, 693), (872, 555, 337), (841, 936, 972), (97, 852, 460), (9, 207, 974),
     (872, 728, 119), (9, 323, 147), (950, 409, 888), (966, 207, 9),
 )  # fmt: skip
-"""Classes of shape, texture and background in the seed's Fig 7, row by row (spec/imagenet.md, section 18.4)."""
+"""Classes of shape, texture and background in the seed's Fig 7, row by row (docs/imagenet.md, section 18.4)."""
 
 
 def _own(study: NaturalStudy) -> CGN:

@@ -1,4 +1,4 @@
-"""How good a natural-image CGN is by itself: Inception Scores and masks (spec/imagenet.md, section 10.4)."""
+"""How good a natural-image CGN is by itself: Inception Scores and masks (docs/imagenet.md, section 10.4)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def gram_ratio(cgn: CGN, u: Tensor, y: Tensor, net: FeatureNet, patches: Patches
     """How entangled the texture maps of u and y are with the background where nobody knows the truth, one value per
     image: the distance of the map's style to that of object patches, over its distance to that of background patches.
 
-    The reciprocal of the ratio in spec/imagenet.md, section 12, so that more is worse.
+    The reciprocal of the ratio in docs/imagenet.md, section 12, so that more is worse.
     """
     parts: Parts = cgn(u, y, y, y)
     object_grid, ground_grid = (
@@ -78,7 +78,7 @@ def gram_ratio(cgn: CGN, u: Tensor, y: Tensor, net: FeatureNet, patches: Patches
 PER_CLASS = 10
 """Images of every class from which ``class_quality`` judges it."""
 MASK_OF_A_GOOD_SHAPE = (0.15, 0.6)
-"""Mean mask of a class whose object is neither a speck nor everything (spec/imagenet.md, section 8)."""
+"""Mean mask of a class whose object is neither a speck nor everything (docs/imagenet.md, section 8)."""
 
 
 @torch.inference_mode()

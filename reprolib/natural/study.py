@@ -306,7 +306,7 @@ class NaturalStudy(Experiments):
 
         ``top1`` and ``top5`` on real validation images, of the mean of the heads, and with ``/<head>`` of each;
         ``factor/<head>`` and ``factor5/<head>``, how often a head names its own factor of unseen counterfactuals first
-        and among its first five (spec section 10.1), and ``factor_shuffled/<head>`` with shuffled labels, a null;
+        and among its first five (docs/imagenet.md, 10.1), and ``factor_shuffled/<head>`` with shuffled labels, a null;
         ``<set>/<prediction>`` for the three sets of the backgrounds
         challenge and ``gap/<prediction>``; ``shape_bias/<prediction>`` and ``decided/...``.
         """

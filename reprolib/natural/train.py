@@ -1,6 +1,6 @@
 """Training of the natural-image CGN: six losses, gradients summed over many micro-batches, three optimisers.
 
-No real image and no discriminator takes part: the frozen generator is the only teacher (spec/imagenet.md, sections 5
+No real image and no discriminator takes part: the frozen generator is the only teacher (docs/imagenet.md, sections 5
 and 6). All randomness of micro-batch i comes from the key (seed, i), and gradients that are not spent yet belong to a
 checkpoint, so that a resumed run ends with the bits of an unbroken one.
 """
@@ -50,7 +50,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Patches:
-    """Geometry of the patch grid: at 256 pixels 128, 15, 100; at 64 pixels 64, 7, 26 (spec 5.1 and 16.2)."""
+    """Geometry of the patch grid: at 256 pixels 128, 15, 100; at 64 pixels 64, 7, 26 (docs/imagenet.md, 5.1, 16.2)."""
 
     size: int = 128
     window: int = 15
@@ -93,7 +93,7 @@ class StyleNets:
 
 
 def cgn_losses(parts: Parts, nets: StyleNets, settings: CgnSettings) -> dict[str, Tensor]:
-    """The weighted terms of the loss, whose sum is minimised (spec section 5)."""
+    """The weighted terms of the loss, whose sum is minimised (docs/imagenet.md, section 5)."""
     weights, image = settings.weights, compose(parts.mask, parts.foreground, parts.background)
     terms: dict[str, Tensor] = {}
     if weights.l1:

@@ -1,4 +1,4 @@
-"""U2-Net, the salient object detector behind mask and background loss, and its small sister U2-NetP (spec 3.2).
+"""U2-Net, the salient object detector behind mask and background loss, and its sister U2-NetP (docs/imagenet.md, 3.2).
 
 State names are those of the published weights (github.com/xuebinqin/U-2-Net), so they load strictly. The CGN uses the
 fused map alone; training from scratch needs the six side maps too.
@@ -87,7 +87,7 @@ class U2Net(nn.Module):
 
     ``forward``: images (B, 3, H, W) -> saliency (B, 1, H, W) in (0, 1). ``logits``: the fused map and the six side
     maps before the sigmoid, each (B, 1, H, W). The CGN feeds raw images in (-1, 1), without the normalisation and the
-    320 pixels of the published detector (spec 3.2).
+    320 pixels of the published detector (docs/imagenet.md, 3.2).
     """
 
     def __init__(self, plan: Plan) -> None:

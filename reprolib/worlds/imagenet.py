@@ -44,7 +44,7 @@ class ImageNet:
     followed: tuple[int, ...] = (938, 951, 814)  # cauliflower (seed Fig 9), lemon and speedboat (Fig 8)
     entangled: tuple[int, ...] = (815, 309, 319)  # spider web, bee, dragonfly (Fig 10)
     truncations: tuple[float, ...] = (1.0, 0.5)
-    walk_truncation = 0.3  # spec/imagenet.md, section 8
+    walk_truncation = 0.3  # docs/imagenet.md, section 8
     plain_title = "plain classifier (ResNet-50)"
 
     def __init__(self, params: ImagenetParams) -> None:

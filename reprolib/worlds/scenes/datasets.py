@@ -1,4 +1,4 @@
-"""Data sets of Scenes: for training, and the test sets of the real protocols (spec/imagenet.md, 10.2 and 10.3).
+"""Data sets of Scenes: for training, and the test sets of the real protocols (docs/imagenet.md, 10.2 and 10.3).
 
 Real scenes are wild ones whose texture and background are those of the shape's class only mostly, as in ImageNet; posed
 scenes are what the generative models know. Scene i of a set is a function of (set, seed, i) alone.
