@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup report render promote test acceptance soak large bench gpu-carry gpu-check lint lab recipe weights parts lock clean
+.PHONY: help setup report render promote test acceptance soak large bench gpu-carry gpu-check lint lab recipe weights scenes clean
 
 help:  ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -64,12 +64,12 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 recipe: $(READY)  ## train CGNs by each recipe and without each ingredient; results/recipe.csv; hours, resumes
 	$(RUN) -m reprolib recipe cpu
 
-weights: $(READY)  ## train the CGNs that reprolib/weights ships; half an hour
-	$(RUN) -m reprolib ship params/weights.yaml
-	$(RUN) -m reprolib ship params/weights-procedural.yaml
+weights: $(READY)  ## train the MNIST CGNs in reprolib/weights; half an hour
+	$(RUN) -m reprolib weights params/weights.yaml
+	$(RUN) -m reprolib weights params/weights-procedural.yaml
 
-parts: $(READY)  ## train the pretrained networks of Scenes that reprolib/weights ships; an hour
-	$(RUN) -m reprolib parts
+scenes: $(READY)  ## train the networks of Scenes in reprolib/weights; an hour
+	$(RUN) -m reprolib scenes
 
 clean:  ## remove the runs, not the environment
 	rm -rf build report.html

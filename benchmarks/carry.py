@@ -82,9 +82,9 @@ def replace_networks() -> str:
         said.append("EfficientNet-lite0 " + ("cut behind the taps" if FEATURES.exists() else "with random weights"))
     if assets.missing("vgg16"):
         assets.path, path = lambda name: Path(name) if "vgg16" in name else path(name), assets.path
-        features.tensors.read, read = (
+        features.weights.read_pth, read = (
             lambda file: vgg16(init_weights=False).state_dict() if "vgg16" in file.name else read(file),
-            features.tensors.read,
+            features.weights.read_pth,
         )
         said.append("VGG16 with random weights")
     return ", ".join(said) or "with their weights"

@@ -27,7 +27,7 @@ from benchmarks import side_by_side as sides
 from benchmarks.works import VARIANT, Work, mnist_works, settings
 from reprolib.mnist import train
 from reprolib.mnist.adversarial import Step
-from reprolib.run import provenance, shipped
+from reprolib.run import provenance, weights
 from reprolib.run.store import Checkpoint
 from reprolib.vocabulary import VARIANTS
 
@@ -300,7 +300,7 @@ def _whole(b: Bench, variant: str) -> None:
         for seed, state in zip(together.seeds, together.states(), strict=True)
         for name, value in state.items()
     }
-    shipped.safetensors.torch.save_file(kept, b.out / f"cgns_{variant}.safetensors")
+    weights.safetensors.torch.save_file(kept, b.out / f"cgns_{variant}.safetensors")
     b.row(f"CGNs, {variant}, published, {steps} steps, seeds 100 to {99 + count}", spent, "s")
 
 

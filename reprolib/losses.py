@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reprolib.run.tensors import exact
-
 STYLE_FACTOR = 5000.0
 """A tap of weight w enters the style loss with STYLE_FACTOR * w**2."""
+
+
+def exact(x: Tensor) -> Tensor:
+    """The tensor in float32 if it has less: for sums, logarithms and clamps near 1, where 8 bits are too few."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def lsgan(score: Tensor, target: float) -> Tensor:

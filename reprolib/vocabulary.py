@@ -27,6 +27,11 @@ Ingredient = Literal[
 INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)
 """Of the stable recipe; ``stable.py`` says what each is."""
 
+FACTORS = ("shape", "texture", "background")
+"""What a counterfactual is composed of, each by a mechanism of its own."""
+PUBLISHED_FACTORS = ("shape", "texture", "bg")
+"""The same in label files and in the names of heads, as published."""
+
 
 @dataclass(frozen=True)
 class VariantSettings:

@@ -84,16 +84,14 @@ def test_statistics_are_interpolated_the_right_way_round(truncation: float, posi
     assert float(mean) == pytest.approx(position, abs=1e-5) and float(variance) == pytest.approx(2 * position, abs=1e-5)
 
 
-def test_legacy_interpolates_as_the_package_does() -> None:
+def test_the_package_interpolates_the_wrong_way_round() -> None:
     """The package swaps the weights: 0.505 reads position 25.75. If this fails, the package was repaired."""
     norm = biggan.BatchNorm(1, conditional=False, eps=0.0)
     norm.running_means = torch.arange(51.0)[:, None]
     torch.nn.init.ones_(norm.weight), torch.nn.init.zeros_(norm.bias)
     x = torch.zeros(1, 1, 1, 1)
     assert norm(x, 0.505).item() == pytest.approx(-25.25, abs=1e-4)
-    norm.legacy = True
-    assert norm(x, 0.505).item() == pytest.approx(-25.75, abs=1e-4)
-    assert all(m.legacy for m in biggan.build(TINY, legacy=True).modules() if isinstance(m, biggan.BatchNorm))
+    assert BigGANBatchNorm.forward(norm, x, 0.505).item() == pytest.approx(-25.75, abs=1e-4)
 
 
 def test_settling_takes_the_spectral_norms_to_one(model: BigGAN) -> None:

@@ -28,10 +28,10 @@ from PIL import Image
 
 from reprolib import __main__ as cli
 from reprolib import params
-from reprolib.mnist import digits, textures, weights
+from reprolib.mnist import cgn, digits, textures
 from reprolib.mnist.cgn import CGN
 from reprolib.report import build
-from reprolib.run import assets, files, shipped
+from reprolib.run import assets, files
 from reprolib.run.store import Checkpoint, Result, Store
 from reprolib.vocabulary import shipped_name
 
@@ -143,16 +143,16 @@ WEIGHTS = [shipped_name(variant, "procedural") for variant in ("colored_MNIST", 
 def _shipped(*names: str) -> Callable[[pytest.FixtureRequest, Path], Kind]:
     def kind(request: pytest.FixtureRequest, folder: Path) -> Kind:
         weights = folder / "weights"
-        shutil.copytree(shipped.WEIGHTS, weights)
+        shutil.copytree(weights.FOLDER, weights)
         file, other = [weights / name for name in names]
 
         def checkout() -> None:
-            shutil.copytree(shipped.WEIGHTS, weights, dirs_exist_ok=True)
+            shutil.copytree(weights.FOLDER, weights, dirs_exist_ok=True)
 
         def read() -> Any:
             """All of them: a damaged hash is found by whoever reads its file."""
-            tensors = [shipped.read(each) for each in sorted(weights.glob("*.safetensors"))]
-            return tensors, [shipped.record(each) for each in sorted(weights.glob("*.json"))]
+            tensors = [weights.read(each) for each in sorted(weights.glob("*.safetensors"))]
+            return tensors, [weights.record(each) for each in sorted(weights.glob("*.json"))]
 
         return Kind(file, other, read, "git checkout -- reprolib/weights", checkout)
 
@@ -216,7 +216,7 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Kind]] = {
     "published checkpoint": _published(
         "authors_cgn/colored_MNIST.pth",
         "authors_cgn/wildlife_MNIST.pth",
-        lambda: weights.authors_cgn("colored_MNIST"),
+        lambda: cgn.authors_cgn("colored_MNIST"),
     ),
     "shipped weights": _shipped(*WEIGHTS),
     "record of shipped weights": _shipped("quality.json", "scenes.json"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +27,8 @@ def cgn() -> CGN:
 
 @pytest.fixture
 def folder(cgn: CGN, tmp_path: Path) -> Path:
-    cf.write_set(lambda: cgn, 9, Sampling(), tmp_path / "train_0", "run", 5, batch=2)
-    return tmp_path / "train_0"
+    cf.write_set(lambda: cgn, 9, Sampling(), tmp_path / "train", "run", 5, batch=2)
+    return tmp_path / "train"
 
 
 def test_random_classes_are_independent_and_uniform() -> None:
@@ -67,12 +66,6 @@ def test_an_image_is_the_composition_that_its_number_names(cgn: CGN, folder: Pat
     assert masks.shape == (1, 1, 64, 64)
 
 
-def test_legacy_images_are_stretched() -> None:
-    image = torch.linspace(-0.5, 0.5, 3 * 16 * 16).reshape(3, 16, 16)
-    wide, plain = (np.asarray(Image.open(io.BytesIO(cf.encoded(image, legacy)))) for legacy in (True, False))
-    assert wide.max() > 245 and wide.min() < 10 and plain.max() < 200 and plain.min() > 55
-
-
 def test_an_interrupted_set_goes_on_and_keeps_what_is_there(
     cgn: CGN, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,10 +86,10 @@ def test_processes_that_share_a_set_write_the_set(
     cgn: CGN, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each writes every other image; every image is what it is in the whole set, whatever the batch."""
-    monkeypatch.setattr(cf.parallel, "size", lambda: 2)
-    monkeypatch.setattr(cf.parallel, "wait", lambda: None)
+    monkeypatch.setattr(cf.distributed, "size", lambda: 2)
+    monkeypatch.setattr(cf.distributed, "wait", lambda: None)
     for rank, there in ((1, [1, 3]), (0, [0, 1, 2, 3, 4])):  # process 0 looks again: what is missing, it would share
-        monkeypatch.setattr(cf.parallel, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(cf.distributed, "rank", lambda rank=rank: rank)
         for _ in range(4):  # until process 1 has no share left
             cf.write_set(lambda: cgn, 9, Sampling(), tmp_path / "shared" / "train", "run", 5)
         names = sorted(file.name for file in (tmp_path / "shared" / "train" / "ims").iterdir())
@@ -104,7 +97,7 @@ def test_processes_that_share_a_set_write_the_set(
             assert names == [cf.image_name("run", number) for number in there]
     transform = datasets.eval_transform(64, 64)
     whole, shared = (
-        datasets.counterfactual_split(root, "train", transform) for root in (tmp_path, tmp_path / "shared")
+        datasets.CounterfactualFolder(root / "train", transform) for root in (tmp_path, tmp_path / "shared")
     )
     assert len(whole) == len(shared) == 5
     for i in range(5):
@@ -140,8 +133,6 @@ def test_a_folder_without_good_labels_is_refused(content: str | None, folder: Pa
         (folder / "labels.csv").write_text(content)
     with pytest.raises(AssetError, match=r"labels\.csv is (missing|not a label file)"):
         datasets.CounterfactualFolder(folder, datasets.eval_transform())
-    with pytest.raises(AssetError, match="has no folder that starts with 'val'"):
-        datasets.counterfactual_split(folder.parent, "val", datasets.eval_transform())
 
 
 def test_an_epoch_draws_without_replacement_and_repeats_a_short_table() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprolib.natural import backgrounds_challenge, cue_conflict, ensemble, inception
+from reprolib.natural import backgrounds_challenge, cue_conflict, ensemble, quality
 from reprolib.run.errors import AssetError
 
 # -------------------------------------------------------------------- Inception Score
@@ -17,8 +17,8 @@ from reprolib.run.errors import AssetError
 @pytest.mark.parametrize("classes", [2, 9, 1000])
 def test_the_score_is_one_for_equal_rows_and_the_number_of_classes_for_sure_balanced_ones(classes: int) -> None:
     uniform = torch.full((50, classes), 1 / classes)
-    assert inception.inception_score(uniform) == pytest.approx([1.0])
-    assert inception.inception_score(torch.eye(classes).repeat(2, 1)) == pytest.approx([classes])
+    assert quality.inception_score(uniform) == pytest.approx([1.0])
+    assert quality.inception_score(torch.eye(classes).repeat(2, 1)) == pytest.approx([classes])
 
 
 def test_the_score_is_the_exponential_of_the_mutual_information() -> None:
@@ -26,28 +26,28 @@ def test_the_score_is_the_exponential_of_the_mutual_information() -> None:
     p = p / p.sum(1, keepdim=True)
     marginal = p.mean(0)
     entropy = -(marginal * marginal.log()).sum() + (p * p.log()).sum(1).mean()
-    assert inception.inception_score(p) == pytest.approx([float(entropy.exp())])
+    assert quality.inception_score(p) == pytest.approx([float(entropy.exp())])
 
 
 def test_splits_are_scored_apart() -> None:
     rows = torch.cat([torch.eye(4), torch.full((4, 4), 0.25)])
-    assert inception.inception_score(rows, splits=2) == pytest.approx([4.0, 1.0])
+    assert quality.inception_score(rows, splits=2) == pytest.approx([4.0, 1.0])
     with pytest.raises(ValueError, match="8 images cannot be parted into 9"):
-        inception.inception_score(rows, splits=9)
+        quality.inception_score(rows, splits=9)
 
 
 def test_probabilities_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5))
     images = torch.randn(7, 3, 8, 8)
-    whole = inception.probabilities(images, network)
-    torch.testing.assert_close(inception.probabilities(images, network, batch=2), whole)
+    whole = quality.probabilities(images, network)
+    torch.testing.assert_close(quality.probabilities(images, network, batch=2), whole)
     assert whole.dtype == torch.float64 and whole.sum(1).allclose(torch.ones(7, dtype=torch.float64))
 
 
 def test_mask_statistics_are_taken_over_images() -> None:
     masks = torch.stack([torch.full((1, 4, 4), level) for level in (0.1, 0.3)])
-    assert inception.mask_statistics(masks) == pytest.approx({"mean_mask": 0.2, "mean_mask_sd": 0.1})
+    assert quality.mask_statistics(masks) == pytest.approx({"mean_mask": 0.2, "mean_mask_sd": 0.1})
 
 
 # -------------------------------------------------------------------- backgrounds challenge
@@ -72,8 +72,6 @@ def test_accuracy_counts_images_and_classes_outside_are_wrong() -> None:
     mapping = backgrounds_challenge.superclasses()
     found = backgrounds_challenge.accuracies(batches, mapping)
     assert found == pytest.approx({"avg": 75.0, "shape": 50.0})
-    legacy = backgrounds_challenge.accuracies(batches, mapping, legacy_batch=3)
-    assert legacy == pytest.approx({"avg": 50.0, "shape": 100 * 2 / 6})
     with pytest.raises(ValueError, match="test set is empty"):
         backgrounds_challenge.accuracies([], mapping)
 

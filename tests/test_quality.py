@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from reprolib import params
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, digits, nulls, quality, variants, weights
-from reprolib.mnist.cgn import CGN, LATENT
+from reprolib.mnist import counterfactuals, digits, nulls, quality, variants
+from reprolib.mnist.cgn import CGN, LATENT, authors_cgn
 from reprolib.mnist.study import Study
 from reprolib.run.store import Checkpoint, Store
 from reprolib.vocabulary import VARIANTS
@@ -193,7 +193,7 @@ def test_real_digits_are_good_and_no_null_is(variant: str, study: Study) -> None
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_authors_cgns_have_good_digits(variant: str, study: Study) -> None:
     """Whatever fails to be recognised, their masks are in front, and as large and diverse as real digits."""
-    model = weights.authors_cgn(variant)
+    model = authors_cgn(variant)
     found = quality.mask_quality(model, study.digit_reader()[0], study.bounds(variant), 200)
     assert found["good"] == [share >= quality.GOOD for share in found["recognised"]]
     assert found["good_digits"] >= 7

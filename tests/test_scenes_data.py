@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from reprolib.gradcam import intersection_over_union
 from reprolib.run.store import Checkpoint
-from reprolib.worlds.scenes import datasets, pretrain, truth
+from reprolib.worlds.scenes import datasets, pretrain, quality
 from reprolib.worlds.scenes.pretrain import PretrainSettings
 from reprolib.worlds.scenes.render import CLASSES, Scene
 from reprolib.worlds.scenes.shapes import STRANGERS
@@ -83,15 +84,15 @@ def scene() -> Scene:
 
 
 def test_the_truth_itself_is_perfect(scene: Scene) -> None:
-    assert truth.mask_iou(scene.mask, scene.mask).eq(1).all()
-    assert truth.residue(scene.background, scene).abs().max() < 1e-6
-    assert truth.entanglement(scene.texture, scene).abs().max() < 1e-6
+    assert intersection_over_union(scene.mask > 0.5, scene.mask > 0.5).eq(1).all()
+    assert quality.residue(scene.background, scene).abs().max() < 1e-6
+    assert quality.entanglement(scene.texture, scene).abs().max() < 1e-6
 
 
 def test_the_opposite_is_as_bad_as_can_be(scene: Scene) -> None:
-    assert truth.mask_iou(1 - scene.mask, scene.mask).max() < 0.05
-    assert truth.residue(scene.image, scene).min() > 0.95  # but for soft edges the object is still there
-    assert truth.entanglement(scene.image, scene).min() > 0.95  # but for soft edges the background is still there
+    assert intersection_over_union(1 - scene.mask > 0.5, scene.mask > 0.5).max() < 0.05
+    assert quality.residue(scene.image, scene).min() > 0.95  # but for soft edges the object is still there
+    assert quality.entanglement(scene.image, scene).min() > 0.95  # but for soft edges the background is still there
 
 
 def test_half_an_object_has_half_the_iou_and_half_a_residue_is_a_half(scene: Scene) -> None:
@@ -99,10 +100,10 @@ def test_half_an_object_has_half_the_iou_and_half_a_residue_is_a_half(scene: Sce
     mask[..., :4, :] = 1
     half = mask.clone()
     half[..., :2, :] = 0
-    assert truth.mask_iou(half, mask).tolist() == [0.5]
-    assert truth.mask_iou(mask * 0, mask * 0).tolist() == [1.0]
+    assert intersection_over_union(half > 0.5, mask > 0.5).tolist() == [0.5]
+    assert intersection_over_union(mask > 1, mask > 1).tolist() == [1.0]
     between = (scene.background + scene.texture) / 2
-    torch.testing.assert_close(truth.residue(between, scene), torch.full((12,), 0.5))
+    torch.testing.assert_close(quality.residue(between, scene), torch.full((12,), 0.5))
 
 
 def test_hard_scenes_are_those_that_the_classifier_gets_wrong() -> None:

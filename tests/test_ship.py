@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from reprolib import params
-from reprolib.mnist import shipping
+from reprolib.mnist import recipe
 from reprolib.mnist.study import Study
-from reprolib.run import rules, shipped
+from reprolib.run import rules, weights
 from reprolib.run.errors import ReproError
 from reprolib.run.store import Store
 
@@ -20,7 +20,7 @@ VARIANT = "colored_MNIST"
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study whose CGNs train for two steps."""
-    monkeypatch.setattr(shipping, "QUALITY", tmp_path / "weights" / "quality.json")
+    monkeypatch.setattr(recipe, "QUALITY", tmp_path / "weights" / "quality.json")
     monkeypatch.setattr(Study, "weights_file", lambda self, variant: tmp_path / "weights" / f"{variant}.safetensors")
     cgn = {"sources": ["stable"], "seeds": 2, "stable_steps": 2, "quality_masks": 10, "accuracy_images": 200}
     chosen = {"profile": "smoke", "seeds": 2, "variants": [VARIANT], "digits": {"limit": 500}, "cgn": cgn}
@@ -28,12 +28,12 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 
 def test_the_first_run_is_shipped_and_what_was_measured_on_it_is_recorded(study: Study, tmp_path: Path) -> None:
-    (line,) = shipping.ship(study)
+    (line,) = recipe.keep_cgns(study)
     assert line.startswith("Colored MNIST: seed 200 after 2 steps and ") and "0 good digits" in line
     file = tmp_path / "weights" / f"{VARIANT}.safetensors"
-    state, first = shipped.read(file), study.cgn(VARIANT, "stable", rules.FIRST_SEED).state_dict()
+    state, first = weights.read(file), study.cgn(VARIANT, "stable", rules.FIRST_SEED).state_dict()
     assert all(value.equal(first[name]) for name, value in state.items())
-    record = shipped.record(tmp_path / "weights" / "quality.json")[file.name]
+    record = weights.record(tmp_path / "weights" / "quality.json")[file.name]
     assert (record["seed"], record["steps"], record["inputs"]["recipe"]) == (200, 2, "stable")
     masks = study.quality(VARIANT, "stable", rules.FIRST_SEED)
     assert record["measured"]["recognised"] == masks["recognised"]
@@ -41,10 +41,10 @@ def test_the_first_run_is_shipped_and_what_was_measured_on_it_is_recorded(study:
 
 
 def test_shipping_again_changes_nothing(study: Study, tmp_path: Path) -> None:
-    assert shipping.ship(study) == shipping.ship(study)
+    assert recipe.keep_cgns(study) == recipe.keep_cgns(study)
     assert list(json.loads((tmp_path / "weights" / "quality.json").read_text())) == [f"{VARIANT}.safetensors"]
 
 
 def test_a_study_that_trains_nothing_has_nothing_to_ship(study: Study) -> None:
-    with pytest.raises(ReproError, match="nothing to ship; add it to the profile"):
-        shipping.ship(Study(params.load("smoke"), study.store))
+    with pytest.raises(ReproError, match="nothing to keep; add it to the profile"):
+        recipe.keep_cgns(Study(params.load("smoke"), study.store))

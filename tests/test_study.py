@@ -16,12 +16,13 @@ import damage
 import pytest
 import torch
 
-from reprolib import params
+from reprolib import gradcam, params
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, heatmaps, tables, variants, weights
+from reprolib.mnist import counterfactuals, tables, variants
+from reprolib.mnist.cgn import authors_cgn
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.study import Study, TrainingSet
-from reprolib.run import rules, shipped
+from reprolib.run import rules, weights
 from reprolib.run.errors import AssetError
 from reprolib.run.files import canonical
 from reprolib.run.store import Store
@@ -89,10 +90,10 @@ def test_broken_shipped_weights_are_refused_with_the_repair(
     study: Study, harm: Callable[[Path], None], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (study.weights_file(VARIANT).name, "SHA256SUMS"):
-        shutil.copy(shipped.WEIGHTS / name, tmp_path / name)
-    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+        shutil.copy(weights.FOLDER / name, tmp_path / name)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
     file = study.weights_file(VARIANT)
-    assert file.parent == tmp_path and shipped.read(file)
+    assert file.parent == tmp_path and weights.read(file)
     harm(file)
     with pytest.raises(AssetError, match=rf"{file.name} .*{said}.*git checkout -- reprolib/weights"):
         study.cgn(VARIANT, "shipped", 0)
@@ -100,7 +101,7 @@ def test_broken_shipped_weights_are_refused_with_the_repair(
 
 def test_the_authors_released_no_cgn_for_other_variants() -> None:
     with pytest.raises(AssetError, match=r"'authors' out of 'cgn\.sources'"):
-        weights.authors_cgn("other_MNIST")
+        authors_cgn("other_MNIST")
 
 
 def test_splits_are_what_they_are_called(study: Study) -> None:
@@ -123,7 +124,7 @@ def test_training_data_are_original_and_generated_images(study: Study) -> None:
 MEMORY = """
 import json, resource, sys
 from pathlib import Path
-from reprolib import params, training
+from reprolib import gradcam, params, training
 from reprolib.mnist import classifier
 from reprolib.mnist.study import Study, TrainingSet
 from reprolib.store import Checkpoint, Store
@@ -165,7 +166,7 @@ def test_a_classifier_and_its_heatmaps_are_computed_once(study: Study, monkeypat
         raise AssertionError("this was computed already")
 
     monkeypatch.setattr(classifiers, "train_together", fail)
-    monkeypatch.setattr(heatmaps.gradcam, "heatmaps", fail)
+    monkeypatch.setattr(gradcam, "heatmaps", fail)
     again = Study(study.params, Store(study.store.root))  # as another process, tomorrow
     assert torch.equal(again.gradcam(BOTH, 0).tensors["heatmaps"], heat.tensors["heatmaps"])
     scored = again.classifier(VARIANT, BOTH, 0, 1).numbers
@@ -261,7 +262,7 @@ def test_a_cgn_that_is_not_there_is_named_before_anything_is_computed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study = Study(params.load(TINY), Store(tmp_path))
-    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
     with pytest.raises(AssetError, match=r"cgn_double_colored_MNIST.* is missing; restore it with `git"):
         study.quality(VARIANT, "shipped", 0)
     with pytest.raises(AssetError, match="the authors released no CGN for striped_MNIST; take 'authors' out"):

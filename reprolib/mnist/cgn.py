@@ -1,6 +1,6 @@
-"""The MNIST CGN: three independent mechanisms, an analytic composition, and its two discriminators.
+"""The MNIST CGN: three independent mechanisms, an analytic composition, and the authors' weights.
 
-Layer for layer as the authors released it (docs/mnist.md, sections 3 and 4), with their state names, so that their
+Layer for layer as the authors released it (docs/mnist.md, section 3), with their state names, so that their
 three checkpoints load strictly into this class. Where paper and code disagree the code is followed: the mask is an
 instance norm that is clamped, not a sigmoid; the "shuffler" is a toroidal shift.
 """
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from reprolib.run.tensors import exact
+from reprolib.losses import exact
+from reprolib.mnist.discriminators import CLASSES, ConvDiscriminator, LinearDiscriminator, initialise
+from reprolib.run import assets, weights
+from reprolib.run.errors import AssetError
 from reprolib.vocabulary import VariantSettings
 
-LATENT, CLASSES, WIDTH = 32, 10, 32
+LATENT, WIDTH = 32, 32
 
 
 class Mechanisms(NamedTuple):
@@ -212,74 +215,33 @@ def folded(cgn: CGN) -> CGN:
     return model
 
 
-class LinearDiscriminator(nn.Module):
-    """Conditional LSGAN discriminator of Colored and Double-colored MNIST; 2,104,421 parameters."""
-
-    def __init__(self, width: int = 512) -> None:
-        super().__init__()
-        self.label_emb = nn.Embedding(CLASSES, CLASSES)
-        self.model = nn.Sequential(
-            nn.Linear(3 * 32 * 32 + CLASSES, width),
-            nn.LeakyReLU(0.2),
-            nn.Linear(width, width),
-            nn.Dropout(0.4),
-            nn.LeakyReLU(0.2),
-            nn.Linear(width, width),
-            nn.Dropout(0.4),
-            nn.LeakyReLU(0.2),
-            nn.Linear(width, 1),
-        )
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """images (B, 3, 32, 32), labels int64 (B,) -> score (B,), 1 for real and 0 for generated."""
-        return self.model(torch.cat([images.flatten(1), self.label_emb(labels)], dim=1)).squeeze(1)
-
-
-class ConvDiscriminator(nn.Module):
-    """Conditional LSGAN discriminator of Wildlife MNIST: the label enters as a constant fourth channel."""
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.label_emb = nn.Embedding(CLASSES, 1)
-        layers: list[nn.Module] = []
-        channels = [4, width, 2 * width, 4 * width, 4 * width]
-        for i, (kernel, stride) in enumerate([(3, 1), (3, 1), (4, 2), (4, 2)]):
-            layers += [
-                nn.Conv2d(channels[i], channels[i + 1], kernel, stride, bias=False),
-                nn.BatchNorm2d(channels[i + 1]),
-                nn.LeakyReLU(0.2),
-            ]
-        self.model = nn.Sequential(*layers, nn.AvgPool2d(3), nn.Conv2d(4 * width, 1, 1, bias=False), nn.Flatten(0))
-        initialise(self, "normal", 0.02)
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """images (B, 3, 32, 32), labels int64 (B,) -> score (B,), 1 for real and 0 for generated."""
-        label = self.label_emb(labels)[:, :, None, None].expand(-1, 1, *images.shape[2:])
-        return self.model(torch.cat([images, label], dim=1))
-
-
-def initialise(module: nn.Module, scheme: str, gain: float) -> None:
-    """Initialise convolutions, linear layers and batch norms in place (docs/mnist.md, section 3, "Initialisation").
-
-    scheme: ``orthogonal`` with the given gain, or ``normal`` with it as standard deviation. Biases become 0, batch
-    norm weights N(1, gain**2); embeddings keep their N(0, 1).
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            if scheme == "orthogonal":
-                nn.init.orthogonal_(layer.weight, gain)
-            else:
-                nn.init.normal_(layer.weight, 0.0, gain)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.weight, 1.0, gain)
-            nn.init.zeros_(layer.bias)
-
-
 def build(settings: VariantSettings) -> tuple[CGN, nn.Module]:
     """(CGN, discriminator) of a variant, freshly initialised from torch's global generator."""
     cgn = CGN()
     initialise(cgn, settings.initialisation, settings.gain)
     discriminator = LinearDiscriminator() if settings.discriminator == "linear" else ConvDiscriminator()
     return cgn, discriminator
+
+
+# ---------------------------------------------------------------- from files
+
+
+def authors_asset(variant: str) -> str:
+    """The name of the asset with the authors' CGN. Raises AssetError if they released none for a variant."""
+    name = f"authors_cgn/{variant}.pth"
+    if name not in assets.ASSETS:
+        raise AssetError(f"the authors released no CGN for {variant}; take 'authors' out of 'cgn.sources'")
+    return name
+
+
+def authors_cgn(variant: str) -> CGN:
+    """The CGN that Sauer & Geiger released for a variant, loaded strictly and without unpickling any code."""
+    return cgn_from(weights.read_pth(assets.path(authors_asset(variant))))
+
+
+def cgn_from(tensors: dict[str, Tensor], prefix: str = "") -> CGN:
+    """A CGN in eval mode from the tensors whose names start with ``prefix``, loaded strictly."""
+    model = CGN()
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    model.load_state_dict(state, strict=True)
+    return model.eval()

@@ -236,3 +236,10 @@ def select(history: list[dict[str, float]], selection: str, by: str = "test") ->
     if selection == "last":
         return history[-1]
     return max(history, key=lambda row: row[by])
+
+
+def classifier_from(tensors: dict[str, Tensor]) -> Classifier:
+    """A classifier in eval mode, loaded strictly; channels and classes follow from the tensors."""
+    model = Classifier(tensors["model.0.weight"].numel(), tensors["cls.0.bias"].numel())
+    model.load_state_dict(tensors, strict=True)
+    return model.eval()

@@ -1,24 +1,29 @@
-"""How well each recipe trains a CGN, and which ingredients the stable one needs: ``results/recipe.csv`` and more.
+"""How well each recipe trains a CGN, which ingredients the stable one needs (``results/recipe.csv`` and more), and the
+CGNs that come with reprolib: of every variant the first run of the stable recipe, whatever came out.
 
 These runs take hours, so they have a command of their own (``make recipe``); every one of them is a stored result.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
 
-from reprolib.mnist import tables
-from reprolib.mnist.study import Study
-from reprolib.run import jobs, rules
+from reprolib.mnist import quality, tables
+from reprolib.mnist.study import READER, READER_RECORD, Study
+from reprolib.run import jobs, rules, weights
+from reprolib.run.errors import ReproError
+from reprolib.run.files import canonical
 from reprolib.schema import RECIPES
-from reprolib.vocabulary import INGREDIENTS
+from reprolib.vocabulary import INGREDIENTS, VARIANTS
 
 ABLATED = "colored_MNIST"
 WHOLE = "nothing left out"
 REPETITIONS = 2
 """CGNs without each ingredient."""
+QUALITY = weights.FOLDER / "quality.json"
 
 
 def runs(study: Study) -> pd.DataFrame:
@@ -55,3 +60,47 @@ def _changed(study: Study, without: str) -> Study:
     left_out: list[Any] = [] if without == WHOLE else [without]
     cgn = study.params.cgn.model_copy(update={"sources": ["stable"], "seeds": REPETITIONS, "without": left_out})
     return Study(study.params.model_copy(update={"variants": [ABLATED], "cgn": cgn}), study.store)
+
+
+# ---------------------------------------------------------------- the weights of reprolib/weights
+
+
+def keep_cgns(study: Study) -> list[str]:
+    """Write the CGN of the first seed of every variant, and what was measured on it; return one line per variant.
+
+    It is never the best of several: who opens the report sees what the recipe gives. Raises ReproError when the
+    parameters train no CGN by the stable recipe.
+    """
+    if "stable" not in study.params.cgn.sources:
+        raise ReproError("'cgn.sources' has no 'stable', so there is nothing to keep; add it to the profile")
+    with weights.alone(QUALITY.parent):
+        return [_keep(study, variant) for variant in study.params.variants]
+
+
+def _keep(study: Study, variant: str) -> str:
+    seed, file = rules.FIRST_SEED, study.weights_file(variant)
+    run, model = study.trained_cgn(variant, "stable", seed), study.cgn(variant, "stable", seed)
+    judged_by = study.digit_reader()[0], study.bounds(variant), study.params.cgn.quality_masks
+    found = quality.mask_quality(model, *judged_by)
+    accuracy = study.counterfactual_accuracy(variant, "stable", seed)["test"]
+    measured: dict[str, Any] = {"good_digits": found["good_digits"], "recognised": found["recognised"]}
+    measured |= {"pairwise_iou": found["pairwise_iou"], "accuracy": accuracy, "seconds": run.made["seconds"]}
+    weights.write(file, model.state_dict())
+    known = weights.record(QUALITY) if QUALITY.exists() else {}
+    inputs = json.loads(canonical(study.cgn_inputs(variant, "stable", seed)))  # as it is read again
+    known[file.name] = {"seed": seed, "steps": inputs["steps"], "inputs": inputs, "measured": measured}
+    weights.write_record(QUALITY, known)
+    return (
+        f"{VARIANTS[variant].title}: seed {seed} after {inputs['steps']:,} steps and {run.made['seconds']:.0f} s, "
+        f"{found['good_digits']} good digits, {accuracy:.1f} % out of domain after its counterfactuals"
+    )
+
+
+def keep_reader(study: Study) -> str:
+    """Train the classifier that judges masks, write it to ``reprolib/weights``, and return a line about it."""
+    with weights.alone(weights.FOLDER):
+        result = study.trained_digit_reader()
+        weights.write(weights.FOLDER / READER, result.tensors)
+        weights.write_record(weights.FOLDER / READER_RECORD, result.numbers)
+    last = result.numbers["history"][-1]
+    return f"digit reader: {last['test']:.1f} % of held-out true masks, {last['no_digit']:.1f} % of what is no digit"

@@ -38,6 +38,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel
 
 from reprolib import features, losses
+from reprolib.losses import exact
 from reprolib.mnist import cgn as cgn_model
 from reprolib.mnist import variants
 from reprolib.mnist.adversarial import GenerativeSettings, Losses, Pair, descend, style_loss
@@ -47,7 +48,6 @@ from reprolib.mnist.textures import Textures
 from reprolib.mnist.variants import Painted
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint
-from reprolib.run.tensors import exact
 from reprolib.vocabulary import INGREDIENTS, VARIANTS, VariantSettings
 
 

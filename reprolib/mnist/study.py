@@ -14,16 +14,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reprolib import features
+from reprolib import features, gradcam
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, digits, heatmaps, nulls, quality, stable, train, variants
+from reprolib.mnist import counterfactuals, digits, nulls, quality, stable, train, variants
 from reprolib.mnist.adversarial import GenerativeSettings
-from reprolib.mnist.cgn import CGN, CLASSES
-from reprolib.mnist.classifier import Classifier
+from reprolib.mnist.cgn import CGN, CLASSES, authors_asset, authors_cgn, cgn_from
+from reprolib.mnist.classifier import Classifier, classifier_from
 from reprolib.mnist.dcgan import DCGAN
 from reprolib.mnist.variants import Painted
-from reprolib.mnist.weights import authors_asset, authors_cgn, cgn_from, classifier_from
-from reprolib.run import assets, rules, shipped
+from reprolib.run import assets, rules, weights
 from reprolib.run.jobs import Experiments
 from reprolib.run.store import Checkpoint, Result
 from reprolib.schema import RECIPES, CgnSource, Recipe
@@ -149,7 +148,7 @@ class Study(Experiments):
 
     def weights_file(self, variant: str) -> Path:
         """The shipped weights that fit the data: Wildlife has one set per kind of texture."""
-        return shipped.WEIGHTS / shipped_name(variant, self.params.digits.textures)
+        return weights.FOLDER / shipped_name(variant, self.params.digits.textures)
 
     def cgn(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> CGN:
         """A CGN in eval mode: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, the authors', or one
@@ -164,7 +163,7 @@ class Study(Experiments):
             return list(self.snapshots(variant, source, run).values())[-1]
         if source == "authors":
             return authors_cgn(variant)
-        return cgn_from(shipped.read(self.weights_file(variant)))
+        return cgn_from(weights.read(self.weights_file(variant)))
 
     def cgn_identity(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         """What names a CGN in the inputs of a result that was made with it."""
@@ -175,7 +174,7 @@ class Study(Experiments):
             return {source: self.cgn_inputs(variant, source, rules.one_of(self.params.cgn.seeds_of(source), seed))}
         if source == "authors":
             return {source: assets.ASSETS[authors_asset(variant)].sha256}
-        return {source: shipped.sha256(self.weights_file(variant))}
+        return {source: weights.sha256(self.weights_file(variant))}
 
     def dcgan(self, variant: str, seed: int) -> DCGAN:
         """The DCGAN of Bagad et al., trained here, in eval mode."""
@@ -202,8 +201,8 @@ class Study(Experiments):
 
         It is shipped, so that a good digit is the same thing in every profile. Raises AssetError if it is damaged.
         """
-        history = shipped.record(shipped.WEIGHTS / READER_RECORD)["history"]
-        return classifier_from(shipped.read(shipped.WEIGHTS / READER)), history[-1]["test"]
+        history = weights.record(weights.FOLDER / READER_RECORD)["history"]
+        return classifier_from(weights.read(weights.FOLDER / READER)), history[-1]["test"]
 
     def trained_digit_reader(self) -> Result:
         """The same, trained here on the digits of the parameters; this is what is shipped."""
@@ -263,7 +262,7 @@ class Study(Experiments):
             "cgn": self.cgn_identity(variant, source, seed),
             "digits": self._data(variant),
             "masks": self.params.cgn.quality_masks,
-            "reader": shipped.sha256(shipped.WEIGHTS / READER),
+            "reader": weights.sha256(weights.FOLDER / READER),
         } | self._machine()
 
     def counterfactual_accuracy(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
@@ -286,7 +285,7 @@ class Study(Experiments):
     def training_quality(self, variant: str, recipe: Recipe, seed: int) -> dict[str, Any]:
         """Mask quality at each snapshot of a training run: step -> numbers."""
         per_digit = self.params.cgn.quality_masks
-        reader = shipped.sha256(shipped.WEIGHTS / READER)
+        reader = weights.sha256(weights.FOLDER / READER)
         inputs = {"cgn": self.cgn_inputs(variant, recipe, seed), "masks": per_digit, "reader": reader}
 
         def make(_: Checkpoint) -> Result:
@@ -451,7 +450,8 @@ class Study(Experiments):
         def make(_: Checkpoint) -> Result:
             model = classifier_from(self.classifier(variant, training_set, seed, epochs, True).tensors)
             test = self.painted(variant, "test", seed)[:count]
-            return heatmaps.measure(model, test, self.theme_grid())
+            target, grid = model.model[Classifier.last_relu], self.theme_grid()
+            return gradcam.examine(model, target, test.images, test.masks[:, 0], grid.images)
 
         return self.store.get("gradcam", inputs, make, with_tensors=True)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-from reprolib.run import rng, tensors
+from reprolib.run import rng, weights
 
 Layers = tuple[tuple[bool, int, int], ...]
 SETTLE = 15
@@ -63,12 +63,7 @@ ARCHITECTURES = {
 class BatchNorm(BigGANBatchNorm):
     """The package's conditional batch norm on stored statistics, interpolated the right way round."""
 
-    legacy = False
-    """Interpolate as the package does, to reproduce numbers that were made with it."""
-
     def forward(self, x: Tensor, truncation: float, condition: Tensor | None = None) -> Tensor:
-        if self.legacy:
-            return super().forward(x, truncation, condition)
         mean, variance = self.statistics(truncation)
         if condition is None:
             return F.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=self.eps)
@@ -89,11 +84,11 @@ class BatchNorm(BigGANBatchNorm):
         return torch.lerp(means[low], means[low + 1], share), torch.lerp(variances[low], variances[low + 1], share)
 
 
-def build(name: str, legacy: bool = False) -> BigGAN:
+def build(name: str) -> BigGAN:
     """A new generator: ``model(u, y, truncation)``, u (B, latent), y (B, classes) floats that sum to 1, truncation in
     (0, 1] -> images (B, 3, size, size) in (-1, 1). Random weights give finite images, because spectral norms settled.
 
-    legacy: interpolate statistics as the package does. Raises KeyError for a name that is not in ARCHITECTURES.
+    Raises KeyError for a name that is not in ARCHITECTURES.
     """
     chosen = ARCHITECTURES[name]
     config = BigGANConfig(
@@ -109,7 +104,6 @@ def build(name: str, legacy: bool = False) -> BigGAN:
     for module in model.modules():
         if isinstance(module, BigGANBatchNorm):
             module.__class__ = BatchNorm  # the package builds its own; only forward differs
-            module.legacy = legacy
     nn.init.ones_(model.generator.bn.weight)
     nn.init.zeros_(model.generator.bn.bias)
     settle(model)
@@ -126,10 +120,10 @@ def settle(model: nn.Module, iterations: int = SETTLE) -> None:
                     hook.compute_weight(module, do_power_iteration=True)
 
 
-def load(name: str, file: Path, legacy: bool = False) -> BigGAN:
+def load(name: str, file: Path) -> BigGAN:
     """A generator with the weights of a file, in eval mode. Raises AssetError if they are of another architecture."""
-    model = build(name, legacy)
-    tensors.load_strictly(model, tensors.read(file), f"{file} for {name}")
+    model = build(name)
+    weights.load_strictly(model, weights.read_pth(file), f"{file} for {name}")
     return model
 
 

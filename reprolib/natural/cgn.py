@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reprolib.natural import biggan
 from reprolib.natural.u2net import U2Net
-from reprolib.run import rng, tensors
+from reprolib.run import rng, weights
 
 CLAMP = (0.0001, 0.9999)
 MECHANISMS = ("shape", "text", "bg")
@@ -49,7 +49,7 @@ class CGN(nn.Module):
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Give the frozen generator and all mechanisms the weights of one trained generator."""
         for model in (self.biggan_GT, self.f_shape, self.f_text, self.f_bg):
-            tensors.load_strictly(model, state, "the generator that the CGN starts from")
+            weights.load_strictly(model, state, "the generator that the CGN starts from")
 
     def mechanisms(self) -> dict[str, Tensor]:
         """The state of what is trained, the three mechanisms."""
@@ -58,7 +58,7 @@ class CGN(nn.Module):
 
     def load_mechanisms(self, state: dict[str, Tensor]) -> None:
         """Put the mechanisms of a trained CGN in place; everything else stays. Raises AssetError if they do not fit."""
-        tensors.load_strictly(self, self.state_dict() | state, "the mechanisms of a CGN")
+        weights.load_strictly(self, self.state_dict() | state, "the mechanisms of a CGN")
 
     def train(self, mode: bool = True) -> CGN:
         super().train(mode)
@@ -110,6 +110,6 @@ def load(architecture: str, u2net: U2Net, file: Path) -> CGN:
     Raises AssetError if the file is of another architecture.
     """
     model = CGN(architecture, u2net)
-    state = {name.removeprefix("module."): value for name, value in tensors.read(file).items()}
-    tensors.load_strictly(model, state, str(file))
+    state = {name.removeprefix("module."): value for name, value in weights.read_pth(file).items()}
+    weights.load_strictly(model, state, str(file))
     return model.eval()

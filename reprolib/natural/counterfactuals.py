@@ -24,10 +24,10 @@ from reprolib.run import distributed, rng
 from reprolib.run.errors import ReproError
 from reprolib.run.files import locked, make_folder, write_atomically
 from reprolib.run.progress import Progress
+from reprolib.vocabulary import FACTORS, PUBLISHED_FACTORS
 
 Mode = Literal["random", "random_same", "best_classes", "fixed_classes"]
-FACTORS = ("shape", "texture", "bg")
-COLUMNS = ("", "im_name", *(f"{factor}_cls" for factor in FACTORS))
+COLUMNS = ("", "im_name", *(f"{factor}_cls" for factor in PUBLISHED_FACTORS))
 QUALITY = 95
 
 
@@ -40,8 +40,6 @@ class Sampling:
     seed: int = 0
     classes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
     """For shape, texture and background: the lists of ``best_classes``, or one class each for ``fixed_classes``."""
-    legacy_minmax: bool = False
-    """Stretch every image to the full range and save it as JPEG 75, as the released code does."""
 
 
 def draw_classes(sampling: Sampling, index: Tensor, count: int) -> Tensor:
@@ -117,7 +115,7 @@ def _write_images(cgn: CGN, sampling: Sampling, ims: Path, run: str, numbers: Te
         part = numbers[first : first + batch]
         images, _, _ = generate(cgn, sampling, part)
         for number, image in zip(part.tolist(), images, strict=True):
-            write_atomically(ims / image_name(run, number), encoded(image, sampling.legacy_minmax))
+            write_atomically(ims / image_name(run, number), encoded(image))
         shown.update(first + len(part))
 
 
@@ -137,13 +135,12 @@ def image_name(run: str, number: int) -> str:
     return f"{run}_{number:07d}_x_gen.jpg"
 
 
-def encoded(image: Tensor, legacy_minmax: bool = False) -> bytes:
+def encoded(image: Tensor) -> bytes:
     """An image (3, H, W) in (-1, 1) as the bytes of a JPEG."""
-    low, high = (image.min(), image.max()) if legacy_minmax else (-1.0, 1.0)
-    scaled = ((image - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
+    scaled = ((image + 1) / 2 * 255).round().clamp(0, 255).to(torch.uint8)
     stream = io.BytesIO()
     picture = Image.fromarray(scaled.permute(1, 2, 0).numpy())
-    picture.save(stream, "JPEG", quality=75 if legacy_minmax else QUALITY)
+    picture.save(stream, "JPEG", quality=QUALITY)
     return stream.getvalue()
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from reprolib.natural.counterfactuals import COLUMNS, FACTORS
+from reprolib.natural.counterfactuals import COLUMNS
 from reprolib.run import rng
 from reprolib.run.errors import AssetError
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-IN9_MEAN, IN9_DEVIATION = (0.4717, 0.4499, 0.3837), (0.2600, 0.2516, 0.2575)
+NORMALISED = [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+"""By the statistics of ImageNet."""
 Transform = Callable[[Image.Image], Tensor]
 Images = Dataset[tuple[Tensor, Tensor]]
 """Images with a label each."""
@@ -27,22 +27,18 @@ Images = Dataset[tuple[Tensor, Tensor]]
 
 def train_transform(size: int = 224) -> Transform:
     """Random crop and flip, ImageNet statistics."""
-    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), *_normalised(MEAN, DEVIATION)]
+    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), *NORMALISED]
     return transforms.Compose(steps)
 
 
 def eval_transform(size: int = 224, resize: int = 256) -> Transform:
     """Resize and centre crop, ImageNet statistics."""
-    return transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(size), *_normalised(MEAN, DEVIATION)])
+    return transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(size), *NORMALISED])
 
 
-def in9_transform(legacy: bool = False) -> Transform:
-    """IN-9 images are 224 pixels wide already. legacy: the released code's statistics, which the ensemble never saw."""
-    return transforms.Compose(_normalised(*((IN9_MEAN, IN9_DEVIATION) if legacy else (MEAN, DEVIATION))))
-
-
-def _normalised(mean: tuple[float, ...], deviation: tuple[float, ...]) -> list[Callable]:
-    return [transforms.ToTensor(), transforms.Normalize(mean, deviation)]
+def in9_transform() -> Transform:
+    """IN-9 images are 224 pixels wide already. The released code has other statistics, never seen in training."""
+    return transforms.Compose(NORMALISED)
 
 
 @contextmanager
@@ -76,6 +72,12 @@ def class_folders(root: Path, classes: int, transform: Transform) -> Images:
     return found
 
 
+def examples(data: Images, count: int) -> Tensor:
+    """``count`` images (count, 3, H, W) at equal distances in a set: its neighbours often have the same class."""
+    last = len(data) - 1  # type: ignore[arg-type]
+    return torch.stack([data[round(number)][0] for number in torch.linspace(0, last, count).tolist()])
+
+
 class CounterfactualFolder(Dataset[tuple[Tensor, Tensor]]):
     """One folder of ``counterfactuals.write_set``: (image, labels), labels int64 (3,) of shape, texture, background.
 
@@ -92,7 +94,7 @@ class CounterfactualFolder(Dataset[tuple[Tensor, Tensor]]):
         if not rows or tuple(rows[0]) != COLUMNS:
             raise AssetError(f"{file} is not a label file of counterfactuals; write the counterfactuals again")
         self.names = [row["im_name"] for row in rows]
-        self.labels = torch.tensor([[int(row[f"{factor}_cls"]) for factor in FACTORS] for row in rows])
+        self.labels = torch.tensor([[int(row[name]) for name in COLUMNS[2:]] for row in rows])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -104,14 +106,6 @@ class CounterfactualFolder(Dataset[tuple[Tensor, Tensor]]):
                 return self.transform(picture.convert("RGB")), self.labels[index]
         except (OSError, UnidentifiedImageError) as error:
             raise AssetError(f"{file} is missing or broken; remove it, then the same command makes it again") from error
-
-
-def counterfactual_split(root: Path, split: str, transform: Transform) -> ConcatDataset[tuple[Tensor, Tensor]]:
-    """All folders ``<root>/<split>*`` as one set, for example one per process that wrote them."""
-    folders = sorted(folder for folder in root.glob(f"{split}*") if folder.is_dir())
-    if not folders:
-        raise AssetError(f"{root} has no folder that starts with {split!r}; write the counterfactuals there first")
-    return ConcatDataset([CounterfactualFolder(folder, transform) for folder in folders])
 
 
 class Relabelled(Dataset[tuple[Tensor, Tensor]]):

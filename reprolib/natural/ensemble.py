@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib import features
-from reprolib.run import assets, tensors
+from reprolib import features, gradcam
+from reprolib.run import assets, weights
+from reprolib.vocabulary import PUBLISHED_FACTORS
 
-HEADS = ("shape", "texture", "bg")
+HEADS = PUBLISHED_FACTORS
 PREDICTIONS = (*HEADS, "avg", "shape_texture")
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
@@ -55,7 +56,7 @@ def pretrained_resnet50() -> nn.Module:
 
     network: nn.Module = build(weights=None)
     file = assets.path("resnet50-0676ba61.pth")
-    tensors.load_strictly(network, tensors.read(file), str(file))
+    weights.load_strictly(network, weights.read_pth(file), str(file))
     return network
 
 
@@ -91,3 +92,29 @@ def real_loss(logits: dict[str, Tensor], labels: Tensor) -> Tensor:
 def counterfactual_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     """Sum of the cross entropies of the heads, each with the label of its own factor."""
     return torch.stack([F.cross_entropy(logits[name], labels[name]) for name in HEADS]).sum()
+
+
+# ---------------------------------------------------------------- what each head looks at
+
+
+class _Head(nn.Module):
+    def __init__(self, ensemble: Ensemble, name: str) -> None:
+        super().__init__()
+        self.ensemble, self.name = ensemble, name
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.ensemble(images)[self.name]
+        return logits
+
+
+def head_heatmaps(ensemble: Ensemble, images: Tensor) -> dict[str, Tensor]:
+    """Heatmaps of every head for images (N, 3, H, W), all uint8 on the CPU: ``seen`` (N, 3, H, W), each image stretched
+    to the full range, and ``heatmaps/<head>`` (N, H, W)."""
+    device = next(ensemble.parameters()).device
+    target = ensemble.backbone.get_submodule(ensemble.target)
+    maps = {
+        f"heatmaps/{name}": gradcam.heatmaps(_Head(ensemble, name), target, images.to(device)).cpu() for name in HEADS
+    }
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    maps["seen"] = (images - low) / (high - low)
+    return {name: (255 * each).round().byte() for name, each in maps.items()}

@@ -8,21 +8,84 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reprolib import losses
 from reprolib.features import FeatureNet
-from reprolib.natural import inception
 from reprolib.natural.cgn import CGN, Parts, compose
 from reprolib.natural.train import Patches
-from reprolib.run import rng
+from reprolib.run import assets, rng, weights
 from reprolib.run.progress import Progress
 
 BATCH = 50
+INPUT = 299
+"""Side in pixels of what Inception-v3 sees."""
+
+
+def inception_score(probabilities: Tensor, splits: int = 1) -> list[float]:
+    """exp of the mean KL divergence of p(y|x) from the mean p(y), for each of ``splits`` equal parts.
+
+    probabilities: (N, classes), rows that sum to 1; computed in float64, because the mean of many small terms is
+    taken. Between 1 (all rows equal) and the number of classes. Raises ValueError if a part would be empty.
+    """
+    if len(probabilities) < splits:
+        raise ValueError(f"{len(probabilities)} images cannot be parted into {splits} splits")
+    scores = []
+    for part in probabilities.double().tensor_split(splits):
+        marginal = part.mean(0, keepdim=True)
+        divergence = torch.xlogy(part, part) - torch.xlogy(part, marginal)
+        scores.append(float(divergence.sum(1).mean().exp()))
+    return scores
+
+
+def inception_v3() -> nn.Module:
+    """torchvision's Inception-v3 with ImageNet weights, for images in (-1, 1), resized bilinearly to 299 pixels.
+
+    That range is what the network was trained on; torchvision's own rescaling from ImageNet statistics is off. Raises
+    AssetError if the weights are not at hand.
+    """
+    from torchvision.models import inception_v3 as build
+
+    file = assets.path("inception_v3_google-0cc3c7bd.pth")
+    network = build(weights=None, transform_input=False, init_weights=False)
+    weights.load_strictly(network, weights.read_pth(file), str(file))
+    network.eval().requires_grad_(False)
+    return _Resized(network)
+
+
+class _Resized(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        resized = F.interpolate(images, size=(INPUT, INPUT), mode="bilinear", align_corners=False)
+        logits: Tensor = self.network(resized)
+        return logits
+
+
+@torch.inference_mode()
+def probabilities(images: Tensor, network: nn.Module, batch: int = 64) -> Tensor:
+    """p(y|x) of images (N, 3, H, W) in (-1, 1), float64 (N, classes), on the CPU; computed where the network is.
+
+    network: images (B, 3, H, W) in (-1, 1) -> logits (B, classes).
+    """
+    device = next(network.parameters()).device
+    return torch.cat([network(part.to(device)).double().softmax(1).cpu() for part in images.split(batch)])
+
+
+def mask_statistics(masks: Tensor) -> dict[str, Any]:
+    """``mean_mask`` and ``mean_mask_sd``: mean over images of each mask's mean (N, 1, H, W), and its deviation."""
+    means = masks.double().mean(dim=(1, 2, 3))
+    return {"mean_mask": float(means.mean()), "mean_mask_sd": float(means.std(correction=0))}
+
+
+# ---------------------------------------------------------------- of a CGN
 
 
 def classes_of(count: int, classes: int) -> Tensor:
     """The class of every rated image, the same for all mechanisms; int64 (count,)."""
-    return (rng.uniform(("rated classes",), torch.arange(count), 1)[:, 0] * classes).long()
+    return rng.classes(("rated classes",), torch.arange(count), classes)
 
 
 def score(cgn: CGN, rater: nn.Module, count: int, truncations: Sequence[float] = (1.0,)) -> dict[str, Any]:
@@ -47,13 +110,13 @@ def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[st
         y = cgn.one_hot(classes[part]).to(device)
         parts = cgn(u[part].to(device), y, y, y, truncation)
         composed = compose(parts.mask, parts.foreground, parts.background)
-        rows["gen"].append(inception.probabilities(composed, rater))
-        rows["gt"].append(inception.probabilities(parts.truth, rater))
+        rows["gen"].append(probabilities(composed, rater))
+        rows["gt"].append(probabilities(parts.truth, rater))
         rows["mask"].append(parts.mask.mean(dim=(1, 2, 3), keepdim=True).cpu())
         shown.update(int(part[-1]) + 1)
-    numbers = {f"is_{name}": inception.inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
-    numbers["is_gen_error"] = stdev(inception.inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
-    return numbers | inception.mask_statistics(torch.cat(rows["mask"]))
+    numbers = {f"is_{name}": inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
+    numbers["is_gen_error"] = stdev(inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
+    return numbers | mask_statistics(torch.cat(rows["mask"]))
 
 
 @torch.no_grad()
@@ -94,7 +157,7 @@ def class_quality(cgn: CGN, rater: nn.Module, truncation: float = 1.0) -> dict[s
     for number in range(count):
         y = cgn.one_hot(torch.full((PER_CLASS,), number)).to(device)
         parts = cgn(cgn.noise(PER_CLASS, ("class quality", number), truncation).to(device), y, y, y, truncation)
-        read = inception.probabilities(compose(parts.mask, parts.foreground, parts.background), rater).argmax(1)
+        read = probabilities(compose(parts.mask, parts.foreground, parts.background), rater).argmax(1)
         found["mean_mask"].append(float(parts.mask.mean()))
         found["entropy"].append(float(losses.binary_entropy(parts.mask)))
         found["recognised"].append(float((read == number).double().mean()))

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from reprolib import features
-from reprolib.natural import backgrounds_challenge, classify, cue_conflict, datasets, heads, quality
+from reprolib.natural import backgrounds_challenge, classify, cue_conflict, datasets, quality
 from reprolib.natural import counterfactuals as sets
 from reprolib.natural import train as training
 from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import Batches, ClassifierSettings
 from reprolib.natural.datasets import Images
-from reprolib.natural.ensemble import HEADS, Plain
+from reprolib.natural.ensemble import HEADS, Plain, head_heatmaps
 from reprolib.natural.world import World
 from reprolib.run import rng, rules
 from reprolib.run.files import canonical, digest
@@ -101,8 +101,6 @@ class NaturalStudy(Experiments):
             return {"world": self.world.identity(), "given": self.world.given_identity(which.source)}
         settings = self.settings(which)
         unnamed = {"device", "checkpoint_every"}
-        if settings.texture_rate == training.LEARNING_RATES["f_text"]:  # older results name no other
-            unnamed.add("texture_rate")
         inputs = {name: value for name, value in settings.__dict__.items() if name not in unnamed}
         inputs["weights"], inputs["patches"] = settings.weights.__dict__, settings.patches.__dict__
         inputs["features"] = {settings.features: features.SCALES[settings.features]}
@@ -248,7 +246,7 @@ class NaturalStudy(Experiments):
     def examined(self, trained_on: TrainedOn, which: Trained, seed: int) -> Result:
         """A closer look at the ensemble that ``classifier`` trains.
 
-        Numbers: ``unusual``, see there. Tensors: ``heatmaps/<head>`` and ``seen``, see ``heads.examine``, for EXAMPLES
+        Numbers: ``unusual``, see there. Tensors: ``heatmaps/<head>`` and ``seen``, see ``head_heatmaps``, for EXAMPLES
         real images and as many counterfactuals, the same for all ensembles.
         """
         inputs = self._classifier_inputs(trained_on, which, seed, self.classifier_settings(trained_on))
@@ -260,8 +258,8 @@ class NaturalStudy(Experiments):
             model.load_state_dict(self.classifier(trained_on, which, seed, with_tensors=True).tensors)
             model = model.to(self.params.device).eval()
             made = self.world.counterfactuals(self.counterfactual_folder(self.deciding), "val")
-            images = [heads.examples(data, EXAMPLES) for data in (self.world.real("val"), made)]
-            return Result({"unusual": self.unusual(model)}, heads.examine(model, torch.cat(images)))
+            images = [datasets.examples(data, EXAMPLES) for data in (self.world.real("val"), made)]
+            return Result({"unusual": self.unusual(model)}, head_heatmaps(model, torch.cat(images)))
 
         inputs = {"ensemble": inputs, "shown": shown}
         return self.store.get("ensemble_examined", inputs, make, version=2, with_tensors=True)

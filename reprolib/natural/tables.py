@@ -15,6 +15,7 @@ from reprolib.natural.study import NaturalStudy, Trained, TrainedOn
 from reprolib.run import jobs, rules
 from reprolib.schema import SOURCES, NaturalSource, deciding
 from reprolib.statistics import shown
+from reprolib.vocabulary import FACTORS
 
 GROUPS = {"shape": "shape", "text": "texture", "bg": "background", "rec": "reconstruction"}
 """The groups of losses as a reader sees them."""
@@ -23,7 +24,6 @@ CHANGED = {
     "exchanged": "all; texture and background exchanged",
     "true mask": "all; true mask",
 }
-FACTORS = ("shape", "texture", "background")
 TRUTH = "true counterfactuals"
 REAL = "real images"
 

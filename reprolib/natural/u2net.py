@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib.run import tensors
+from reprolib.run import weights
 
 Channels = tuple[int, int, int]
 """(input, middle, output) of a residual U-block."""
@@ -141,5 +141,5 @@ def saliency_loss(logits: list[Tensor], masks: Tensor) -> Tensor:
 def load(name: str, file: Path) -> U2Net:
     """A frozen detector in eval mode. Raises AssetError if the file is of another architecture."""
     model = U2Net(PLANS[name])
-    tensors.load_strictly(model, tensors.read(file), f"{file} for {name}")
+    weights.load_strictly(model, weights.read_pth(file), f"{file} for {name}")
     return model.eval().requires_grad_(False)

@@ -27,7 +27,7 @@ from reprolib import params as parameters
 from reprolib import published, statistics
 from reprolib.figures import to_bytes
 from reprolib.report.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
-from reprolib.run import rules, shipped
+from reprolib.run import rules, weights
 from reprolib.run.errors import ReproError
 from reprolib.run.files import (
     SUMS,
@@ -288,7 +288,7 @@ def _shipped(params: dict[str, Any]) -> list[str]:
     """A sentence on the origin of each shipped CGN that a run used."""
     if "shipped" not in params["cgn"]["sources"]:
         return []
-    known = shipped.record(shipped.WEIGHTS / "quality.json")
+    known = weights.record(weights.FOLDER / "quality.json")
     sentences = []
     for variant in params["variants"]:
         made = known[shipped_name(variant, params["digits"]["textures"])]

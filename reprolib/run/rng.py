@@ -81,6 +81,11 @@ def uniform(key: Key, index: Tensor, draws: int) -> Tensor:
     return torch.from_numpy(numbers.reshape(len(index), blocks * 4)[:, :draws].copy())
 
 
+def classes(key: Key, index: Tensor, count: int) -> Tensor:
+    """A uniform class in 0..count-1 for every entry of ``index``; int64 (len(index),)."""
+    return (uniform(key, index, 1)[:, 0] * count).long()
+
+
 def truncated_normal(uniform: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Standard normal numbers conditioned on (low, high), by inversion of uniform ones: what redrawing until they fit
     gives, without the loop. float64, the shape of ``uniform``."""

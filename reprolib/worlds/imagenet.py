@@ -19,7 +19,6 @@ from reprolib.natural import (
     cue_conflict,
     datasets,
     ensemble,
-    inception,
     quality,
     u2net,
 )
@@ -85,7 +84,7 @@ class ImageNet:
         return u2net.load("u2net", assets.path("imagenet/u2net.pth"))
 
     def rater(self) -> nn.Module:
-        return inception.inception_v3()
+        return quality.inception_v3()
 
     def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
         return {}
@@ -107,7 +106,7 @@ class ImageNet:
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
-        return datasets.counterfactual_split(folder, split, transform)
+        return datasets.CounterfactualFolder(folder / split, transform)
 
     def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         raise NotImplementedError("nobody knows the true counterfactuals of ImageNet")

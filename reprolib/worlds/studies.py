@@ -12,11 +12,13 @@ from reprolib.mnist.study import Study
 from reprolib.natural import tables
 from reprolib.natural.counterfactuals import Mode, Sampling, claim_folder, write_set
 from reprolib.natural.study import NaturalStudy, Trained
+from reprolib.natural.world import World
 from reprolib.run import distributed
 from reprolib.run.errors import ReproError
 from reprolib.run.store import Store
 from reprolib.schema import Params
-from reprolib.worlds.imagenet import ImageNet, World
+from reprolib.vocabulary import FACTORS
+from reprolib.worlds.imagenet import ImageNet
 from reprolib.worlds.scenes import networks
 from reprolib.worlds.scenes.world import Scenes
 
@@ -46,7 +48,7 @@ def studies(study: Study) -> list[NaturalStudy]:
     return [NaturalStudy(study.params, world, study.store) for world in worlds(study.params)]
 
 
-def ship_cgn(store: Store) -> dict[str, Any]:
+def keep_cgn(store: Store) -> dict[str, Any]:
     """Train the CGN of Scenes as the cpu profile does, ship it in half precision, and return what was measured on it
     before that; a run that uses the shipped one measures it again."""
     chosen = parameters.load("cpu")
@@ -54,7 +56,7 @@ def ship_cgn(store: Store) -> dict[str, Any]:
     found, measured = study.trained_cgn(which), study.rate(which)
     mechanisms = {name: value for name, value in found.tensors.items() if not name.startswith("sheet/")}
     state = {name: value.half() if value.is_floating_point() else value for name, value in mechanisms.items()}
-    networks.ship("cgn", state, {"measured": measured, "inputs": study.cgn_inputs(which), "made": found.made})
+    networks.keep("cgn", state, {"measured": measured, "inputs": study.cgn_inputs(which), "made": found.made})
     return measured
 
 
@@ -84,7 +86,6 @@ def write_counterfactuals(
     mode: Mode,
     classes: Sequence[Sequence[int]],
     seed: int = 0,
-    legacy_minmax: bool = False,
 ) -> Path:
     """Write a set of counterfactuals of the deciding CGN below ``root``, in a folder that is called like the split;
     return its label file. Goes on where an interrupted call was; under torchrun every process writes a share.
@@ -98,7 +99,7 @@ def write_counterfactuals(
         classes = list(study.best_classes(which).values())
     _fitting(mode, classes, study.world.classes)
     ids = tuple(tuple(choices) for choices in classes)
-    sampling = Sampling(mode, study.chosen.truncation, seed, ids, legacy_minmax)  # type: ignore[arg-type]
+    sampling = Sampling(mode, study.chosen.truncation, seed, ids)  # type: ignore[arg-type]
     made_with = {"cgn": study.cgn_inputs(which), "split": split} | sampling.__dict__
     if distributed.rank() == 0:
         claim_folder(root / split, made_with)
@@ -108,7 +109,7 @@ def write_counterfactuals(
 
 
 def _fitting(mode: Mode, classes: Sequence[Sequence[int]], count: int) -> None:
-    for factor, choices in zip(("shape", "texture", "background"), classes, strict=True):
+    for factor, choices in zip(FACTORS, classes, strict=True):
         if unknown := [number for number in choices if not 0 <= number < count]:
             raise ReproError(f"there is no class {unknown[0]} for {factor}; classes go from 0 to {count - 1}")
         if mode in ("random", "random_same") and choices:

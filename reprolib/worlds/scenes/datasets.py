@@ -78,7 +78,7 @@ def test_set(name: TestSet, count: int, seed: int) -> Labelled:
         return _cue_conflict(count, key)
     index = torch.arange(count)
     other = biggan.noise(index, LATENT, 1.0, ("other background", *key))
-    ground = labels[:, 0] if name == "mixed_same" else _random_class(("other class", *key), index)
+    ground = labels[:, 0] if name == "mixed_same" else rng.classes(("other class", *key), index, len(CLASSES))
     backgrounds = torch.cat([render(u, y, y, y, wild=True).background for u, y in _batches(other, ground)])
     labels = torch.stack([labels[:, 0], labels[:, 1], ground], dim=1)
     return Labelled(scene.mask * scene.texture + (1 - scene.mask) * backgrounds, labels)
@@ -108,7 +108,7 @@ def sketches(count: int) -> Labelled:
 def _cue_conflict(count: int, key: rng.Key) -> Labelled:
     index = torch.arange(count)
     u = biggan.noise(index, LATENT, 1.0, ("conflict", *key))
-    shape = _random_class(("conflict shape", *key), index)
+    shape = rng.classes(("conflict shape", *key), index, len(CLASSES))
     step = 1 + (rng.uniform(("conflict texture", *key), index, 1)[:, 0] * (len(CLASSES) - 1)).long()
     texture = (shape + step) % len(CLASSES)  # any class but that of the shape
     images = []
@@ -117,10 +117,6 @@ def _cue_conflict(count: int, key: rng.Key) -> Labelled:
         images.append(scene.mask * scene.texture)  # grey is 0
     nothing = torch.full_like(shape, -1)
     return Labelled(torch.cat(images), torch.stack([shape, texture, nothing], dim=1))
-
-
-def _random_class(key: rng.Key, index: Tensor) -> Tensor:
-    return (rng.uniform(key, index, 1)[:, 0] * len(CLASSES)).long()
 
 
 def _batches(u: Tensor, classes: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -20,8 +20,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from reprolib.natural import biggan, u2net
 from reprolib.natural.u2net import PLANS, U2Net, saliency_loss
-from reprolib.run import rng, tensors, training
+from reprolib.run import rng, training, weights
 from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import FACTORS
 from reprolib.worlds.scenes.datasets import LATENT, Attributes, classes
 from reprolib.worlds.scenes.render import CLASSES, Scene, render
 from reprolib.worlds.scenes.shapes import STRANGERS
@@ -58,7 +59,7 @@ def distil_generator(name: str, seed: int, settings: PretrainSettings, checkpoin
     def loss(i: int) -> Tensor:
         index = torch.arange(i * settings.batch, (i + 1) * settings.batch)
         u = biggan.noise(index, latent, 1.0, ("distil", seed))
-        y = _classes(("distil classes", seed), index)
+        y = rng.classes(("distil classes", seed), index, len(CLASSES))
         scene = render(u, y, y, y)
         made = model(u.to(settings.device), biggan.one_hot(y, len(CLASSES)).to(settings.device), 1.0)
         return distillation_loss(made, scene.image.to(settings.device), detail_weight(scene).to(settings.device))
@@ -129,11 +130,7 @@ def train_reader(
         image = render(u, *labels.unbind(1), wild=attributes == "mostly").image.to(settings.device)
         return F.cross_entropy(model(image), labels[:, factor].to(settings.device))
 
-    return _train(model, loss, f"reader of {('shape', 'texture', 'background')[factor]}, Scenes", settings, checkpoint)
-
-
-def _classes(key: rng.Key, index: Tensor) -> Tensor:
-    return (rng.uniform(key, index, 1)[:, 0] * len(CLASSES)).long()
+    return _train(model, loss, f"reader of {FACTORS[factor]}, Scenes", settings, checkpoint)
 
 
 def _train(
@@ -160,12 +157,12 @@ def _train(
 def load_generator(name: str, state: dict[str, Tensor]) -> BigGAN:
     """A distilled generator from its tensors, in eval mode."""
     model = biggan.build(name)
-    tensors.load_strictly(model, state, f"generator {name}")
+    weights.load_strictly(model, state, f"generator {name}")
     return model
 
 
 def load_saliency(name: str, state: dict[str, Tensor]) -> U2Net:
     """A saliency net from its tensors, frozen and in eval mode."""
     model = U2Net(u2net.PLANS[name])
-    tensors.load_strictly(model, state, f"saliency net {name}")
+    weights.load_strictly(model, state, f"saliency net {name}")
     return model.eval().requires_grad_(False)

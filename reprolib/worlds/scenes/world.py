@@ -18,9 +18,10 @@ from reprolib.natural.cgn import CGN, CLAMP, Parts, compose
 from reprolib.natural.datasets import Images
 from reprolib.natural.ensemble import Ensemble
 from reprolib.natural.train import Patches
-from reprolib.run import shipped
+from reprolib.run import weights
 from reprolib.schema import NaturalSource, ScenesParams
-from reprolib.worlds.scenes import datasets, networks, quality, truth
+from reprolib.vocabulary import FACTORS
+from reprolib.worlds.scenes import datasets, networks, quality
 from reprolib.worlds.scenes.render import CLASSES, VERSION, render
 
 
@@ -41,17 +42,17 @@ class Scenes:
         self.images, self.validation = params.images, params.validation
 
     def identity(self) -> dict[str, Any]:
-        files = {name: shipped.sha256(networks.file(name)) for name in ("generator", "saliency")}
+        files = {name: weights.sha256(networks.file(name)) for name in ("generator", "saliency")}
         return {"world": self.name} | files
 
     def given_identity(self, source: NaturalSource) -> str:
-        return shipped.sha256(networks.file("cgn"))
+        return weights.sha256(networks.file("cgn"))
 
     def rater_identity(self) -> str:
-        return shipped.sha256(networks.file("scene_reader"))
+        return weights.sha256(networks.file("scene_reader"))
 
     def truth_identity(self) -> dict[str, Any]:
-        readers = {f"{name}_reader": shipped.sha256(networks.file(f"{name}_reader")) for name in networks.FACTORS}
+        readers = {f"{name}_reader": weights.sha256(networks.file(f"{name}_reader")) for name in FACTORS}
         return {"renderer": VERSION} | readers
 
     def data_identity(self) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class Scenes:
     def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
         y = model.one_hot(classes).to(u.device)
         front = model.counterfactual(u, y, y, y)[2].cpu()
-        return truth.entanglement(front, render(u.cpu(), classes, classes, classes))
+        return quality.entanglement(front, render(u.cpu(), classes, classes, classes))
 
     def ensemble(self) -> Ensemble:
         return ensemble.lite0(self.classes)
@@ -97,7 +98,7 @@ class Scenes:
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
-        return folders.counterfactual_split(folder, split, to_range)
+        return folders.CounterfactualFolder(folder / split, to_range)
 
     def challenge(self, name: str) -> Images:
         images, labels = datasets.test_set(name, self.validation, 0)
