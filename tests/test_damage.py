@@ -31,7 +31,7 @@ from reprolib import params
 from reprolib.mnist import cgn, digits, textures
 from reprolib.mnist.cgn import CGN
 from reprolib.report import build
-from reprolib.run import assets, files
+from reprolib.run import assets, files, weights
 from reprolib.run.store import Checkpoint, Result, Store
 from reprolib.vocabulary import shipped_name
 
@@ -142,17 +142,17 @@ WEIGHTS = [shipped_name(variant, "procedural") for variant in ("colored_MNIST", 
 
 def _shipped(*names: str) -> Callable[[pytest.FixtureRequest, Path], Kind]:
     def kind(request: pytest.FixtureRequest, folder: Path) -> Kind:
-        weights = folder / "weights"
-        shutil.copytree(weights.FOLDER, weights)
-        file, other = [weights / name for name in names]
+        copies = folder / "weights"
+        shutil.copytree(weights.FOLDER, copies)
+        file, other = [copies / name for name in names]
 
         def checkout() -> None:
-            shutil.copytree(weights.FOLDER, weights, dirs_exist_ok=True)
+            shutil.copytree(weights.FOLDER, copies, dirs_exist_ok=True)
 
         def read() -> Any:
             """All of them: a damaged hash is found by whoever reads its file."""
-            tensors = [weights.read(each) for each in sorted(weights.glob("*.safetensors"))]
-            return tensors, [weights.record(each) for each in sorted(weights.glob("*.json"))]
+            tensors = [weights.read(each) for each in sorted(copies.glob("*.safetensors"))]
+            return tensors, [weights.record(each) for each in sorted(copies.glob("*.json"))]
 
         return Kind(file, other, read, "git checkout -- reprolib/weights", checkout)
 

