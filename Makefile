@@ -64,7 +64,7 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 recipe: $(READY)  ## train CGNs by each recipe and without each ingredient; results/recipe.csv; hours, resumes
 	$(RUN) -m reprolib recipe cpu
 
-weights: $(READY)  ## train the CGNs that reprolib/weights ships; half an hour
+weights: $(READY)  ## train the CGNs that reprolib/weights ships; an hour
 	$(RUN) -m reprolib ship params/weights.yaml
 	$(RUN) -m reprolib ship params/weights-procedural.yaml
 

@@ -142,7 +142,7 @@ def _ship(arguments: argparse.Namespace) -> None:
 
     study = Study(chosen, Store(store_folder(chosen)))
     if chosen.digits.source == "mnist" and chosen.digits.limit is None:
-        print(ship.ship_reader(study))
+        print("\n".join([ship.ship_reader(study), *ship.ship_factor_readers(study)]))
     tables.prepare_cgns(study)
     print("\n".join(ship.ship(study)))
 

@@ -10,7 +10,7 @@ from reprolib.errors import ReproError
 from reprolib.files import canonical
 from reprolib.mnist import quality
 from reprolib.mnist.settings import VARIANTS
-from reprolib.mnist.study import READER, READER_RECORD, Study
+from reprolib.mnist.study import FACTORS_RECORD, READER, READER_RECORD, Study
 from reprolib.shipped import WEIGHTS
 
 QUALITY = WEIGHTS / "quality.json"
@@ -55,3 +55,18 @@ def ship_reader(study: Study) -> str:
         shipped.write_record(WEIGHTS / READER_RECORD, result.numbers)
     last = result.numbers["history"][-1]
     return f"digit reader: {last['test']:.1f} % of held-out true masks, {last['no_digit']:.1f} % of what is no digit"
+
+
+def ship_factor_readers(study: Study) -> list[str]:
+    """Train the classifiers that read the factors of counterfactuals, write them to ``reprolib/weights``, and return a
+    line about each."""
+    record, lines = WEIGHTS / FACTORS_RECORD, []
+    with shipped.alone(WEIGHTS):
+        known = shipped.record(record) if record.exists() else {}
+        for variant, factor in ((v, factor) for v in study.params.variants for factor in quality.factors(v)):
+            result, file = study.trained_factor_reader(variant, factor), study.reader_file(variant, factor)
+            known[file.name] = result.numbers["history"][-1]["test"]
+            shipped.write(file, result.tensors)
+            shipped.write_record(record, known)
+            lines.append(f"reader of {factor}, {VARIANTS[variant].title}: {known[file.name]:.1f} % on held-out images")
+    return lines

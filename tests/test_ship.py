@@ -9,8 +9,9 @@ import pytest
 
 from reprolib import params, rules, ship, shipped
 from reprolib.errors import ReproError
+from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.study import Study
-from reprolib.store import Store
+from reprolib.store import Result, Store
 
 VARIANT = "colored_MNIST"
 
@@ -46,3 +47,24 @@ def test_shipping_again_changes_nothing(study: Study, tmp_path: Path) -> None:
 def test_a_study_that_trains_nothing_has_nothing_to_ship(study: Study) -> None:
     with pytest.raises(ReproError, match="nothing to ship; add it to the profile"):
         ship.ship(Study(params.load("smoke"), study.store))
+
+
+def test_readers_of_factors_are_shipped_with_their_accuracy_and_trained_where_they_are_not(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Classifier()
+    trained: list[tuple[str, str]] = []
+
+    def train(self: Study, variant: str, factor: str) -> Result:
+        trained.append((variant, factor))
+        return Result({"history": [{"test": 1.0}, {"test": 97.0}]}, dict(reader.state_dict()))
+
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(ship, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(Study, "trained_factor_reader", train)
+    assert study.factor_reader(VARIANT, "shape")[1] == 97.0 and len(trained) == 1
+    lines = ship.ship_factor_readers(study)
+    assert lines[0] == "reader of shape, Colored MNIST: 97.0 % on held-out images" and len(lines) == 2
+    read, accuracy = study.factor_reader(VARIANT, "shape")
+    assert len(trained) == 3 and accuracy == 97.0
+    assert all(value.equal(reader.state_dict()[name]) for name, value in read.state_dict().items())
