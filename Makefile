@@ -64,7 +64,7 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 recipe: $(READY)  ## train CGNs by each recipe and without each ingredient; results/recipe.csv; hours, resumes
 	$(RUN) -m reprolib recipe cpu
 
-weights: $(READY)  ## train the MNIST CGNs in reprolib/weights; half an hour
+weights: $(READY)  ## train the MNIST CGNs and readers in reprolib/weights; an hour
 	$(RUN) -m reprolib weights params/weights.yaml
 	$(RUN) -m reprolib weights params/weights-procedural.yaml
 

@@ -216,8 +216,7 @@ def recipe(profile: str) -> None:
     study = _study(profile)
     from reprolib import figures
     from reprolib.mnist import recipe
-    from reprolib.report.results import ROOT
-    from reprolib.run.files import write_atomically
+    from reprolib.run.files import ROOT, write_atomically
 
     for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
         file = ROOT / "results" / f"{name}.csv"
@@ -233,7 +232,7 @@ def weights(profile: str) -> None:
     from reprolib.mnist import recipe, tables
 
     if study.params.digits.source == "mnist" and study.params.digits.limit is None:
-        print(recipe.keep_reader(study))
+        print("\n".join([recipe.keep_reader(study), *recipe.keep_factor_readers(study)]))
     tables.prepare_cgns(study)
     print("\n".join(recipe.keep_cgns(study)))
 

@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from reprolib.run import assets
 from reprolib.run.errors import ParameterError
+from reprolib.run.files import ROOT
 from reprolib.schema import RECIPES, Params, did_you_mean
 from reprolib.vocabulary import VARIANTS
 
-FOLDER = Path(__file__).parent.parent / "params"
+FOLDER = ROOT / "params"
 PROFILES = ("smoke", "cpu", "gpu")
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """Devices of which one is there when CUDA can run: of Linux, and of Linux inside Windows."""

@@ -61,7 +61,7 @@ class CgnParams(Group):
     steps: dict[str, int] | int | None = Field(
         None, description="of the published recipe, for all variants or by variant; null means the paper's 15 epochs"
     )
-    stable_steps: int = Field(3000, ge=1, le=MOST_STEPS, description="of the stable recipe")
+    stable_steps: int = Field(4000, ge=1, le=MOST_STEPS, description="of the stable recipe")
     without: list[Ingredient] = Field([], description="ingredients of the stable recipe to leave out")
     batch: int = Field(16, ge=2, le=4096, description="of the published recipe; the stable one has batches of 20")
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style loss")

@@ -104,13 +104,13 @@ def test_contrast_shows_a_pale_shape_as_clearly() -> None:
     torch.testing.assert_close(seen[0][0, 3:], seen[0][1, 3:], atol=0.1, rtol=0)
 
 
-def test_noise_grows_while_the_critic_wins_and_never_falls_below_zero() -> None:
-    noise = torch.tensor(0.003)
+def test_noise_grows_while_the_critic_wins_and_never_falls_below_the_least() -> None:
+    noise = torch.tensor(0.103)
     heard = []
-    for loss in (0.0, 0.14, 0.16, 0.25, 0.25, 0.25):
-        stable.adjust(noise, torch.tensor(loss))
+    for loss in (0.0, 0.11, 0.13, 0.25, 0.25, 0.25):
+        stable.adjust(noise, torch.tensor(loss), 0.1)
         heard.append(round(float(noise), 4))
-    assert heard == [0.005, 0.007, 0.005, 0.003, 0.001, 0.0]
+    assert heard == [0.105, 0.107, 0.105, 0.103, 0.101, 0.1]
 
 
 def test_the_kept_mean_follows_weights_and_statistics() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -31,7 +32,7 @@ class Fake:
         self.known = False
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("trained_cgn", "dcgan", "factor_reader"):
+        if name not in ("trained_cgn", "dcgan", "trained_factor_reader"):
             raise AttributeError(name)
         return lambda *arguments: self.calls.append((name, *arguments))
 
@@ -43,6 +44,9 @@ class Fake:
         ]
         final = {"visible": 44.0, "in_domain_as_published": 99.0}
         return Result({"history": history, "images": training_set.size, "final": final}, made={"rules": HASHES})
+
+    def reader_file(self, variant: str, factor: str) -> Path:
+        return Path(__file__ if factor == "shape" else "not shipped")
 
     def has_quality(self, *case: Any) -> bool:
         return self.known
@@ -136,7 +140,7 @@ def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
     study = Fake(cgn={"sources": sources, "seeds": 3})
     runs = tables.quality_runs(study)
     assert runs.groupby("source").size().to_dict() == {"shipped": 1} | ({"stable": trained} if trained else {})
-    assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["factor_reader"] * 2
+    assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["trained_factor_reader"]
     assert runs.loc[0, ["digit_3", "shape_control", "texture_control", "foreground<-shape"]].tolist() == [
         0.3,
         90,

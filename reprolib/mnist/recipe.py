@@ -11,12 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from reprolib.mnist import quality, tables
-from reprolib.mnist.study import READER, READER_RECORD, Study
+from reprolib.mnist import quality
+from reprolib.mnist.study import FACTORS_RECORD, READER, READER_RECORD, Study
+from reprolib.mnist.tables import titled
 from reprolib.run import jobs, rules, weights
 from reprolib.run.errors import ReproError
-from reprolib.run.files import canonical
+from reprolib.run.files import ROOT, canonical
 from reprolib.schema import RECIPES
+from reprolib.statistics import interval
 from reprolib.vocabulary import INGREDIENTS, VARIANTS
 
 ABLATED = "colored_MNIST"
@@ -29,23 +31,61 @@ QUALITY = weights.FOLDER / "quality.json"
 def runs(study: Study) -> pd.DataFrame:
     """One row per CGN: recipe, variant, seed, steps, seconds, good_digits, pairwise_iou, recognised, accuracy_10k.
 
-    recipe: stable, published, shipped or authors. seconds: of the training, by the clock of one thread. pairwise_iou
-    and recognised (in percent): means over the digits. accuracy_10k: of a classifier that was trained on 10,000 of its
-    counterfactuals, out of domain, in percent.
+    recipe: stable, published (those that are trained already, because one takes an hour), shipped or authors. seconds:
+    of the training, by the clock of one thread. pairwise_iou and recognised (in percent): means over the digits.
+    accuracy_10k: of a classifier that was trained on 10,000 of its counterfactuals, out of domain, in percent.
     """
-    measured = tables.quality_runs(study)
-    accuracy = tables.counterfactual_accuracy_runs(study).set_index(["variant", "source", "seed"])["accuracy"]
+    cases = [
+        (variant, source, seed)
+        for source in study.params.cgn.sources
+        for seed in rules.seeds(study.params.cgn.seeds_of(source))
+        for variant in study.params.variants
+        if source != "published" or study.has_cgn(variant, source, seed)
+    ]
+    trained = [case for case in cases if case[1] in RECIPES]
+    jobs.run_methods(study.params, "CGNs", [(study.trained_cgn, *case) for case in trained])
+    measured = jobs.run_methods(study.params, "quality of CGNs", [(study.quality, *case) for case in cases])
+    accuracy = [(study.counterfactual_accuracy, *case) for case in cases]
+    accuracies = jobs.run_methods(study.params, "accuracy of counterfactuals", accuracy)
     rows = []
-    for found in measured.to_dict("records"):
-        variant, source, seed = found["variant"], found["source"], found["seed"]
-        row = {"recipe": source, "variant": variant, "seed": seed, "steps": None, "seconds": None}
-        if source in RECIPES:
-            run = study.trained_cgn(variant, source, seed)
+    for case, masks, scored in zip(cases, measured, accuracies, strict=True):
+        row = dict(zip(("variant", "recipe", "seed"), case, strict=True)) | {"steps": None, "seconds": None}
+        if case in trained:
+            run = study.trained_cgn(*case)  # type: ignore[arg-type]
             row |= {"steps": run.numbers["snapshots"][-1], "seconds": run.made["seconds"]}
-        row |= {"good_digits": found["good_digits"], "pairwise_iou": round(found["pairwise_iou"], 3)}
-        row |= {"recognised": round(100 * found["recognised"], 1), "accuracy_10k": accuracy[variant, source, seed]}
-        rows.append(row)
+        row |= {"good_digits": masks["good_digits"], "pairwise_iou": round(_mean(masks["pairwise_iou"]), 3)}
+        rows.append(row | {"recognised": round(100 * _mean(masks["recognised"]), 1), "accuracy_10k": scored["test"]})
     return pd.DataFrame(rows)
+
+
+def kept() -> pd.DataFrame:
+    """What ``make recipe`` wrote into ``results/recipe.csv``, see ``runs``. Raises ReproError if it is missing."""
+    file = ROOT / "results" / "recipe.csv"
+    if not file.exists():
+        raise ReproError(
+            f"{file} is missing; restore it with `git checkout -- results/recipe.csv` or run `make recipe`"
+        )
+    return pd.read_csv(file)
+
+
+def summary(runs: pd.DataFrame) -> pd.DataFrame:
+    """How each recipe does on each variant: variant, source, CGNs, steps, minutes (median), good_digits (all counts),
+    nine_or_ten (in how many of the CGNs), pairwise_iou (mean) and accuracy_10k with its interval."""
+    groups = runs.rename(columns={"recipe": "source"}).groupby(["variant", "source"], sort=False)
+    table = groups.agg(
+        CGNs=("seed", "size"),
+        steps=("steps", "max"),
+        minutes=("seconds", lambda seconds: round(seconds.median() / 60, 1)),
+        good_digits=("good_digits", lambda counts: " ".join(map(str, counts))),
+        nine_or_ten=("good_digits", lambda counts: int((counts >= 9).sum())),
+        pairwise_iou=("pairwise_iou", lambda iou: round(iou.mean(), 2)),
+        accuracy_10k=("accuracy_10k", lambda values: f"{interval(values.tolist()):.1f}"),
+    )
+    return titled(table.reset_index()).sort_values("variant", kind="stable")
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def ablation(study: Study) -> pd.DataFrame:
@@ -104,3 +144,18 @@ def keep_reader(study: Study) -> str:
         weights.write_record(weights.FOLDER / READER_RECORD, result.numbers)
     last = result.numbers["history"][-1]
     return f"digit reader: {last['test']:.1f} % of held-out true masks, {last['no_digit']:.1f} % of what is no digit"
+
+
+def keep_factor_readers(study: Study) -> list[str]:
+    """Train the classifiers that read the factors of counterfactuals, write them to ``reprolib/weights``, and return a
+    line about each."""
+    record, lines = weights.FOLDER / FACTORS_RECORD, []
+    with weights.alone(weights.FOLDER):
+        known = weights.record(record) if record.exists() else {}
+        for variant, factor in ((v, factor) for v in study.params.variants for factor in quality.factors(v)):
+            result, file = study.trained_factor_reader(variant, factor), study.reader_file(variant, factor)
+            known[file.name] = result.numbers["history"][-1]["test"]
+            weights.write(file, result.tensors)
+            weights.write_record(record, known)
+            lines.append(f"reader of {factor}, {VARIANTS[variant].title}: {known[file.name]:.1f} % on held-out images")
+    return lines

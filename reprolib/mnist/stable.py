@@ -13,8 +13,8 @@ ingredient has a name, by which a run can leave it out (``GenerativeSettings.wit
 - ``critic``: a strided projection discriminator (Miyato & Koyama, 2018) with spectral norm; else the published one.
 - ``pack``: it judges two images of one label at once (PacGAN; Lin et al., 2018), so repetition is found out.
 - ``contrast``: it sees a copy with normalised channels too, where a pair of like colours shows its shape as clearly.
-- ``noise``: it sees both sides through noise, which grows while it tells them apart too well and falls otherwise: so
-  it never wins the game, and no detail gives a generated image away.
+- ``noise``: it sees both sides through noise that fades out, but grows while it tells them apart too well: so it never
+  wins the game, and no detail gives a generated image away.
 - ``clamp``: a clamped pixel of the mask still hears a gradient that would bring it back.
 - ``rise``: the weight of the mask's entropy rises, which makes of a grey or dithered shape a solid one.
 - ``fall``: the learning rates fall linearly over the second half.
@@ -68,10 +68,10 @@ class Constants:
     """How many times the weight of the mask's entropy grows, from this share of the run on:"""
     entropy_from: float = 0.5
     noise: float = 0.3
-    """Standard deviation of the critic's noise at first, on images in [-1, 1]."""
+    """Standard deviation of the critic's noise at first, on images in [-1, 1]; the least falls linearly to the end."""
     noise_step: float = 0.002
     """What it grows by after a step with a critic's loss below the next number, and falls by after another:"""
-    contested: float = 0.15
+    contested: float = 0.12
     """The critic's loss is 0 where it tells all images apart and 0.25 where it tells none."""
     decay: float = 0.995
     """Of the exponential mean."""
@@ -130,7 +130,7 @@ def train_cgn(
         terms["discriminator"] = (real_loss + fake_loss) / 2
         descend(pair.optimisers[1], terms["discriminator"])
         if "noise" in used:
-            adjust(noise, terms["discriminator"].detach())
+            adjust(noise, terms["discriminator"].detach(), STABLE.noise * (1 - done))
         return terms
 
     return pair.train(
@@ -152,9 +152,10 @@ def _noisy(images: Tensor, noise: Tensor) -> Tensor:
     return images + noise * torch.randn_like(images)
 
 
-def adjust(noise: Tensor, critic_loss: Tensor) -> None:
-    """Change the noise in place by a step, up while the critic wins and down, not below 0, while it does not."""
-    noise.add_(STABLE.noise_step * torch.where(critic_loss < STABLE.contested, 1.0, -1.0)).clamp_(min=0)
+def adjust(noise: Tensor, critic_loss: Tensor, least: float) -> None:
+    """Change the noise in place by a step, up while the critic wins and down, but not below ``least``, while it does
+    not."""
+    noise.add_(STABLE.noise_step * torch.where(critic_loss < STABLE.contested, 1.0, -1.0)).clamp_(min=least)
 
 
 class OpenCGN(CGN):

@@ -28,7 +28,7 @@ from reprolib.run.store import Checkpoint, Result
 from reprolib.schema import RECIPES, CgnSource, Recipe
 from reprolib.vocabulary import VARIANTS, shipped_name
 
-READER, READER_RECORD = "digit_reader.safetensors", "digit_reader.json"
+READER, READER_RECORD, FACTORS_RECORD = "digit_reader.safetensors", "digit_reader.json", "factor_readers.json"
 """Files in ``reprolib/weights``."""
 
 
@@ -141,6 +141,10 @@ class Study(Experiments):
 
         return self.store.get("cgn", self.cgn_inputs(variant, recipe, seed, steps), make, with_tensors=True)
 
+    def has_cgn(self, variant: str, recipe: Recipe, seed: int) -> bool:
+        """Whether a CGN is trained already."""
+        return self.store.file("cgn", self.cgn_inputs(variant, recipe, seed)).exists()
+
     def snapshots(self, variant: str, recipe: Recipe, seed: int, steps: int | None = None) -> dict[int, CGN]:
         """The CGN of a training run at each of its snapshots."""
         result = self.trained_cgn(variant, recipe, seed, steps)
@@ -222,7 +226,22 @@ class Study(Experiments):
         return quality.bounds(real.masks, real.labels)
 
     def factor_reader(self, variant: str, factor: quality.Factor) -> tuple[Classifier, float]:
-        """A classifier of one factor of painted images, and its accuracy on held-out ones in percent."""
+        """A classifier of one factor of painted images, and its accuracy on held-out ones in percent.
+
+        It is shipped, as the digit reader is; for a variant that was added it is trained here.
+        """
+        file = self.reader_file(variant, factor)
+        if not file.exists():
+            result = self.trained_factor_reader(variant, factor)
+            return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
+        return classifier_from(weights.read(file)), weights.record(weights.FOLDER / FACTORS_RECORD)[file.name]
+
+    def reader_file(self, variant: str, factor: quality.Factor) -> Path:
+        """Where the reader of a factor is shipped."""
+        return weights.FOLDER / f"{factor}_reader_of_{shipped_name(variant, self.params.digits.textures)[4:]}"
+
+    def trained_factor_reader(self, variant: str, factor: quality.Factor) -> Result:
+        """The same, trained here on the digits of the parameters; this is what is shipped."""
         training, held_out = self.digits(variant)
         textures = self.params.digits.textures
         inputs = {"variant": variant, "factor": factor, "digits": self._data(variant)} | self._machine()
@@ -230,8 +249,7 @@ class Study(Experiments):
         def make(checkpoint: Checkpoint) -> Result:
             return quality.train_factor_reader(variant, factor, training, held_out, textures, checkpoint)
 
-        result = self.store.get("factor_reader", inputs, make, version=2, with_tensors=True)
-        return classifier_from(result.tensors), result.numbers["history"][-1]["test"]
+        return self.store.get("factor_reader", inputs, make, version=2, with_tensors=True)
 
     def quality(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         """Masks and control of one CGN; see ``quality.mask_quality``, ``quality.control`` and ``rules.stamp``."""
@@ -248,12 +266,12 @@ class Study(Experiments):
             numbers["readers"] = {"digit": accuracy} | {factor: score for factor, (_, score) in readers.items()}
             return Result(numbers)
 
-        found = self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=5)
+        found = self.store.get("quality", self._quality_inputs(variant, source, seed), make, version=6)
         return found.numbers | {"rules": rules.stamp(found.made)}
 
     def has_quality(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> bool:
         """Whether the quality of a CGN is stored already."""
-        return self.store.file("quality", self._quality_inputs(variant, source, seed), version=5).exists()
+        return self.store.file("quality", self._quality_inputs(variant, source, seed), version=6).exists()
 
     def _quality_inputs(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         return {
@@ -262,8 +280,12 @@ class Study(Experiments):
             "cgn": self.cgn_identity(variant, source, seed),
             "digits": self._data(variant),
             "masks": self.params.cgn.quality_masks,
-            "reader": weights.sha256(weights.FOLDER / READER),
+            "readers": [weights.sha256(file) for file in self._shipped_readers(variant)],
         } | self._machine()
+
+    def _shipped_readers(self, variant: str) -> list[Path]:
+        files = (self.reader_file(variant, factor) for factor in quality.factors(variant))
+        return [weights.FOLDER / READER, *(file for file in files if file.exists())]
 
     def counterfactual_accuracy(self, variant: str, source: CgnSource | nulls.Known, seed: int) -> dict[str, Any]:
         """``test``: see ``quality.counterfactual_accuracy``; ``test_images``: how many it was tested on; rules."""

@@ -76,8 +76,9 @@ def _cgns(study: Study) -> list[tuple[CgnSource, int]]:
 
 def _quality(study: Study, cases: list[tuple[str, CgnSource | nulls.Known, int]]) -> pd.DataFrame:
     if not all(study.has_quality(*case) for case in cases):
-        readers = [(study.factor_reader, v, factor) for v in study.params.variants for factor in quality.factors(v)]
-        _run(study, "readers", readers)
+        readers = [(v, factor) for v in study.params.variants for factor in quality.factors(v)]
+        unknown = [case for case in readers if not study.reader_file(*case).exists()]
+        _run(study, "readers", [(study.trained_factor_reader, *case) for case in unknown])
     found = _run(study, "quality of CGNs", [(study.quality, *case) for case in cases])
     return pd.DataFrame([_quality_row(*case, numbers) for case, numbers in zip(cases, found, strict=True)])
 

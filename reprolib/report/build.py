@@ -26,10 +26,11 @@ from markdown_it import MarkdownIt
 from reprolib import params as parameters
 from reprolib import published, statistics
 from reprolib.figures import to_bytes
-from reprolib.report.results import ROOT, build_folder, read_manifest, read_table, read_text, run_name, store_folder
+from reprolib.report.results import build_folder, read_manifest, read_table, read_text, run_name, store_folder
 from reprolib.run import rules, weights
 from reprolib.run.errors import ReproError
 from reprolib.run.files import (
+    ROOT,
     SUMS,
     agrees,
     locked,

@@ -23,10 +23,9 @@ from reprolib.natural import figures as _natural  # noqa: F401
 from reprolib.params import load
 from reprolib.run import provenance, rules
 from reprolib.run.errors import ReproError
-from reprolib.run.files import canonical, digest, remove, sealed, unsealed, write_atomically
+from reprolib.run.files import ROOT, canonical, digest, remove, sealed, unsealed, write_atomically
 from reprolib.schema import Params
 
-ROOT = Path(__file__).parents[2]
 FORMAT = 3
 """Of a manifest; raised when its meaning changes."""
 NULLS = ["claim", "world", "criterion", "case", "null", "value", "outcome"]

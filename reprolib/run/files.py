@@ -22,6 +22,8 @@ from filelock import FileLock, Timeout
 
 from reprolib.run.errors import ReproError, StoreError
 
+ROOT = Path(__file__).parents[2]
+"""The top of the repository."""
 SUMS = "SHA256SUMS"
 """The name of a list of hashes, beside the files."""
 LARGE = 2**24
