@@ -1,9 +1,8 @@
 """The published numbers on MNIST, as data frames.
 
-``published/mnist.csv`` holds figures only, one a row, of Sauer & Geiger (2021, as quoted by Bagad et al.), of the seed
-study and of Bagad et al. (2022); ``cgn`` says whose CGN was behind a number (``own``: trained by that study,
-``authors``: the released weights, ``dcgan``: a separate GAN).
-"""
+``published/mnist.csv`` holds figures only, one a row, of Sauer & Geiger (2021, as quoted by Bagad et al.), of the
+reproduction study and of Bagad et al. (2022); ``cgn`` says whose CGN was behind a number (``own``: trained by that
+study, ``authors``: the released weights, ``dcgan``: a separate GAN)."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from reprolib.vocabulary import VARIANTS
 
 FILE = Path(__file__).parent / "published" / "mnist.csv"
 SETTINGS = FILE.with_name("settings.csv")
-STUDIES = {"sauer2021": "Sauer & Geiger", "seed": "seed study", "bagad2022": "Bagad et al."}
+STUDIES = {"sauer2021": "Sauer & Geiger", "reproduction": "reproduction study", "bagad2022": "Bagad et al."}
 
 
 def settings(params: dict[str, Any]) -> pd.DataFrame:

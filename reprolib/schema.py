@@ -102,7 +102,7 @@ class GanParams(Group):
     """The "GAN" rows: other samples without counterfactuals."""
 
     kinds: list[GanKind] = Field(
-        ["cgn_noncf", "dcgan"], description="CGN samples with one label throughout (seed), or a DCGAN (Bagad et al.)"
+        ["cgn_noncf", "dcgan"], description="CGN samples with one label throughout, or a DCGAN (Bagad et al.)"
     )
     steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="batches of the DCGAN; null means 15 epochs")
 
@@ -129,12 +129,12 @@ class ClassifierParams(Group):
         False, description="train all seeds as one network of as many groups: for a GPU; slightly other numbers"
     )
     selection: Literal["last", "best_test"] = Field(
-        "last", description="report the last epoch, or, as the seed did, the best on the test set"
+        "last", description="report the last epoch, or, as the reproduction study did, the best on the test set"
     )
 
 
 class AblationParams(Group):
-    """Accuracy against the number of counterfactuals (seed Figs 5 and 6)."""
+    """Accuracy against the number of counterfactuals (reproduction Figs 5 and 6)."""
 
     sizes: list[Annotated[int, Field(ge=1, le=10_000_000)]] = Field(
         [10_000, 100_000, 1_000_000], min_length=1, description="counterfactuals, one point each"
@@ -148,7 +148,7 @@ class AblationParams(Group):
 
 
 class GradcamParams(Group):
-    """GradCAM on Double-colored MNIST (seed Fig 3) and its measures."""
+    """GradCAM on Double-colored MNIST (reproduction Fig 3) and its measures."""
 
     images: int = Field(10_000, ge=10, le=10_000, description="test images for the measures")
 
@@ -158,7 +158,7 @@ LossGroup = Literal["shape", "text", "bg", "rec"]
 
 
 class NaturalParams(Group):
-    """What both worlds of natural images have; defaults are the seed's settings where it names them."""
+    """What both worlds of natural images have; defaults are the reproduction study's settings where it names them."""
 
     run: bool = Field(True, description="whether this half of the study is part of the run")
     sources: list[NaturalSource] = Field(
@@ -173,7 +173,7 @@ class NaturalParams(Group):
     one_class: bool = Field(True, description="all images of a micro-batch have one class, as published")
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style losses")
     mask_low: float = Field(
-        0.1, ge=0, le=0.5, description="least mean mask that is not punished; the seed's code: 0.03"
+        0.1, ge=0, le=0.5, description="least mean mask that is not punished; the reproduction study's code: 0.03"
     )
     targets: list[TextureTarget] = Field(["patches", "fill"], description="targets of the texture mechanism")
     ablations: list[LossGroup] = Field(["shape", "text", "bg", "rec"], description="groups of losses switched off")
@@ -191,11 +191,11 @@ class NaturalParams(Group):
     selection: Literal["four_top1", "real_top1"] = Field(
         "four_top1",
         description="report the epoch with the best sum of top-1 on real images and of the three heads on their own"
-        " factors of counterfactuals (seed's code), or with the best top-1 on real images (Bagad et al.)",
+        " factors of counterfactuals (reproduction study's code), or with the best top-1 on real images (Bagad et al.)",
     )
     cf_ratio: float = Field(2.0, gt=0, le=100, description="counterfactuals per real image")
     search_rates: list[Annotated[float, Field(gt=0, le=10)]] = Field(
-        [1e-4, 1e-3], description="learning rates of the search of seed Table 7, beside classifier_rate; [] for none"
+        [1e-4, 1e-3], description="beside classifier_rate, for the search of reproduction Table 7; [] for none"
     )
     search_ratios: list[Annotated[float, Field(ge=0, le=100)]] = Field(
         [0.0, 1.0, 2.0], description="its counterfactuals per real image"
@@ -231,7 +231,7 @@ class ScenesParams(NaturalParams):
     classifier_rate: float = Field(2e-3, gt=0, le=10, description="learning rate of the classifier")
     cf_ratio: float = Field(1.0, gt=0, le=100, description="counterfactuals per real image")
     search_rates: list[Annotated[float, Field(gt=0, le=10)]] = Field(
-        [1e-3, 4e-3], description="learning rates of the search of seed Table 7, beside classifier_rate; [] for none"
+        [1e-3, 4e-3], description="beside classifier_rate, for the search of reproduction Table 7; [] for none"
     )
     workers: int = Field(0, ge=0, le=256, description="processes that read images")
 

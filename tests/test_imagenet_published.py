@@ -13,10 +13,10 @@ from reprolib.natural import published
 @pytest.mark.parametrize(
     ("table", "rows", "where", "value"),
     [
-        (published.quality, 18, ("study", "seed study", "model", "BigGAN", "is_gen"), 195.9),
+        (published.quality, 18, ("study", "reproduction study", "model", "BigGAN", "is_gen"), 195.9),
         (published.quality, 18, ("study", "Bagad et al.", "model", "CGN (no shape loss)", "is_gen"), 100.8),
-        (published.challenge, 10, ("study", "seed study", "model", "IN-mini + CGN", "gap"), 7.7),
-        (published.accuracy, 4, ("study", "seed study", "model", "IN-mini + CGN (ensemble)", "top-1"), 69.1),
+        (published.challenge, 10, ("study", "reproduction study", "model", "IN-mini + CGN", "gap"), 7.7),
+        (published.accuracy, 4, ("study", "reproduction study", "model", "IN-mini + CGN (ensemble)", "top-1"), 69.1),
         (published.factors, 3, ("study", "Bagad et al., released files", "model", "IN-mini + CGN/Text", "top-5"), 95.5),
         (published.bias, 13, ("study", "Sauer & Geiger", "model", "IN + CGN/Shape", "shape_bias"), 54.8),
         (published.unusual, 2, ("study", "Bagad et al.", "model", "ResNet-50 (IN-1k)", "ImageNet-A"), 3.4),

@@ -317,7 +317,7 @@ def test_published_values_stand_beside_the_same_kind_of_generator(
     assert (row["variant"], row["trained on"]) == ("Colored MNIST", training_set)
     assert row["ours"] == "50.0, 52.0"
     assert (row["Bagad et al."], row["Sauer & Geiger"]) == (bagad, sauer)
-    assert seed_study is None or row["seed study"] == seed_study
+    assert seed_study is None or row["reproduction study"] == seed_study
 
 
 def test_rows_come_in_the_order_of_the_published_tables() -> None:

@@ -258,7 +258,7 @@ def test_the_search_has_a_row_for_every_cell(study: NaturalStudy) -> None:
 
 
 def test_the_search_is_that_of_the_seed(tmp_path: Path) -> None:
-    """Seed Table 7: the authors' CGN at both rates, the own one only at the smaller."""
+    """Reproduction Table 7: the authors' CGN at both rates, the own one only at the smaller."""
     chosen = params.load("gpu")
     cases = tables.search_cases(NaturalStudy(chosen, ImageNet(chosen.imagenet), Store(tmp_path)))
     assert [seed for _, _, seed, _, _ in cases] == [*rules.seeds(2)] * 8

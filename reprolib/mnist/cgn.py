@@ -36,7 +36,7 @@ class Mechanisms(NamedTuple):
 
 
 def compose(mask: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
-    """x = m * f + (1 - m) * b (equation 1 of the seed study). The mask broadcasts over the colour channels."""
+    """x = m * f + (1 - m) * b (equation 1 of the reproduction study). The mask broadcasts over the colour channels."""
     return mask * foreground + (1 - mask) * background
 
 

@@ -231,7 +231,7 @@ def _scores(model: Classifier, tests: dict[str, tuple[Tensor, Tensor]]) -> dict[
 def select(history: list[dict[str, float]], selection: str, by: str = "test") -> dict[str, float]:
     """The row that is reported: ``last``, or ``best_test``, the first epoch with the highest accuracy on ``by``.
 
-    ``best_test`` chooses on the test set and so flatters it; the seed's tables were made that way.
+    ``best_test`` chooses on the test set and so flatters it; the reproduction study's tables were made that way.
     """
     if selection == "last":
         return history[-1]

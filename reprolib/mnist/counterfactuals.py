@@ -83,7 +83,7 @@ def counterfactuals(
 
 
 def non_counterfactuals(cgn: CGN, size: int, key: rng.Key, into: Tensor | None = None) -> Generated:
-    """The seed's "GAN" rows: CGN samples whose three mechanisms share one label.
+    """The reproduction study's "GAN" rows: CGN samples whose three mechanisms share one label.
 
     As in its code, the mask has one noise vector and the two textures share another. into: see
     :func:`counterfactuals`.

@@ -18,7 +18,7 @@ COLORS = dict(
 
 @figure("counterfactuals")
 def counterfactuals(data: Arrays) -> Figure:
-    """Seed Figs 2 and 4: counterfactuals per variant, ten digits x six samples. Arrays: one sheet a variant."""
+    """Reproduction Figs 2 and 4: counterfactuals per variant, ten digits x six samples. Arrays: one sheet a variant."""
     drawn, axes = plt.subplots(1, len(data), figsize=(2.9 * len(data), 4.9), squeeze=False)
     for ax, (title, images) in zip(axes[0], data.items(), strict=True):
         show(ax, sheet(images), title)
@@ -180,7 +180,7 @@ def accuracy_by_quality(data: pd.DataFrame) -> Figure:
 
 @figure("ablation")
 def ablation(data: pd.DataFrame) -> Figure:
-    """Seed Figs 5 and 6: accuracy against number of counterfactuals, one line a CF ratio, a column a variant.
+    """Reproduction Figs 5 and 6: accuracy against number of counterfactuals, one line a CF ratio, a column a variant.
 
     Rows: mix of training data and whose CGN; dashed grey: Bagad et al. (counterfactuals only, authors' CGN).
     """
@@ -212,7 +212,7 @@ def ablation(data: pd.DataFrame) -> Figure:
 
 @figure("gradcam_grid")
 def gradcam_grid(data: Arrays) -> Figure:
-    """Seed Fig 3: heatmaps over digits (rows) and colour themes (columns) with the inputs along both edges.
+    """Reproduction Fig 3: heatmaps over digits (rows) and colour themes (columns) with the inputs along both edges.
 
     Arrays: ``images`` (100, 32, 32, 3) and per training set heatmaps uint8 (100, 32, 32).
     """

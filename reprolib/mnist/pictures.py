@@ -20,7 +20,8 @@ def _grey(mask: Tensor) -> np.ndarray:
 
 
 def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarray]:
-    """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), from our CGN (seed Figs 2 and 4)."""
+    """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), of our CGN, as in
+    reproduction Figs 2 and 4."""
     sheets = {}
     for variant in study.params.variants:
         model = study.cgn(variant, deciding(study.params.cgn.sources), rules.FIRST_SEED)

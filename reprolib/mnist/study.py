@@ -457,7 +457,7 @@ class Study(Experiments):
 
     @property
     def gradcam_variant(self) -> str:
-        """The seed's Fig 3 shows Double-colored MNIST; a run without it shows its first variant."""
+        """Reproduction Fig 3 shows Double-colored MNIST; a run without it shows its first variant."""
         return "double_colored_MNIST" if "double_colored_MNIST" in self.params.variants else self.params.variants[0]
 
     def gradcam(self, training_set: TrainingSet, seed: int) -> Result:

@@ -204,7 +204,7 @@ def training_quality(study: Study) -> pd.DataFrame:
 
 
 def training_sets(study: Study) -> list[TrainingSet]:
-    """The rows of the seed's Tables 2 and 6, for each source of generated images."""
+    """The rows of reproduction Tables 2 and 6, for each source of generated images."""
     params = study.params
     size, ratio = params.counterfactuals.size, params.counterfactuals.ratio
     sets = [TrainingSet(original=True)]
@@ -302,7 +302,7 @@ def gradcam_sets(study: Study) -> list[TrainingSet]:
 def gradcam_runs(study: Study) -> tuple[pd.DataFrame, dict[str, Any]]:
     """(measures of heatmaps, one row per classifier and per null baseline; heatmaps of the first seed by training set).
 
-    Double-colored MNIST, as in the seed's Fig 3, unless the run leaves that variant out.
+    Double-colored MNIST, as in reproduction Fig 3, unless the run leaves that variant out.
     """
     cases = [(ts, seed) for ts in gradcam_sets(study) for seed in rules.seeds(study.params.seeds)]
     found = _run(study, "GradCAM", [(study.gradcam, *case) for case in cases])

@@ -147,7 +147,7 @@ def paint(
 def themes(name: str, digits: Digits, textures: Textures = "dtd") -> Painted:
     """Every digit in each of the ten attribute themes (foreground and background together), without jitter.
 
-    Image 10 * i + j is digit i in theme j, the grid of the seed's Fig 3. Numbers of 0.5 are the middle of every
+    Image 10 * i + j is digit i in theme j, the grid of reproduction Fig 3. Numbers of 0.5 are the middle of every
     random draw: no jitter of colours, and the central crop of a texture.
     """
     function, draws, _ = _rule(name)

@@ -28,7 +28,7 @@ Order = Callable[[int], Tensor]
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """The seed's settings; 0.001 and a ratio of 1 are those of the released code and of Bagad et al."""
+    """The reproduction study's settings; 0.001 and a ratio of 1 are those of the released code and of Bagad et al."""
 
     epochs: int = 30
     batch: int = 32
@@ -148,7 +148,7 @@ def train(
 def best_row(history: list[dict[str, float]], selection: Selection) -> int:
     """The row that is reported: the first with the best ``top1`` on real images (``real_top1``, Bagad et al.), or with
     the best sum of that and of ``factor/<head>``, the top-1 of each head on its own factor of validation
-    counterfactuals (``four_top1``, the seed's code). Without counterfactuals both are the same."""
+    counterfactuals (``four_top1``, the reproduction study's code). Without counterfactuals both are the same."""
     names = ["top1"] if selection == "real_top1" else ["top1", *(f"factor/{head}" for head in HEADS)]
     return max(range(len(history)), key=lambda row: sum(history[row].get(name, 0.0) for name in names))
 

@@ -14,7 +14,7 @@ from reprolib.figures import Arrays, figure, sheet, show
 
 @figure("scenes_counterfactuals", "imagenet_counterfactuals")
 def counterfactuals(data: Arrays) -> Figure:
-    """Seed Fig 7: sixteen counterfactuals with the classes of shape, texture and background above each."""
+    """Reproduction Fig 7: sixteen counterfactuals with the classes of shape, texture and background above each."""
     drawn, axes = plt.subplots(4, 4, figsize=(7.6, 8.6))
     for ax, image, label in zip(axes.flat, data["images"], data["labels"], strict=True):
         show(ax, image)
@@ -39,7 +39,7 @@ def interpolation(data: Arrays) -> Figure:
 
 @figure("scenes_training", "imagenet_training")
 def training(data: Arrays) -> Figure:
-    """Seed Figs 8 and 9: what the mechanisms give over training, for three classes. Sheets (T, C, 6, H, W, 3)."""
+    """Reproduction Figs 8 and 9: what the mechanisms give over training, for three classes. (T, C, 6, H, W, 3)."""
     sheets, rows = data["sheets"], ["m", "premask", "f", "b", "x_gen", "x_gt"]
     picked = np.linspace(0, sheets.shape[1] - 1, 3).round().astype(int)
     drawn, axes = plt.subplots(1, 3, figsize=(10.5, 3.6))
@@ -55,7 +55,7 @@ def training(data: Arrays) -> Figure:
 
 @figure("scenes_samples", "imagenet_samples")
 def samples(data: Arrays) -> Figure:
-    """Seed Fig 8: what the mechanisms make of several latents, one panel a class. Sheets (C, 5, N, H, W, 3)."""
+    """Reproduction Fig 8: what the mechanisms make of several latents, one panel a class. Sheets (C, 5, N, H, W, 3)."""
     rows = ["premask", "m", "f", "b", "x_gen"]
     drawn, axes = plt.subplots(1, len(data["classes"]), figsize=(5.0 * len(data["classes"]), 4.2), squeeze=False)
     for ax, name, each in zip(axes[0], data["classes"], data["sheets"], strict=True):
@@ -68,7 +68,7 @@ def samples(data: Arrays) -> Figure:
 
 @figure("scenes_failures", "imagenet_failures")
 def failures(data: Arrays) -> Figure:
-    """Seed Figs 10 to 12: the worst images of three kinds by a number; the map above, the composed image below."""
+    """Reproduction Figs 10 to 12: the worst images of three kinds by a number; above the map, below the image."""
     titles = {
         "entanglement": "texture-background entanglement:\ntexture maps with the most background",
         "residue": "background residue:\nbackgrounds with the most salient object",
@@ -109,7 +109,7 @@ def ablation(data: pd.DataFrame) -> Figure:
 
 @figure("scenes_gap", "imagenet_gap")
 def gap(data: pd.DataFrame) -> Figure:
-    """Seed Table 5 as a picture: accuracy on the three sets. Columns trained_on, seed, set, head, accuracy."""
+    """Reproduction Table 5 as a picture: accuracy on the three sets. Columns trained_on, seed, set, head, accuracy."""
     heads = list(dict.fromkeys(data["head"]))
     drawn, axes = plt.subplots(1, len(heads), figsize=(3.4 * len(heads), 3.2), sharey=True, squeeze=False)
     for ax, head in zip(axes[0], heads, strict=True):
@@ -125,7 +125,7 @@ def gap(data: pd.DataFrame) -> Figure:
 
 @figure("scenes_bias", "imagenet_bias")
 def bias(data: pd.DataFrame) -> Figure:
-    """Seed Table 4 as a picture: shape bias of every head. Columns trained_on, seed, head, shape_bias."""
+    """Reproduction Table 4 as a picture: shape bias of every head. Columns trained_on, seed, head, shape_bias."""
     drawn, ax = plt.subplots(figsize=(6.4, 3.2))
     sns.barplot(data, x="head", y="shape_bias", hue="trained_on", errorbar="sd", palette="colorblind", ax=ax)
     ax.axhline(50, color="0.4", ls="--", lw=1)

@@ -19,7 +19,7 @@ FIGURE_7 = (
     (876, 407, 979), (97, 649, 693), (872, 555, 337), (841, 936, 972), (97, 852, 460), (9, 207, 974),
     (872, 728, 119), (9, 323, 147), (950, 409, 888), (966, 207, 9),
 )  # fmt: skip
-"""Classes of shape, texture and background in the seed's Fig 7, row by row (docs/imagenet.md, section 18.4)."""
+"""Classes of shape, texture and background in reproduction Fig 7, row by row (docs/imagenet.md, section 18.4)."""
 
 
 def _own(study: NaturalStudy) -> CGN:
@@ -29,7 +29,7 @@ def _own(study: NaturalStudy) -> CGN:
 
 @torch.inference_mode()
 def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
-    """Seed Fig 7: ``images`` (16, H, W, 3) and ``labels`` (16,), text of shape, texture and background."""
+    """Reproduction Fig 7: ``images`` (16, H, W, 3) and ``labels`` (16,), text of shape, texture and background."""
     model, world = _own(study), study.world
     if world.name == "imagenet":
         truncation = study.chosen.truncation
@@ -44,8 +44,8 @@ def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
 
 
 def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
-    """Seed Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0, for the classes
-    that the world follows."""
+    """Reproduction Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0, for the
+    classes that the world follows."""
     found = study.trained_cgn(Trained("trained", target=study.chosen.targets[0])).tensors
     sheets = {int(name.removeprefix("sheet/")): value for name, value in found.items() if name.startswith("sheet/")}
     updates = sorted(sheets)
@@ -58,8 +58,8 @@ def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
 
 @torch.inference_mode()
 def samples(study: NaturalStudy, count: int = 6) -> dict[str, np.ndarray]:
-    """Seed Fig 8: what the mechanisms make of several latents: ``classes`` (C,), two that the world follows, and
-    ``sheets`` (C, 5, count, H, W, 3) with the rows premask, mask, texture map, background and composed image."""
+    """Reproduction Fig 8: what the mechanisms make of several latents: ``classes`` (C,), two that the world follows,
+    and ``sheets`` (C, 5, count, H, W, 3) with the rows premask, mask, texture map, background and composed image."""
     model, world, device = _own(study), study.world, study.params.device
     u, sheets = model.noise(count, ("samples",), study.chosen.truncation).to(device), []
     for number in world.followed[1:]:
@@ -115,7 +115,7 @@ def tour(study: NaturalStudy, midpoints: int = 4) -> dict[str, np.ndarray]:
 
 @torch.inference_mode()
 def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict[str, np.ndarray]:
-    """Seed Figs 10 to 12, chosen by a number and not by hand: the worst images of three kinds.
+    """Reproduction Figs 10 to 12, chosen by a number and not by hand: the worst images of three kinds.
 
     ``entanglement``: texture maps that show most of the background (``World.entanglement``), of the classes that the
     seed shows if the world names them; ``residue``: backgrounds with the most saliency; ``realism``: composed images

@@ -1,8 +1,7 @@
 """The published numbers on ImageNet, as data frames: they stand beside what is measured here, never among it.
 
-``published/imagenet.csv`` holds figures of Sauer & Geiger (2021, as quoted by Bagad et al.), the seed study and Bagad
-et al. (2022), one a row.
-"""
+``published/imagenet.csv`` holds figures of Sauer & Geiger (2021, as quoted by Bagad et al.), the reproduction study and
+Bagad et al. (2022), one a row."""
 
 from __future__ import annotations
 
@@ -24,12 +23,12 @@ _CHALLENGE = {
 
 @lru_cache(maxsize=1)
 def numbers() -> pd.DataFrame:
-    """Every published number: source, table, dataset, trained_on, metric, value, unit, settings (of seed Table 7)."""
+    """Every published number: source, table, dataset, trained_on, metric, value, unit, settings."""
     return pd.read_csv(FILE, keep_default_na=False, dtype={"value": float})
 
 
 def quality() -> pd.DataFrame:
-    """Inception Score and mean mask (seed Table 3, and the loss ablations): study, model, is_gen, mean_mask.
+    """Inception Score and mean mask (reproduction Table 3, and the loss ablations): study, model, is_gen, mean_mask.
 
     The files that Bagad et al. released say something else than their Table 2, so they are rows of their own.
     """
@@ -55,19 +54,19 @@ def evidence() -> pd.DataFrame:
 
 
 def challenge() -> pd.DataFrame:
-    """The backgrounds challenge (seed Table 5 and its likes): study, model, three accuracies and the gap."""
+    """The backgrounds challenge (reproduction Table 5 and its likes): study, model, three accuracies and the gap."""
     return _wide(("Table 5", "Backgrounds challenge"), _CHALLENGE)
 
 
 def bias() -> pd.DataFrame:
-    """Shape bias and accuracy (seed Table 4 and its likes): study, model, shape_bias, top-1, top-5."""
+    """Shape bias and accuracy (reproduction Table 4 and its likes): study, model, shape_bias, top-1, top-5."""
     named = {"shape_bias": "shape_bias", "top1_accuracy": "top-1", "top5_accuracy": "top-5"}
     return _wide(("Table 4", "Shape vs. texture"), named)
 
 
 def accuracy() -> pd.DataFrame:
-    """Accuracy on real images (seed Table 4 and its likes): study, model, top-1, top-5. All are of ensembles; nobody
-    printed that of a single head, though the seed prints its own beside the texture head."""
+    """Accuracy on real images (reproduction Table 4 and its likes): study, model, top-1, top-5. All are of ensembles;
+    nobody printed that of a single head, though the reproduction study prints its own beside the texture head."""
     return bias().dropna(subset="top-1").drop(columns="shape_bias").reset_index(drop=True)
 
 
@@ -88,9 +87,9 @@ def unusual() -> pd.DataFrame:
 
 
 def search() -> pd.DataFrame:
-    """Seed Table 7: model, settings (learning rate and CF ratio), three accuracies and the gap."""
+    """Reproduction Table 7: model, settings (learning rate and CF ratio), three accuracies and the gap."""
     rows = numbers()
-    rows = rows[(rows["source"] == "seed") & (rows["table"] == "Table 7") & rows["metric"].isin(_CHALLENGE)]
+    rows = rows[(rows["source"] == "reproduction") & (rows["table"] == "Table 7") & rows["metric"].isin(_CHALLENGE)]
     rows = rows.assign(metric=rows["metric"].map(_CHALLENGE))
     wide = rows.pivot_table(index=["trained_on", "settings"], columns="metric", values="value", sort=False)
     return _ordered(wide.reset_index().rename(columns={"trained_on": "model"}), _CHALLENGE)

@@ -103,8 +103,8 @@ def control(study: NaturalStudy) -> pd.DataFrame:
 
 
 def conjectures(study: NaturalStudy) -> pd.DataFrame:
-    """What the seed supposes of its failures (its Appendix F), as numbers over the training of the first CGN and of one
-    that has the true mask: mask, update, residue, entanglement and own; see ``World.against_truth``."""
+    """What the reproduction study supposes of its failures (its Appendix F), as numbers over the training of the first
+    CGN and of one that has the true mask: mask, update, residue, entanglement and own; see ``World.against_truth``."""
     first = Trained("trained", target=study.chosen.targets[0])
     rows = []
     for mask, which in (("own", first), ("true", replace(first, changed="true mask"))):
@@ -200,7 +200,7 @@ def _best(numbers: dict[str, Any]) -> dict[str, float]:
 
 
 def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, float, float]]:
-    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of seed Table 7 and seed.
+    """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of reproduction Table 7 and seed.
 
     As there, one CGN goes through all learning rates, the authors' if it is at hand, and the others only through that
     of the parameters.
@@ -224,7 +224,7 @@ def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, flo
 
 
 def search(study: NaturalStudy) -> pd.DataFrame:
-    """Seed Table 7: the plain classifier, then one row per cell and seed: trained_on, rate, ratio, seed, epoch,
+    """Reproduction Table 7: the plain classifier, then one row per cell and seed: trained_on, rate, ratio, seed, epoch,
     accuracies without the background head, gap, and top-1 on real images."""
     prepare(study)
     cases, plain = search_cases(study), study.plain()["row"]
@@ -245,7 +245,7 @@ def _searched(
 
 
 def search_shown(runs: pd.DataFrame) -> pd.DataFrame:
-    """Seed Table 7 as it is printed: one row per cell, each with its repetitions."""
+    """Reproduction Table 7 as it is printed: one row per cell, each with its repetitions."""
     cell = ["trained_on", "rate", "ratio"]
     table = shown(runs, cell, {name: name for name in (*VARIANTS, "gap")} | {"top-1": "top1"})
     epochs = runs.groupby(cell, sort=False, dropna=False)["epoch"].agg(lambda found: ", ".join(map(str, found)))
@@ -254,7 +254,7 @@ def search_shown(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def challenge(runs: pd.DataFrame, head: str = "shape_texture") -> pd.DataFrame:
-    """Seed Table 5: accuracy on the three sets and the gap, means with 95 % intervals; one row per training set."""
+    """Reproduction Table 5: accuracy on three sets and the gap, means and 95 % intervals; a row per training set."""
     return _shown(runs, {name: f"{name}/{head}" for name in (*VARIANTS, "gap")})
 
 
@@ -264,7 +264,7 @@ def gaps(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def bias(runs: pd.DataFrame) -> pd.DataFrame:
-    """Seed Table 4: shape bias of every head and of their mean, the share that was decided, top-1 and top-5."""
+    """Reproduction Table 4: shape bias of every head and of their mean, the share that was decided, top-1 and top-5."""
     columns = {f"shape bias, {head}": f"shape_bias/{head}" for head in (*HEADS, "avg")}
     return _shown(runs, columns | {"decided, avg": "decided/avg", "top-1": "top1", "top-5": "top5"})
 

@@ -59,7 +59,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class CgnSettings:
-    """A schedule and what goes with it; the defaults are the seed study's."""
+    """A schedule and what goes with it; the defaults are the reproduction study's."""
 
     updates: int = 200
     micro_batch: int = 5
@@ -69,7 +69,7 @@ class CgnSettings:
     texture_target: Target = "patches"
     patches: Patches = Patches()
     mask_low: float = 0.1
-    """The least mean mask that is not punished; the seed group's code has 0.03."""
+    """The least mean mask that is not punished; the reproduction study's code has 0.03."""
     one_class: bool = True
     """One class per micro-batch, as the code draws it; else one per sample."""
     learning_rate: float = 1.0

@@ -31,7 +31,7 @@ class World(Protocol):
     followed: tuple[int, ...]
     """Three of them, which the figure of training shows."""
     entangled: tuple[int, ...]
-    """Classes in which the seed saw texture and background entangled; none where nobody looked."""
+    """Classes in which the reproduction study saw texture and background entangled; none where nobody looked."""
     truncations: tuple[float, ...]
     """Truncations of the latent at which a CGN is rated; 1, that of training, is one of them."""
     walk_truncation: float

@@ -38,9 +38,9 @@ class ImageNet:
     patches = Patches()
     shown: tuple[int, ...] = (
         15, 251, 330, 382, 385, 483, 559, 751, 938, 947, 999,  # those of the released code
-        779, 836, 1, 21, 951, 814,  # the seed's: four more in its code, lemon and a boat in its Fig 8
+        779, 836, 1, 21, 951, 814,  # the reproduction study's: four more in its code, lemon and a boat in its Fig 8
     )  # fmt: skip
-    followed: tuple[int, ...] = (938, 951, 814)  # cauliflower (seed Fig 9), lemon and speedboat (Fig 8)
+    followed: tuple[int, ...] = (938, 951, 814)  # cauliflower (reproduction Fig 9), lemon and speedboat (Fig 8)
     entangled: tuple[int, ...] = (815, 309, 319)  # spider web, bee, dragonfly (Fig 10)
     truncations: tuple[float, ...] = (1.0, 0.5)
     walk_truncation = 0.3  # docs/imagenet.md, section 8
