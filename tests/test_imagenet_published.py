@@ -19,7 +19,7 @@ from reprolib.natural import published
         (published.accuracy, 4, ("study", "reproduction study", "model", "IN-mini + CGN (ensemble)", "top-1"), 69.1),
         (published.factors, 3, ("study", "Bagad et al., released files", "model", "IN-mini + CGN/Text", "top-5"), 95.5),
         (published.bias, 13, ("study", "Sauer & Geiger", "model", "IN + CGN/Shape", "shape_bias"), 54.8),
-        (published.unusual, 2, ("study", "Bagad et al.", "model", "ResNet-50 (IN-1k)", "ImageNet-A"), 3.4),
+        (published.out_of_distribution, 2, ("study", "Bagad et al.", "model", "ResNet-50 (IN-1k)", "ImageNet-A"), 3.4),
         (published.search, 9, ("model", "IN-mini", "settings", "rate 1e-4, CF ratio 0.0, epoch 16", "gap"), 8.5),
     ],
 )

@@ -60,12 +60,12 @@ def test_imagenet_reads_folders_in_the_real_layout(imagenet: ImageNet) -> None:
     conflict, groups = imagenet.conflict()
     names = [[cue_conflict.CATEGORIES[int(category)] for category in conflict[number][1]] for number in (0, 1)]
     assert names == [["airplane", "cat"], ["truck", "cat"]] and len(groups) == 16
-    unusual = imagenet.unusual()
-    assert {name: len(classes) for name, (_, classes) in unusual.items()} == {
+    out_of_distribution = imagenet.out_of_distribution()
+    assert {name: len(classes) for name, (_, classes) in out_of_distribution.items()} == {
         "imagenet-a": 200,
         "imagenet-sketch": 1000,
     }
-    assert unusual["imagenet-a"][1][:3].tolist() == [0, 5, 10]
+    assert out_of_distribution["imagenet-a"][1][:3].tolist() == [0, 5, 10]
 
 
 def test_a_folder_with_too_few_classes_is_refused(imagenet: ImageNet, folders: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
     numbers, best = made.numbers, Small()
     best.load_state_dict(made.tensors)
     assert len(numbers["history"]) == 2
-    assert set(study.unusual(best.eval())) == {"imagenet-a", "imagenet-sketch", "cue conflict"}
+    assert set(study.out_of_distribution(best.eval())) == {"imagenet-a", "imagenet-sketch", "cue conflict"}
     assert study.evaluate(best) == pytest.approx(numbers["history"][numbers["best"]])
     row = numbers["history"][0]
     assert {"top1", "top5", "original/avg", "gap/shape_texture", "shape_bias/bg", "decided/avg"} <= set(row)

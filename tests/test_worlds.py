@@ -137,12 +137,12 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     accuracy = tables.accuracy(rows)
     assert accuracy["trained on"].tolist() == titles and (accuracy[["top-1, texture", "top-5, bg"]] != "").all(None)
     assert rows["top1/shape"].isna().tolist() == [True] + [False] * 6  # the plain classifier has no heads
-    for table in (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.unusual(rows)):
+    for table in (tables.challenge(rows), tables.gaps(rows), tables.bias(rows), tables.out_of_distribution(rows)):
         assert table["trained on"].tolist() == [plain, *titles]
-    assert list(tables.unusual(rows).columns[1:]) == ["cue conflict", "hard scenes", "sketches"]
+    assert list(tables.out_of_distribution(rows).columns[1:]) == ["cue conflict", "hard scenes", "sketches"]
     assert tables.factors(rows)["trained on"].tolist() == titles[1:] and rows["factor/bg"][3:].between(0, 100).all()
     first = rows.iloc[0]
-    assert 60 < first["top1"] < 100 and first["unusual/hard scenes"] == 0
+    assert 60 < first["top1"] < 100 and first["out_of_distribution/hard scenes"] == 0
     assert first["gap/avg"] == first["gap/shape_texture"] and tables.gaps(rows).loc[0, "bg"] == ""
     assert tables.bias_points(rows)["shape_bias"].notna().sum() == 4 * 6 + 1
     evidence = tables.robustness_evidence(study, rows)

@@ -76,7 +76,7 @@ def factors() -> pd.DataFrame:
     return _wide((_RELEASED,), {"counterfactual_top1": "top-1", "counterfactual_top5": "top-5"})
 
 
-def unusual() -> pd.DataFrame:
+def out_of_distribution() -> pd.DataFrame:
     """Out-of-distribution accuracy (Bagad et al.): study, model, one column a set. Their Stylized-ImageNet is the
     cue-conflict set."""
     rows = numbers()

@@ -246,8 +246,8 @@ class NaturalStudy(Experiments):
     def examined(self, trained_on: TrainedOn, which: Trained, seed: int) -> Result:
         """A closer look at the ensemble that ``classifier`` trains.
 
-        Numbers: ``unusual``, see there. Tensors: ``heatmaps/<head>`` and ``seen``, see ``head_heatmaps``, for EXAMPLES
-        real images and as many counterfactuals, the same for all ensembles.
+        Numbers: ``out_of_distribution``, see there. Tensors: ``heatmaps/<head>`` and ``seen``, see ``head_heatmaps``,
+        for EXAMPLES real images and as many counterfactuals, the same for all ensembles.
         """
         inputs = self._classifier_inputs(trained_on, which, seed, self.classifier_settings(trained_on))
         shown = {"cgn": self.cgn_inputs(self.deciding), "truncation": self.chosen.truncation}
@@ -259,21 +259,22 @@ class NaturalStudy(Experiments):
             model = model.to(self.params.device).eval()
             made = self.world.counterfactuals(self.counterfactual_folder(self.deciding), "val")
             images = [datasets.examples(data, EXAMPLES) for data in (self.world.real("val"), made)]
-            return Result({"unusual": self.unusual(model)}, head_heatmaps(model, torch.cat(images)))
+            numbers = {"out_of_distribution": self.out_of_distribution(model)}
+            return Result(numbers, head_heatmaps(model, torch.cat(images)))
 
         inputs = {"ensemble": inputs, "shown": shown}
-        return self.store.get("ensemble_examined", inputs, make, version=2, with_tensors=True)
+        return self.store.get("ensemble_examined", inputs, make, version=3, with_tensors=True)
 
     def plain(self) -> dict[str, Any]:
         """The plain classifier of the world: ``row``, see ``evaluate``, with its only prediction as that of the mean of
-        the heads and that without the background head; and ``unusual``."""
+        the heads and that without the background head; and ``out_of_distribution``."""
 
         def make(_: Checkpoint) -> Result:
             model = Plain(self.world.plain()).to(self.params.device)
             row = {name: value for name, value in self.evaluate(model).items() if name.split("/")[-1] not in HEADS}
-            return Result({"row": row, "unusual": self.unusual(model)})
+            return Result({"row": row, "out_of_distribution": self.out_of_distribution(model)})
 
-        return self.store.get("plain_classifier", self.world.data_identity() | self._machine(), make).numbers
+        return self.store.get("plain_classifier", self.world.data_identity() | self._machine(), make, version=2).numbers
 
     def _counterfactual_batches(
         self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings, per_epoch: int
@@ -332,12 +333,12 @@ class NaturalStudy(Experiments):
     def _top(self, k: int, scores: Tensor, labels: Tensor) -> float:
         return classify.top_k(scores, labels, min(k, self.world.classes))
 
-    def unusual(self, ensemble: nn.Module) -> dict[str, float]:
-        """Top-1 of the mean of the heads, in percent, on the out-of-distribution sets of the second reproduction: those
+    def out_of_distribution(self, ensemble: nn.Module) -> dict[str, float]:
+        """Top-1 of the mean of the heads, in percent, on the out-of-distribution sets of Bagad et al.: those
         of the world, among the classes that a set has, and cue conflict, where the shape is right and images whose
         shape and texture agree count too."""
         found = {}
-        for name, (data, classes) in self.world.unusual().items():
+        for name, (data, classes) in self.world.out_of_distribution().items():
             scores, labels = self._scores(ensemble, data)
             found[name] = classify.top_k(scores["avg"][:, classes], labels, 1)
         decided, labels = self._conflict(ensemble)

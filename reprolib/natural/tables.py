@@ -166,8 +166,8 @@ def null_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]]:
 
 def classifiers(study: NaturalStudy) -> pd.DataFrame:
     """One row per classifier, at the epoch that the parameters select: trained_on, seed, epoch, rules (see
-    ``rules.stamp``), everything that ``NaturalStudy.evaluate`` measures, and ``unusual/<set>``. The first row is the
-    plain classifier of the world, which has no heads."""
+    ``rules.stamp``), everything that ``NaturalStudy.evaluate`` measures, and ``out_of_distribution/<set>``. The first
+    row is the plain classifier of the world, which has no heads."""
     prepare(study)
     cases = classifier_cases(study)
     titles = [title for _, _, title in training_sets(study) for _ in range(study.chosen.seeds)]
@@ -175,11 +175,11 @@ def classifiers(study: NaturalStudy) -> pd.DataFrame:
     found = _run(study, "classifiers", [(study.classifier, *case) for case in cases])
     closer = _run(study, "closer looks at classifiers", [(study.examined, *case) for case in cases])
     plain = study.plain()
-    rows = [{"trained_on": study.world.plain_title, "seed": 0, "epoch": 0} | plain["row"] | _unusual(plain)]
+    rows = [{"trained_on": study.world.plain_title, "seed": 0, "epoch": 0} | plain["row"] | _out_of_distribution(plain)]
     for title, (_, _, seed), result, look in zip(titles, cases, found, closer, strict=True):
         row = {"trained_on": title, "seed": seed, "epoch": result.numbers["best"]}
         row["rules"] = f"{rules.stamp(result.made, study.world.name)} {rules.stamp(look.made, study.world.name)}"
-        rows.append(row | _best(result.numbers) | _unusual(look.numbers))
+        rows.append(row | _best(result.numbers) | _out_of_distribution(look.numbers))
     return pd.DataFrame(rows)
 
 
@@ -190,8 +190,8 @@ def _write_sets(study: NaturalStudy, cases: Sequence[tuple[Any, ...]]) -> None:
             study.counterfactual_folder(which)
 
 
-def _unusual(numbers: dict[str, Any]) -> dict[str, float]:
-    return {f"unusual/{name}": value for name, value in numbers["unusual"].items()}
+def _out_of_distribution(numbers: dict[str, Any]) -> dict[str, float]:
+    return {f"out_of_distribution/{name}": value for name, value in numbers["out_of_distribution"].items()}
 
 
 def _best(numbers: dict[str, Any]) -> dict[str, float]:
@@ -309,9 +309,11 @@ def factors(runs: pd.DataFrame) -> pd.DataFrame:
     return _shown(runs[_with_counterfactuals(runs)], columns)
 
 
-def unusual(runs: pd.DataFrame) -> pd.DataFrame:
-    """Top-1 on the out-of-distribution sets of the second reproduction."""
-    return _shown(runs, {str(name)[8:]: str(name) for name in runs if str(name).startswith("unusual/")})
+def out_of_distribution(runs: pd.DataFrame) -> pd.DataFrame:
+    """Top-1 on the out-of-distribution sets of Bagad et al."""
+    prefix = "out_of_distribution/"
+    sets = {name.removeprefix(prefix): name for name in map(str, runs) if name.startswith(prefix)}
+    return _shown(runs, sets)
 
 
 def _with_counterfactuals(runs: pd.DataFrame) -> pd.Series:

@@ -97,5 +97,5 @@ class World(Protocol):
     def conflict(self) -> tuple[Images, list[list[int]]]:
         """Cue conflict: images with (category of shape, category of texture), and the classes of every category."""
 
-    def unusual(self) -> dict[str, tuple[Images, Tensor]]:
-        """Out-of-distribution sets of the second reproduction: name -> (images with a label, class of every label)."""
+    def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
+        """Out-of-distribution sets of Bagad et al.: name -> (images with a label, class of every label)."""

@@ -121,7 +121,7 @@ class ImageNet:
     def conflict(self) -> tuple[Images, list[list[int]]]:
         return ConflictFolder(assets.folder("imagenet/cue_conflict")), cue_conflict.imagenet_groups()
 
-    def unusual(self) -> dict[str, tuple[Images, Tensor]]:
+    def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
         transform = datasets.eval_transform()
         ids = sorted(folder.name for folder in (assets.folder(f"imagenet/{self.data}") / "val").iterdir())
         found: dict[str, tuple[Images, Tensor]] = {}

@@ -111,7 +111,7 @@ class Scenes:
         images, labels = datasets.test_set("cue_conflict", self.validation, 0)
         return _images(images, labels[:, :2]), [[number] for number in range(self.classes)]
 
-    def unusual(self) -> dict[str, tuple[Images, Tensor]]:
+    def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
         """Stand-ins: for ImageNet-A scenes with independent factors that the scene reader gets wrong; for
         ImageNet-Sketch outlines on white."""
         everything = torch.arange(self.classes)
