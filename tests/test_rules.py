@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from reprolib.run import rules
@@ -49,6 +50,17 @@ def test_a_result_records_the_rules_that_held(file: Path, tmp_path: Path) -> Non
 
 def test_results_from_before_there_were_hashes_count_for_no_rule(file: Path) -> None:
     assert not rules.holds_still("claim1", rules.stamp({"commit": "abc"}))
+
+
+def test_no_null_of_the_committed_report_passes_and_every_criterion_has_one() -> None:
+    nulls = pd.read_csv(rules.RULES.parent.parent / "results" / "nulls.csv")
+    assert not nulls["outcome"].eq("holds").any()
+    measured = nulls[nulls["outcome"] != "not measured"]
+    for name, rule in rules.every().items():
+        claim, _, world = name.partition("_")
+        here = measured[(measured["claim"] == claim) & (measured["world"] == (world or "mnist"))]
+        if world != "imagenet":  # which the committed run leaves out
+            assert set(here["criterion"]) == set(rule["criteria"])
 
 
 def test_seeds_start_where_no_result_was_seen() -> None:

@@ -49,9 +49,10 @@ def runs(study: Study) -> pd.DataFrame:
     accuracies = jobs.run_methods(study.params, "accuracy of counterfactuals", accuracy)
     rows = []
     for case, masks, scored in zip(cases, measured, accuracies, strict=True):
-        row = dict(zip(("variant", "recipe", "seed"), case, strict=True)) | {"steps": None, "seconds": None}
-        if case in trained:
-            run = study.trained_cgn(*case)  # type: ignore[arg-type]
+        variant, source, seed = case
+        row: dict[str, Any] = {"variant": variant, "recipe": source, "seed": seed, "steps": None, "seconds": None}
+        if source in RECIPES:
+            run = study.trained_cgn(variant, source, seed)
             row |= {"steps": run.numbers["snapshots"][-1], "seconds": run.made["seconds"]}
         row |= {"good_digits": masks["good_digits"], "pairwise_iou": round(_mean(masks["pairwise_iou"]), 3)}
         rows.append(row | {"recognised": round(100 * _mean(masks["recognised"]), 1), "accuracy_10k": scored["test"]})

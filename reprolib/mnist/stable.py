@@ -20,7 +20,7 @@ ingredient has a name, by which a run can leave it out (``GenerativeSettings.wit
 - ``fall``: the learning rates fall linearly over the second half.
 - ``mean``: the exponential mean of weights and statistics is kept.
 
-Besides, the style loss is computed at every fourth step, with four times the weight, on images of 32 pixels: a saving.
+Besides, the style loss is computed at every fourth step, with four times the weight: a saving.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ class Constants:
     rates: tuple[float, float] = (5e-4, 1e-3)
     """Learning rates of CGN and critic before they fall."""
     style_every: int = 4
-    style_size: int = 32
     edge_weight: float = 0.1
     entropy_rise: float = 12.0
     """How many times the weight of the mask's entropy grows, from this share of the run on:"""
@@ -101,7 +100,7 @@ def train_cgn(
         critic = Critic(2 if "pack" in used else 1, "contrast" in used) if "critic" in used else _published(fixed)
     if "start" in used:
         start_at(generator, torch.cat([batch_of(-1 - i).images for i in range(32)]))
-    net = features.load(settings.features, fixed.style_weights, STABLE.style_size).to(settings.device)
+    net = features.load(settings.features, fixed.style_weights).to(settings.device)
     noise = torch.tensor(STABLE.noise if "noise" in used else 0.0, device=settings.device)
     critic.register_buffer("noise", noise)  # a part of its state, so that a resumed run goes on with it
     pair = Pair("stable cgn", generator, critic, settings, STABLE.rates)
