@@ -1,7 +1,8 @@
-"""What is fixed per MNIST variant: the authors' training settings for the CGN (docs/mnist.md, section 6).
+"""The words of the field, once: the ingredients of the stable recipe, the three factors, and the MNIST variants with
+what the authors fix for each (docs/mnist.md, section 6).
 
-This table imports nothing heavy, so that a profile can be checked before torch is loaded. A new variant starts with
-an entry here (``register``) and a rule in ``variants.py``; docs/add-a-variant.md walks through it.
+Nothing heavy is imported here, so that a profile can be checked before torch is loaded. A new variant starts with an
+entry here (``register``) and a rule in ``mnist/variants.py``; docs/add-a-variant.md walks through it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PUBLISHED_FACTORS = ("shape", "texture", "bg")
 
 
 @dataclass(frozen=True)
-class VariantSettings:
+class Variant:
     """One variant's name and the hyper-parameters of its CGN."""
 
     title: str
@@ -53,16 +54,12 @@ class VariantSettings:
     """Which digits are held out: MNIST's test file, or the last 10,000 of its training file."""
 
 
-VARIANTS: dict[str, VariantSettings] = {
-    "colored_MNIST": VariantSettings(
+VARIANTS: dict[str, Variant] = {
+    "colored_MNIST": Variant(
         "Colored MNIST", "linear", "orthogonal", 0.1, 0.1, (0.05, 0.1, 0.01, 0.0), max_ratio=10, held_out="test_file"
     ),
-    "double_colored_MNIST": VariantSettings(
-        "Double-colored MNIST", "linear", "orthogonal", 0.2, 0.3, (0.0, 0.05, 0.0, 0.05)
-    ),
-    "wildlife_MNIST": VariantSettings(
-        "Wildlife MNIST", "conv", "normal", 0.03, 0.3, (0.01, 0.05, 0.0, 0.01), textured=True
-    ),
+    "double_colored_MNIST": Variant("Double-colored MNIST", "linear", "orthogonal", 0.2, 0.3, (0.0, 0.05, 0.0, 0.05)),
+    "wildlife_MNIST": Variant("Wildlife MNIST", "conv", "normal", 0.03, 0.3, (0.01, 0.05, 0.0, 0.01), textured=True),
 }
 
 
@@ -72,7 +69,7 @@ def shipped_name(variant: str, textures: str) -> str:
     return f"cgn_{variant}{kind}.safetensors"
 
 
-def register(name: str, settings: VariantSettings) -> None:
+def register(name: str, settings: Variant) -> None:
     """Add a variant; its name is then accepted by profiles. Raises ValueError for a name that is taken."""
     if name in VARIANTS:
         raise ValueError(f"a variant named {name!r} exists already; choose another name")

@@ -19,7 +19,7 @@ from reprolib.natural.counterfactuals import Sampling, write_set
 from reprolib.natural.datasets import CounterfactualFolder, train_transform
 from reprolib.natural.ensemble import HEADS, counterfactual_loss, real_loss
 from reprolib.natural.study import NaturalStudy
-from reprolib.natural.tables import Trained
+from reprolib.natural.tables import CgnChoice
 from reprolib.run import assets
 from reprolib.run.store import Store
 from reprolib.worlds.imagenet import ImageNet
@@ -53,7 +53,7 @@ def test_two_iterations_a_few_counterfactuals_and_an_ensemble_step(world: ImageN
     small = {"updates": 2, "micro_batch": 1, "accumulation": 1, "rated": 10, "sources": ["trained"]}
     chosen = params.load({"profile": "gpu", "device": "cpu", "imagenet": small})
     study = NaturalStudy(chosen, world, Store(tmp_path / "store"))
-    model = study.cgn(Trained())
+    model = study.cgn(CgnChoice())
     assert sum(p.numel() for p in model.parameters()) > 250_000_000
     moved = model.f_text.embeddings.weight - model.biggan_GT.embeddings.weight
     assert 0 < moved.abs().max() <= 2.001 * 3e-5

@@ -119,7 +119,7 @@ def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
     study = NaturalStudy(chosen, imagenet, Store(tmp_path))
     monkeypatch.setattr(imagenet, "ensemble", Small)
     monkeypatch.setattr(imagenet, "data_identity", lambda: {"world": "imagenet"})
-    made = study.classifier("real", tables.Trained(), 0, with_tensors=True)
+    made = study.classifier("real", tables.CgnChoice(), 0, with_tensors=True)
     numbers, best = made.numbers, Small()
     best.load_state_dict(made.tensors)
     assert len(numbers["history"]) == 2

@@ -1,4 +1,4 @@
-"""The study of natural images on Scenes, with its shipped parts: ratings, classifiers, sets and pictures."""
+"""The study of natural images on Scenes, with its shipped networks: ratings, classifiers, sets and pictures."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_no_null_of_a_cgn_is_a_good_one() -> None:
 
 
 def test_a_trained_cgn_keeps_its_sheets_and_its_weights(study: NaturalStudy) -> None:
-    which = tables.Trained()
+    which = tables.CgnChoice()
     found = study.trained_cgn(which)
     assert found.numbers["updates"] == [0, 1, 2]
     untrained, truth = study.world.new_cgn().eval(), found.numbers["truth"]
@@ -161,7 +161,7 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
         "untrained",
         "wrong labels",
     }
-    before = study.classifier("real", tables.Trained(), 100).numbers["history"][0]["top1"]
+    before = study.classifier("real", tables.CgnChoice(), 100).numbers["history"][0]["top1"]
     assert accuracy.query("null == 'untrained' and criterion == 'top1'")["worse"].iloc[0] <= before
     assert accuracy["rules"].map(lambda text: rules.holds_still("claim3_scenes", text)).all()
     factors = tables.factor_evidence(study, rows)
@@ -196,12 +196,12 @@ def test_a_result_is_named_by_what_it_depends_on(
             "rating": study.rate,
             "classifier": partial(study.classifier, "real", seed=100),
         }
-        made[which](tables.Trained())
+        made[which](tables.CgnChoice())
     assert (len(names) == 1) == same
 
 
 def test_nulls_are_the_same_images_with_other_labels(study: NaturalStudy) -> None:
-    which = tables.Trained()
+    which = tables.CgnChoice()
     made, wrong = (study._counterfactuals(kind, which, 100, "train") for kind in ("cgn", "wrong"))  # type: ignore[arg-type]
     again, real = study._counterfactuals("again", which, 100, "train"), study.world.real("train")
     assert made is not None and wrong is not None and again is not None and len(wrong) == len(made)  # type: ignore[arg-type]
@@ -236,8 +236,8 @@ def test_the_ratio_of_styles_tells_entangled_texture_maps(study: NaturalStudy) -
 
 
 def test_counterfactual_sets_are_written_once_and_by_cgn(study: NaturalStudy) -> None:
-    folders = [study.counterfactual_folder(tables.Trained(seed=seed)) for seed in (100, 101)]
-    assert folders[0] != folders[1] and folders[0] == study.counterfactual_folder(tables.Trained())
+    folders = [study.counterfactual_folder(tables.CgnChoice(seed=seed)) for seed in (100, 101)]
+    assert folders[0] != folders[1] and folders[0] == study.counterfactual_folder(tables.CgnChoice())
     assert len(list((folders[0] / "train" / "ims").glob("*.jpg"))) == 40
     image, labels = study.world.counterfactuals(folders[0], "val")[0]
     assert image.shape == (3, 64, 64) and image.min() >= -1 and labels.shape == (3,)

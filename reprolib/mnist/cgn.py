@@ -19,7 +19,7 @@ from reprolib.losses import exact
 from reprolib.mnist.discriminators import CLASSES, ConvDiscriminator, LinearDiscriminator, initialise
 from reprolib.run import assets, weights
 from reprolib.run.errors import AssetError
-from reprolib.vocabulary import VariantSettings
+from reprolib.vocabulary import Variant
 
 LATENT, WIDTH = 32, 32
 
@@ -215,7 +215,7 @@ def folded(cgn: CGN) -> CGN:
     return model
 
 
-def build(settings: VariantSettings) -> tuple[CGN, nn.Module]:
+def build(settings: Variant) -> tuple[CGN, nn.Module]:
     """(CGN, discriminator) of a variant, freshly initialised from torch's global generator."""
     cgn = CGN()
     initialise(cgn, settings.initialisation, settings.gain)

@@ -48,7 +48,7 @@ from reprolib.mnist.textures import Textures
 from reprolib.mnist.variants import Painted
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint
-from reprolib.vocabulary import INGREDIENTS, VARIANTS, VariantSettings
+from reprolib.vocabulary import INGREDIENTS, VARIANTS, Variant
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def train_cgn(
     )
 
 
-def _published(fixed: VariantSettings) -> nn.Module:
+def _published(fixed: Variant) -> nn.Module:
     return LinearDiscriminator() if fixed.discriminator == "linear" else ConvDiscriminator()
 
 

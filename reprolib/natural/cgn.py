@@ -21,7 +21,7 @@ CLAMP = (0.0001, 0.9999)
 MECHANISMS = ("shape", "text", "bg")
 
 
-class Parts(NamedTuple):
+class Maps(NamedTuple):
     """What one forward pass gives; all (B, 3, H, W) in (-1, 1), but mask and saliency (B, 1, H, W)."""
 
     truth: Tensor
@@ -74,13 +74,13 @@ class CGN(nn.Module):
         """Class ids (B,) -> y (B, classes)."""
         return biggan.one_hot(classes, self.architecture.classes)
 
-    def forward(self, u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, truncation: float = 1.0) -> Parts:
+    def forward(self, u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, truncation: float = 1.0) -> Maps:
         """u (B, latent); shape, texture, background: y of each mechanism, (B, classes). The three share u."""
         with torch.no_grad():
             truth = self.biggan_GT(u, shape, truncation)
         premask = self.f_shape(u, shape, truncation)
         ground = self.f_bg(u, background, truncation)
-        return Parts(
+        return Maps(
             truth,
             self.u2net(premask).clamp(*CLAMP),
             premask.detach(),

@@ -158,5 +158,5 @@ def interpolation(
         torch.lerp(cgn.one_hot(torch.tensor([a])), cgn.one_hot(torch.tensor([b])), share).to(device)
         for a, b in zip(start, end, strict=True)
     )
-    parts = cgn.counterfactual(u.to(device).expand(len(share), -1), shape, texture, ground, truncation)
-    return {name: part.cpu() for name, part in zip(("image", "mask", "foreground", "background"), parts, strict=True)}
+    maps = cgn.counterfactual(u.to(device).expand(len(share), -1), shape, texture, ground, truncation)
+    return {name: each.cpu() for name, each in zip(("image", "mask", "foreground", "background"), maps, strict=True)}

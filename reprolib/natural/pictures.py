@@ -11,7 +11,7 @@ from reprolib.natural import quality
 from reprolib.natural.cgn import CGN, compose
 from reprolib.natural.counterfactuals import Sampling, generate, interpolation
 from reprolib.natural.ensemble import HEADS
-from reprolib.natural.study import NaturalStudy, Trained
+from reprolib.natural.study import CgnChoice, NaturalStudy
 from reprolib.natural.tables import training_sets
 
 FIGURE_7 = (
@@ -46,7 +46,7 @@ def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
 def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
     """Reproduction Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0, for the
     classes that the world follows."""
-    found = study.trained_cgn(Trained("trained", target=study.chosen.targets[0])).tensors
+    found = study.trained_cgn(CgnChoice("trained", target=study.chosen.targets[0])).tensors
     sheets = {int(name.removeprefix("sheet/")): value for name, value in found.items() if name.startswith("sheet/")}
     updates = sorted(sheets)
     followed = study.world.followed
@@ -64,10 +64,10 @@ def samples(study: NaturalStudy, count: int = 6) -> dict[str, np.ndarray]:
     u, sheets = model.noise(count, ("samples",), study.chosen.truncation).to(device), []
     for number in world.followed[1:]:
         y = model.one_hot(torch.full((count,), number)).to(device)
-        parts = model(u, y, y, y, study.chosen.truncation)
-        mask = (2 * parts.mask - 1).expand_as(parts.truth)
-        image = compose(parts.mask, parts.foreground, parts.background)
-        rows = (parts.premask, mask, parts.foreground, parts.background, image)
+        maps = model(u, y, y, y, study.chosen.truncation)
+        mask = (2 * maps.mask - 1).expand_as(maps.truth)
+        image = compose(maps.mask, maps.foreground, maps.background)
+        rows = (maps.premask, mask, maps.foreground, maps.background, image)
         sheets.append(np.stack([to_pixels(row.cpu()) for row in rows]))
     names = [world.class_names[number] for number in world.followed[1:]]
     return {"classes": np.array(names), "sheets": np.stack(sheets)}

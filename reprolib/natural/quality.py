@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from reprolib import losses
 from reprolib.features import FeatureNet
-from reprolib.natural.cgn import CGN, Parts, compose
+from reprolib.natural.cgn import CGN, Maps, compose
 from reprolib.natural.train import Patches
 from reprolib.run import assets, rng, weights
 from reprolib.run.progress import Progress
@@ -108,11 +108,11 @@ def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[st
     shown = Progress("images rated", count, "images")
     for part in torch.arange(count).split(BATCH):
         y = cgn.one_hot(classes[part]).to(device)
-        parts = cgn(u[part].to(device), y, y, y, truncation)
-        composed = compose(parts.mask, parts.foreground, parts.background)
+        maps = cgn(u[part].to(device), y, y, y, truncation)
+        composed = compose(maps.mask, maps.foreground, maps.background)
         rows["gen"].append(probabilities(composed, rater))
-        rows["gt"].append(probabilities(parts.truth, rater))
-        rows["mask"].append(parts.mask.mean(dim=(1, 2, 3), keepdim=True).cpu())
+        rows["gt"].append(probabilities(maps.truth, rater))
+        rows["mask"].append(maps.mask.mean(dim=(1, 2, 3), keepdim=True).cpu())
         shown.update(int(part[-1]) + 1)
     numbers = {f"is_{name}": inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
     numbers["is_gen_error"] = stdev(inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
@@ -126,14 +126,14 @@ def gram_ratio(cgn: CGN, u: Tensor, y: Tensor, net: FeatureNet, patches: Patches
 
     The reciprocal of the ratio in docs/imagenet.md, section 12, so that more is worse.
     """
-    parts: Parts = cgn(u, y, y, y)
+    maps: Maps = cgn(u, y, y, y)
     object_grid, ground_grid = (
-        losses.patch_grid(parts.truth, mask, patches.size, patches.window, patches.best)
-        for mask in (parts.mask, 1 - parts.mask)
+        losses.patch_grid(maps.truth, mask, patches.size, patches.window, patches.best)
+        for mask in (maps.mask, 1 - maps.mask)
     )
     ratios = []
     for each in torch.arange(len(u)).split(1):
-        front, near, far = (net(images[each]) for images in (parts.foreground, object_grid, ground_grid))
+        front, near, far = (net(images[each]) for images in (maps.foreground, object_grid, ground_grid))
         ratios.append(losses.style(front, near, net.weights) / losses.style(front, far, net.weights))
     return torch.stack(ratios)
 
@@ -156,12 +156,12 @@ def class_quality(cgn: CGN, rater: nn.Module, truncation: float = 1.0) -> dict[s
     shown = Progress("classes judged", count, "classes")
     for number in range(count):
         y = cgn.one_hot(torch.full((PER_CLASS,), number)).to(device)
-        parts = cgn(cgn.noise(PER_CLASS, ("class quality", number), truncation).to(device), y, y, y, truncation)
-        read = probabilities(compose(parts.mask, parts.foreground, parts.background), rater).argmax(1)
-        found["mean_mask"].append(float(parts.mask.mean()))
-        found["entropy"].append(float(losses.binary_entropy(parts.mask)))
+        maps = cgn(cgn.noise(PER_CLASS, ("class quality", number), truncation).to(device), y, y, y, truncation)
+        read = probabilities(compose(maps.mask, maps.foreground, maps.background), rater).argmax(1)
+        found["mean_mask"].append(float(maps.mask.mean()))
+        found["entropy"].append(float(losses.binary_entropy(maps.mask)))
         found["recognised"].append(float((read == number).double().mean()))
-        found["saliency"].append(float(parts.saliency.mean()))
+        found["saliency"].append(float(maps.saliency.mean()))
         shown.update(number + 1)
     return found
 

@@ -42,7 +42,7 @@ place; trained and used with the true mask in place of its own. The first two ar
 
 
 @dataclass(frozen=True)
-class Trained:
+class CgnChoice:
     """Which CGN: by whom, and for one that is trained here with what."""
 
     source: NaturalSource = "trained"
@@ -66,13 +66,13 @@ class NaturalStudy(Experiments):
         self.chosen: NaturalParams = getattr(params, world.name)
 
     @property
-    def deciding(self) -> Trained:
+    def deciding(self) -> CgnChoice:
         """The CGN that decides a claim, and that the figures show: its first run, with the first target."""
-        return Trained(deciding(self.chosen.sources), target=self.chosen.targets[0])
+        return CgnChoice(deciding(self.chosen.sources), target=self.chosen.targets[0])
 
     # ---------------------------------------------------------------- the CGN
 
-    def settings(self, which: Trained) -> training.CgnSettings:
+    def settings(self, which: CgnChoice) -> training.CgnSettings:
         """How a CGN is trained here."""
         chosen = self.chosen
         weights = training.LossWeights()
@@ -91,7 +91,7 @@ class NaturalStudy(Experiments):
             device=self.params.device,
         )
 
-    def cgn_inputs(self, which: Trained) -> dict[str, Any]:
+    def cgn_inputs(self, which: CgnChoice) -> dict[str, Any]:
         """What names a CGN, trained here or given."""
         if which.changed == "untrained":
             return {"world": self.world.identity(), "changed": which.changed}
@@ -106,7 +106,7 @@ class NaturalStudy(Experiments):
         inputs["features"] = {settings.features: features.SCALES[settings.features]}
         return {"world": self.world.identity(), "seed": which.seed} | inputs | self._machine()
 
-    def trained_cgn(self, which: Trained) -> Result:
+    def trained_cgn(self, which: CgnChoice) -> Result:
         """Train a CGN. Tensors: its mechanisms, and ``sheet/<update>``: sample sheets over training, uint8
         (classes, 6, 3, H, W), of :data:`training.SHEET`. Numbers: ``updates``, at which it was looked at, and
         ``truth``, what ``World.against_truth`` said of it there."""
@@ -125,7 +125,7 @@ class NaturalStudy(Experiments):
         inputs = self.cgn_inputs(which) | self.world.truth_identity() | {"followed": FOLLOWED}
         return self.store.get("natural_cgn", inputs, make, with_tensors=True)
 
-    def cgn(self, which: Trained) -> CGN:
+    def cgn(self, which: CgnChoice) -> CGN:
         """A CGN in eval mode on the CPU."""
         if which.changed == "untrained":
             return self.world.new_cgn().eval()
@@ -140,7 +140,7 @@ class NaturalStudy(Experiments):
         model.load_mechanisms({name: value for name, value in found.items() if not name.startswith("sheet/")})
         return model.eval()
 
-    def rate(self, which: Trained) -> dict[str, Any]:
+    def rate(self, which: CgnChoice) -> dict[str, Any]:
         """Inception Score of x_gen and x_gt, mean mask, and against the truth where it is known; see ``rating``."""
         rater = {"rater": self.world.rater_identity(), "images": self.chosen.rated}
         rater |= {"truncations": self.world.truncations} | self.world.truth_identity()
@@ -155,7 +155,7 @@ class NaturalStudy(Experiments):
         found = self.store.get("natural_quality", inputs, make, version=2)
         return found.numbers | {"rules": rules.stamp(found.made, self.world.name)}
 
-    def best_classes(self, which: Trained) -> dict[str, list[int]]:
+    def best_classes(self, which: CgnChoice) -> dict[str, list[int]]:
         """Classes of each factor that a CGN does well: what the mode ``best_classes`` draws from; see ``rating``."""
         inputs = {"cgn": self.cgn_inputs(which), "rater": self.world.rater_identity(), "images": quality.PER_CLASS}
         inputs |= {"truncation": self.chosen.truncation} | self._machine()
@@ -168,7 +168,7 @@ class NaturalStudy(Experiments):
 
     # ---------------------------------------------------------------- classifiers
 
-    def counterfactual_folder(self, which: Trained) -> Path:
+    def counterfactual_folder(self, which: CgnChoice) -> Path:
         """The written counterfactuals of a CGN, ``train`` and ``val``; what is there is not made again, and a removed
         image is."""
         sizes = {"train": self.chosen.counterfactuals, "val": self.chosen.validation}
@@ -199,7 +199,7 @@ class NaturalStudy(Experiments):
         )
 
     def _classifier_inputs(
-        self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings
+        self, trained_on: TrainedOn, which: CgnChoice, seed: int, settings: ClassifierSettings
     ) -> dict[str, Any]:
         kept = {name: value for name, value in settings.__dict__.items() if name not in ("device", "workers")}
         inputs: dict[str, Any] = {"data": self.world.data_identity(), "training_set": trained_on, "seed": seed} | kept
@@ -212,7 +212,7 @@ class NaturalStudy(Experiments):
     def classifier(
         self,
         trained_on: TrainedOn,
-        which: Trained,
+        which: CgnChoice,
         seed: int,
         rate: float | None = None,
         ratio: float | None = None,
@@ -243,7 +243,7 @@ class NaturalStudy(Experiments):
         inputs = self._classifier_inputs(trained_on, which, seed, settings)
         return self.store.get("ensemble", inputs, make, version=5, with_tensors=with_tensors)
 
-    def examined(self, trained_on: TrainedOn, which: Trained, seed: int) -> Result:
+    def examined(self, trained_on: TrainedOn, which: CgnChoice, seed: int) -> Result:
         """A closer look at the ensemble that ``classifier`` trains.
 
         Numbers: ``out_of_distribution``, see there. Tensors: ``heatmaps/<head>`` and ``seen``, see ``head_heatmaps``,
@@ -277,7 +277,7 @@ class NaturalStudy(Experiments):
         return self.store.get("plain_classifier", self.world.data_identity() | self._machine(), make, version=2).numbers
 
     def _counterfactual_batches(
-        self, trained_on: TrainedOn, which: Trained, seed: int, settings: ClassifierSettings, per_epoch: int
+        self, trained_on: TrainedOn, which: CgnChoice, seed: int, settings: ClassifierSettings, per_epoch: int
     ) -> Batches | None:
         data = self._counterfactuals(trained_on, which, seed, "train")
         if data is None:
@@ -286,7 +286,7 @@ class NaturalStudy(Experiments):
         order = partial(datasets.counterfactual_order, len(data), batch * per_epoch, seed)  # type: ignore[arg-type]
         return Batches(data, order, batch, seed + 1, settings.workers)
 
-    def _counterfactuals(self, trained_on: TrainedOn, which: Trained, seed: int, split: str) -> Images | None:
+    def _counterfactuals(self, trained_on: TrainedOn, which: CgnChoice, seed: int, split: str) -> Images | None:
         """Counterfactuals of the kind that a classifier is trained on; none for real images alone."""
         if trained_on == "real":
             return None

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reprolib.natural.backgrounds_challenge import VARIANTS
 from reprolib.natural.ensemble import HEADS
-from reprolib.natural.study import NaturalStudy, Trained, TrainedOn
+from reprolib.natural.study import CgnChoice, NaturalStudy, TrainedOn
 from reprolib.run import jobs, rules
 from reprolib.schema import SOURCES, NaturalSource, deciding
 from reprolib.statistics import shown
@@ -32,19 +32,19 @@ def _run(study: NaturalStudy, title: str, calls: Sequence[tuple[Any, ...]]) -> l
     return jobs.run_methods(study.params, f"{title} of {study.world.title}", calls)
 
 
-def cgns(study: NaturalStudy) -> list[Trained]:
+def cgns(study: NaturalStudy) -> list[CgnChoice]:
     """Every CGN of a run: all seeds with all losses, one with each other target, one without each group of losses; an
     untrained one, a null; and on Scenes one with the true mask, and the deciding one with two mechanisms exchanged."""
     chosen, found = study.chosen, []
     for source in chosen.sources:
         seeds = rules.seeds(chosen.cgns if source == "trained" else 1)
-        found += [Trained(source, seed, chosen.targets[0]) for seed in seeds]
+        found += [CgnChoice(source, seed, chosen.targets[0]) for seed in seeds]
         if source == "trained":
-            found += [Trained(source, target=target) for target in chosen.targets[1:]]
-            found += [Trained(source, target=chosen.targets[0], without=group) for group in chosen.ablations]
+            found += [CgnChoice(source, target=target) for target in chosen.targets[1:]]
+            found += [CgnChoice(source, target=chosen.targets[0], without=group) for group in chosen.ablations]
             if study.world.name == "scenes":
-                found.append(Trained(source, target=chosen.targets[0], changed="true mask"))
-    found.append(Trained(target=chosen.targets[0], changed="untrained"))
+                found.append(CgnChoice(source, target=chosen.targets[0], changed="true mask"))
+    found.append(CgnChoice(target=chosen.targets[0], changed="untrained"))
     return [*found, replace(study.deciding, changed="exchanged")] if study.world.name == "scenes" else found
 
 
@@ -53,7 +53,7 @@ def prepare(study: NaturalStudy) -> None:
     _run(study, "CGNs", [(study.trained_cgn, which) for which in cgns(study) if which.trained_here])
 
 
-def named(which: Trained) -> dict[str, Any]:
+def named(which: CgnChoice) -> dict[str, Any]:
     """What tells one CGN from the others in a table."""
     losses = f"without {GROUPS[which.without]} loss" if which.without else "all"
     if which.changed:
@@ -85,7 +85,7 @@ def control(study: NaturalStudy) -> pd.DataFrame:
     """How often each factor is read as each label, mean over the CGNs with all losses: variant, source, factor, label,
     share; empty where no reader knows."""
     target = study.chosen.targets[0]
-    whole = [which for which in cgns(study) if which == Trained(which.source, which.seed, target)]
+    whole = [which for which in cgns(study) if which == CgnChoice(which.source, which.seed, target)]
     rows = [
         {
             "variant": study.world.title,
@@ -105,7 +105,7 @@ def control(study: NaturalStudy) -> pd.DataFrame:
 def conjectures(study: NaturalStudy) -> pd.DataFrame:
     """What the reproduction study supposes of its failures (its Appendix F), as numbers over the training of the first
     CGN and of one that has the true mask: mask, update, residue, entanglement and own; see ``World.against_truth``."""
-    first = Trained("trained", target=study.chosen.targets[0])
+    first = CgnChoice("trained", target=study.chosen.targets[0])
     rows = []
     for mask, which in (("own", first), ("true", replace(first, changed="true mask"))):
         found = study.trained_cgn(which).numbers
@@ -129,17 +129,19 @@ def told_conjectures(rows: pd.DataFrame) -> str:
     )
 
 
-def training_sets(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, str]]:
+def training_sets(study: NaturalStudy) -> list[tuple[TrainedOn, CgnChoice, str]]:
     """(what a classifier is trained on, whose CGN, how a reader sees it)."""
     target = study.chosen.targets[0]
-    found: list[tuple[TrainedOn, Trained, str]] = [("real", Trained(), REAL)]
-    found += [("cgn", Trained(source, target=target), f"{REAL} + {SOURCES[source]}") for source in study.chosen.sources]
+    found: list[tuple[TrainedOn, CgnChoice, str]] = [("real", CgnChoice(), REAL)]
+    found += [
+        ("cgn", CgnChoice(source, target=target), f"{REAL} + {SOURCES[source]}") for source in study.chosen.sources
+    ]
     if study.world.name == "scenes":
-        found.append(("truth", Trained(), f"{REAL} + {TRUTH}"))
+        found.append(("truth", CgnChoice(), f"{REAL} + {TRUTH}"))
     return found
 
 
-def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]]:
+def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, CgnChoice, int]]:
     """(what it is trained on, whose CGN, seed) of every classifier; each seed has a CGN of its own if there is one."""
     return [
         (kind, _of_seed(study, which.source, seed), seed)
@@ -148,16 +150,16 @@ def classifier_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]
     ]
 
 
-def _of_seed(study: NaturalStudy, source: NaturalSource, seed: int) -> Trained:
+def _of_seed(study: NaturalStudy, source: NaturalSource, seed: int) -> CgnChoice:
     """The CGN with all losses that a classifier of this seed gets its counterfactuals from."""
     cgns = study.chosen.cgns if source == "trained" else 1
-    return Trained(source, rules.one_of(cgns, seed), study.chosen.targets[0])
+    return CgnChoice(source, rules.one_of(cgns, seed), study.chosen.targets[0])
 
 
 NULLS: dict[TrainedOn, str] = {"again": "real images twice", "wrong": "wrong labels"}
 
 
-def null_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int]]:
+def null_cases(study: NaturalStudy) -> list[tuple[TrainedOn, CgnChoice, int]]:
     """The same for the nulls of claims 2 and 3; none on ImageNet, where they would take days."""
     kinds = NULLS if study.world.name == "scenes" else ()
     seeds, source = rules.seeds(study.chosen.seeds), study.deciding.source
@@ -199,7 +201,7 @@ def _best(numbers: dict[str, Any]) -> dict[str, float]:
     return best
 
 
-def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, Trained, int, float, float]]:
+def search_cases(study: NaturalStudy) -> list[tuple[TrainedOn, CgnChoice, int, float, float]]:
     """(what it is trained on, whose CGN, seed, learning rate, CF ratio) of every cell of reproduction Table 7 and seed.
 
     As there, one CGN goes through all learning rates, the authors' if it is at hand, and the others only through that
@@ -284,21 +286,21 @@ def accuracy(runs: pd.DataFrame) -> pd.DataFrame:
 def challenge_points(runs: pd.DataFrame) -> pd.DataFrame:
     """Accuracy on every set for the mean of the heads and without the background head: trained_on, seed, set, head,
     accuracy."""
-    parts = [
+    frames = [
         runs[["trained_on", "seed"]].assign(set=name, head=head, accuracy=runs[f"{name}/{head}"])
         for head in ("avg", "shape_texture")
         for name in VARIANTS
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def bias_points(runs: pd.DataFrame) -> pd.DataFrame:
     """Shape bias of every head: trained_on, seed, head, shape_bias; empty for a head that there is not."""
-    parts = [
+    frames = [
         runs[["trained_on", "seed"]].assign(head=head, shape_bias=runs[f"shape_bias/{head}"])
         for head in (*HEADS, "avg")
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def factors(runs: pd.DataFrame) -> pd.DataFrame:
@@ -359,13 +361,13 @@ def quality_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
     names = {
         name: name for name in ("inception_score", "mean_mask", "own", "residue", "entanglement") if name in measured
     }
-    parts = [
+    frames = [
         _rated(study, measured, "all", names),
         *(_rated(study, measured, losses, names, null) for null, losses in QUALITY_NULLS.items()),
     ]
     if "own_shuffled" in measured:
-        parts.append(_rated(study, measured, "all", {"own": "own_shuffled"}, "shuffled labels")[:1])
-    return pd.concat(parts, ignore_index=True)
+        frames.append(_rated(study, measured, "all", {"own": "own_shuffled"}, "shuffled labels")[:1])
+    return pd.concat(frames, ignore_index=True)
 
 
 def _rated(
@@ -375,23 +377,23 @@ def _rated(
     rows = measured[(measured["losses"] == losses) & (measured["target"] == study.chosen.targets[0])]
     alone = (rows["cgn"] != SOURCES["trained"]) | (study.chosen.cgns == 1) | bool(null)
     source = SOURCES[study.deciding.source] if null else rows["cgn"]
-    parts = []
+    frames = []
     for criterion, column in columns.items():
         half = NORMAL * rows[f"{column}_error"].where(alone)
         part = pd.DataFrame({"value": rows[column], "low": rows[column] - half, "high": rows[column] + half})
-        parts.append(part.assign(source=source, criterion=criterion, null=null, rules=rows["rules"]))
-    return pd.concat(parts, ignore_index=True).assign(case=study.world.title)
+        frames.append(part.assign(source=source, criterion=criterion, null=null, rules=rows["rules"]))
+    return pd.concat(frames, ignore_index=True).assign(case=study.world.title)
 
 
 def factor_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
     """Claim 1, where no reader knows the factors: how often each head names its own factor, the lowest of the three."""
     made = runs[runs["trained_on"].str.removeprefix(f"{REAL} + ").isin(SOURCES.values())]
     rows = {"source": made["trained_on"].str.removeprefix(f"{REAL} + "), "rules": made["rules"]}
-    parts = [
+    frames = [
         pd.DataFrame(rows | {"null": null, "value": made[[f"{name}/{head}" for head in HEADS]].min(axis=1)})
         for name, null in (("factor", ""), ("factor_shuffled", "shuffled labels"))
     ]
-    return pd.concat(parts, ignore_index=True).assign(criterion="factors", case=study.world.title)
+    return pd.concat(frames, ignore_index=True).assign(criterion="factors", case=study.world.title)
 
 
 def robustness_evidence(study: NaturalStudy, runs: pd.DataFrame) -> pd.DataFrame:
@@ -437,7 +439,7 @@ def _against_real(
     real = runs[runs["trained_on"] == REAL].set_index("seed")
     made = runs[_with_counterfactuals(runs)]
     sources = made["trained_on"].str.removeprefix(f"{REAL} + ")
-    parts = []
+    frames = []
     for null, others in {"": made.assign(source=sources), **nulls}.items():
         base = real.loc[others["seed"]]
         for name, (column, column_of_real, sign) in measures.items():
@@ -447,5 +449,5 @@ def _against_real(
             )
             compared = {"value": sign * (first - second), "worse": np.minimum(first, second)}
             stamps = [f"{a} {b}" for a, b in zip(others["rules"], base["rules"], strict=True)]
-            parts.append(part.assign(criterion=name, null=null, rules=stamps, **compared))
-    return pd.concat(parts, ignore_index=True).assign(case=study.world.title)
+            frames.append(part.assign(criterion=name, null=null, rules=stamps, **compared))
+    return pd.concat(frames, ignore_index=True).assign(case=study.world.title)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from reprolib import features, losses
-from reprolib.natural.cgn import CGN, Parts, compose
+from reprolib.natural.cgn import CGN, Maps, compose
 from reprolib.run import distributed, rng, training
 from reprolib.run.store import Checkpoint
 
@@ -92,33 +92,33 @@ class StyleNets:
         )
 
 
-def cgn_losses(parts: Parts, nets: StyleNets, settings: CgnSettings) -> dict[str, Tensor]:
+def cgn_losses(maps: Maps, nets: StyleNets, settings: CgnSettings) -> dict[str, Tensor]:
     """The weighted terms of the loss, whose sum is minimised (docs/imagenet.md, section 5)."""
-    weights, image = settings.weights, compose(parts.mask, parts.foreground, parts.background)
+    weights, image = settings.weights, compose(maps.mask, maps.foreground, maps.background)
     terms: dict[str, Tensor] = {}
     if weights.l1:
-        terms["L1"] = weights.l1 * (image - parts.truth).abs().mean()
+        terms["L1"] = weights.l1 * (image - maps.truth).abs().mean()
     if nets.perceptual is not None:
-        terms["perceptual"] = _style(nets.perceptual, image, parts.truth)
+        terms["perceptual"] = _style(nets.perceptual, image, maps.truth)
     if weights.binary:
-        terms["binary"] = weights.binary * losses.binary_entropy(parts.mask)
+        terms["binary"] = weights.binary * losses.binary_entropy(maps.mask)
     if weights.mask:
-        terms["mask"] = weights.mask * losses.mask_interval(parts.mask, settings.mask_low)
+        terms["mask"] = weights.mask * losses.mask_interval(maps.mask, settings.mask_low)
     if nets.texture is not None:
-        terms["texture"] = _style(nets.texture, parts.foreground, texture_target(parts, settings))
+        terms["texture"] = _style(nets.texture, maps.foreground, texture_target(maps, settings))
     if weights.background:
-        terms["background"] = weights.background * parts.saliency.mean()
+        terms["background"] = weights.background * maps.saliency.mean()
     return terms
 
 
 @torch.no_grad()
-def texture_target(parts: Parts, settings: CgnSettings) -> Tensor:
+def texture_target(maps: Maps, settings: CgnSettings) -> Tensor:
     """What the texture map should look like: a grid of patches of the object, or the image filled with the object."""
-    mask = parts.mask.detach()
+    mask = maps.mask.detach()
     if settings.texture_target == "fill":
-        return losses.random_fill(parts.truth, mask)
+        return losses.random_fill(maps.truth, mask)
     chosen = settings.patches
-    return losses.patch_grid(parts.truth, mask, chosen.size, chosen.window, chosen.best)
+    return losses.patch_grid(maps.truth, mask, chosen.size, chosen.window, chosen.best)
 
 
 def _style(net: features.FeatureNet, image: Tensor, target: Tensor) -> Tensor:
@@ -206,22 +206,22 @@ def sheet(cgn: CGN, classes: Sequence[int]) -> Tensor:
     device = next(cgn.parameters()).device
     u = cgn.noise(1, ("sheet",)).expand(len(classes), -1).to(device)
     y = cgn.one_hot(torch.tensor(classes)).to(device)
-    parts: Parts = cgn(u, y, y, y)
-    image = compose(parts.mask, parts.foreground, parts.background)
-    mask = (2 * parts.mask - 1).expand_as(image)
-    columns = torch.stack([mask, parts.premask, parts.foreground, parts.background, image, parts.truth], dim=1)
+    maps: Maps = cgn(u, y, y, y)
+    image = compose(maps.mask, maps.foreground, maps.background)
+    mask = (2 * maps.mask - 1).expand_as(image)
+    columns = torch.stack([mask, maps.premask, maps.foreground, maps.background, image, maps.truth], dim=1)
     return ((columns.clamp(-1, 1) + 1) * 127.5).round().byte().cpu()
 
 
-def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Parts:
+def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Maps:
     """The forward pass of micro-batch i: all mechanisms get the same noise and the same classes."""
     count, classes = settings.micro_batch, cgn.architecture.classes
     index = torch.arange(i * count, (i + 1) * count)
     u = cgn.noise(index, ("cgn training", seed), settings.truncation).to(settings.device)
     drawn = torch.randint(classes, (1 if settings.one_class else count,)).expand(count)
     y = cgn.one_hot(drawn).to(settings.device)
-    parts: Parts = cgn(u, y, y, y, settings.truncation)
-    return parts
+    maps: Maps = cgn(u, y, y, y, settings.truncation)
+    return maps
 
 
 def largest_gradient(module: nn.Module) -> Tensor:

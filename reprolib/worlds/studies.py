@@ -11,7 +11,7 @@ from reprolib import params as parameters
 from reprolib.mnist.study import Study
 from reprolib.natural import tables
 from reprolib.natural.counterfactuals import Mode, Sampling, claim_folder, write_set
-from reprolib.natural.study import NaturalStudy, Trained
+from reprolib.natural.study import CgnChoice, NaturalStudy
 from reprolib.natural.world import World
 from reprolib.run import distributed
 from reprolib.run.errors import ReproError
@@ -52,7 +52,7 @@ def keep_cgn(store: Store) -> dict[str, Any]:
     """Train the CGN of Scenes as the cpu profile does, ship it in half precision, and return what was measured on it
     before that; a run that uses the shipped one measures it again."""
     chosen = parameters.load("cpu")
-    study, which = NaturalStudy(chosen, Scenes(chosen.scenes), store), Trained()
+    study, which = NaturalStudy(chosen, Scenes(chosen.scenes), store), CgnChoice()
     found, measured = study.trained_cgn(which), study.rate(which)
     mechanisms = {name: value for name, value in found.tensors.items() if not name.startswith("sheet/")}
     state = {name: value.half() if value.is_floating_point() else value for name, value in mechanisms.items()}

@@ -1,6 +1,6 @@
-"""The pretrained parts of Scenes as shipped files: what there is, how each was trained, and how good it is.
+"""The pretrained networks of Scenes in ``reprolib/weights``: what there is, how each was trained, and how good it is.
 
-``reprolib parts`` trains them; what it measured is kept in ``weights/scenes.json`` beside the files.
+``reprolib scenes`` trains them; what it measured is kept in ``weights/scenes.json`` beside the files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from reprolib.worlds.scenes.shapes import STRANGERS
 
 GENERATOR, SALIENCY = "scenes-64", "u2net-thin"
 HELD_OUT = 1800
-"""Scenes that a part is measured on."""
+"""Scenes that a network is measured on."""
 QUALITY = weights.FOLDER / "scenes.json"
 _READER = PretrainSettings(steps=1200, batch=32, learning_rate=3e-3)
 
@@ -61,17 +61,17 @@ def reader(name: str) -> nn.Module:
 
 
 def file(name: str) -> Path:
-    """The shipped file of a part."""
+    """The file of a network."""
     return weights.FOLDER / f"scenes_{name}.safetensors"
 
 
 def tensors_of(name: str) -> dict[str, Tensor]:
-    """The tensors of a shipped part. Raises AssetError if its file is missing or damaged."""
+    """The tensors of a network. Raises AssetError if its file is missing or damaged."""
     return weights.read(file(name))
 
 
 def keep(name: str, state: dict[str, Tensor], measured: dict[str, Any]) -> None:
-    """Write the file of a part, and what is known of it to ``scenes.json``."""
+    """Write the file of a network, and what is known of it to ``scenes.json``."""
     with weights.alone(weights.FOLDER):
         weights.write(file(name), state)
         known = weights.record(QUALITY) if QUALITY.exists() else {}
@@ -143,7 +143,7 @@ NETWORKS: dict[str, Network] = {
 
 
 def make(name: str, store: Store) -> dict[str, Any]:
-    """Train a part, or take it from the store; ship it if it is one to ship; return what was measured on it."""
+    """Train a network, or take it from the store; keep its weights and return what was measured on it."""
     network = NETWORKS[name]
 
     def train(checkpoint: Checkpoint) -> Result:

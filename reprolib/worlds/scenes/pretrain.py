@@ -1,4 +1,4 @@
-"""The pretrained parts of the embedded size, each made from the renderer: generator, saliency net, reader.
+"""The pretrained networks of the embedded size, each made from the renderer: generator, saliency net, reader.
 
 ImageNet has BigGAN, U2-Net and Inception; Scenes has these. The generator is distilled: it learns the renderer as a
 function of (u, y) by regression, which is far more stable than a GAN, and its truth is known.
@@ -37,7 +37,7 @@ EDGE_WEIGHT = 2.0
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """How long a part is trained."""
+    """How long a network is trained."""
 
     steps: int
     batch: int = 16

@@ -1,4 +1,4 @@
-"""Scenes as a world of the natural-image experiments: rendered data, shipped parts, known truth."""
+"""Scenes as a world of the natural-image experiments: rendered data, shipped networks, known truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision import transforms
 from reprolib import features
 from reprolib.natural import datasets as folders
 from reprolib.natural import ensemble
-from reprolib.natural.cgn import CGN, CLAMP, Parts, compose
+from reprolib.natural.cgn import CGN, CLAMP, Maps, compose
 from reprolib.natural.datasets import Images
 from reprolib.natural.ensemble import Ensemble
 from reprolib.natural.train import Patches
@@ -125,7 +125,7 @@ class Scenes:
 class WithTrueMask(CGN):
     """A CGN whose mask is that of the renderer, whatever its shape mechanism says."""
 
-    def forward(self, u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, truncation: float = 1.0) -> Parts:
+    def forward(self, u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, truncation: float = 1.0) -> Maps:
         return super().forward(u, shape, texture, background, truncation)._replace(mask=self._mask(u, shape))
 
     @torch.inference_mode()

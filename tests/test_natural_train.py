@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reprolib import losses
 from reprolib.natural import train
-from reprolib.natural.cgn import CGN, Parts, compose
+from reprolib.natural.cgn import CGN, Maps, compose
 from reprolib.natural.train import CgnSettings, LossWeights, Patches, StyleNets
 from reprolib.natural.u2net import PLANS, U2Net
 from reprolib.run.store import Checkpoint
@@ -35,43 +35,43 @@ def nets() -> StyleNets:
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
+def maps() -> Maps:
     cgn = _cgn().eval()
     y = [cgn.one_hot(torch.tensor(c)) for c in ([0, 1], [2, 3], [4, 5])]
     with torch.no_grad():
         return cgn(cgn.noise(2, ("parts",)), *y)
 
 
-def test_the_terms_are_those_of_the_specification(parts: Parts, nets: StyleNets) -> None:
+def test_the_terms_are_those_of_the_specification(maps: Maps, nets: StyleNets) -> None:
     torch.manual_seed(0)
-    terms = train.cgn_losses(parts, nets, SETTINGS)
+    terms = train.cgn_losses(maps, nets, SETTINGS)
     assert list(terms) == ["L1", "perceptual", "binary", "mask", "texture", "background"]
-    image = compose(parts.mask, parts.foreground, parts.background)
-    p = parts.mask
+    image = compose(maps.mask, maps.foreground, maps.background)
+    p = maps.mask
     entropy = -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
     expected = {
-        "L1": 100 * (image - parts.truth).abs().mean(),
+        "L1": 100 * (image - maps.truth).abs().mean(),
         "binary": 300 * entropy,
         "mask": 500 * losses.mask_interval(p, 0.1),
-        "background": 2000 * parts.saliency.mean(),
+        "background": 2000 * maps.saliency.mean(),
     }
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value)
     assert nets.perceptual is not None and nets.texture is not None
-    style = losses.style(nets.perceptual(image), nets.perceptual(parts.truth), (4.0,) * 4)
+    style = losses.style(nets.perceptual(image), nets.perceptual(maps.truth), (4.0,) * 4)
     torch.testing.assert_close(terms["perceptual"], style)
     torch.manual_seed(0)
-    grid = losses.patch_grid(parts.truth, p, 32, 5, 16)
-    texture = losses.style(nets.texture(parts.foreground), nets.texture(grid), (0.0, 5.0, 5.0, 0.0))
+    grid = losses.patch_grid(maps.truth, p, 32, 5, 16)
+    texture = losses.style(nets.texture(maps.foreground), nets.texture(grid), (0.0, 5.0, 5.0, 0.0))
     torch.testing.assert_close(terms["texture"], texture)
 
 
-def test_the_seed_groups_target_fills_the_image(parts: Parts) -> None:
+def test_the_fill_target_fills_the_image(maps: Maps) -> None:
     filled = dataclasses.replace(SETTINGS, texture_target="fill")
     torch.manual_seed(0)
-    target = train.texture_target(parts, filled)
+    target = train.texture_target(maps, filled)
     torch.manual_seed(0)
-    torch.testing.assert_close(target, losses.random_fill(parts.truth, parts.mask))
+    torch.testing.assert_close(target, losses.random_fill(maps.truth, maps.mask))
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_the_seed_groups_target_fills_the_image(parts: Parts) -> None:
         ("rec", ["binary", "mask", "texture", "background"]),
     ],
 )
-def test_an_ablation_switches_off_one_group(group: Any, left: list[str], parts: Parts) -> None:
+def test_an_ablation_switches_off_one_group(group: Any, left: list[str], maps: Maps) -> None:
     settings = dataclasses.replace(SETTINGS, weights=LossWeights().without(group))
-    assert list(train.cgn_losses(parts, StyleNets(settings, 64), settings)) == left
+    assert list(train.cgn_losses(maps, StyleNets(settings, 64), settings)) == left
 
 
 def _train(folder: Path, settings: CgnSettings = CHEAP) -> dict[str, Tensor]:
@@ -132,7 +132,7 @@ def test_a_run_that_resumes_amid_an_accumulation_equals_the_unbroken_one(
     expected = _train(tmp_path / "whole", settings)
     draw, calls = train._draw, []
 
-    def broken(*arguments: Any) -> Parts:
+    def broken(*arguments: Any) -> Maps:
         calls.append(1)
         if len(calls) == at + 1:
             raise RuntimeError("power failure")

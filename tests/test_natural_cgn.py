@@ -9,7 +9,7 @@ import torch
 
 from reprolib.natural import biggan
 from reprolib.natural import cgn as cgns
-from reprolib.natural.cgn import CGN, Parts
+from reprolib.natural.cgn import CGN, Maps
 from reprolib.natural.train import CgnSettings, Patches, StyleNets, cgn_losses
 from reprolib.natural.u2net import PLANS, U2Net
 from reprolib.run.errors import AssetError
@@ -26,24 +26,24 @@ def cgn() -> CGN:
     return model.eval()
 
 
-def _forward(cgn: CGN, *classes: int) -> Parts:
+def _forward(cgn: CGN, *classes: int) -> Maps:
     u = cgn.noise(1, ("test",))
     return cgn(u, *(cgn.one_hot(torch.tensor([c])) for c in classes))
 
 
 def test_all_generators_start_from_one(cgn: CGN) -> None:
-    parts = _forward(cgn, 3, 3, 3)
-    for image in (parts.premask, parts.foreground, parts.background):
-        torch.testing.assert_close(image, parts.truth)
+    maps = _forward(cgn, 3, 3, 3)
+    for image in (maps.premask, maps.foreground, maps.background):
+        torch.testing.assert_close(image, maps.truth)
 
 
 def test_parts_have_the_shapes_and_ranges_of_the_specification(cgn: CGN) -> None:
-    parts = _forward(cgn, 1, 2, 3)
-    assert [tuple(p.shape) for p in parts] == [(1, c, 64, 64) for c in (3, 1, 3, 3, 3, 1)]
-    assert parts.mask.min() >= 1e-4 and parts.mask.max() <= 0.9999
-    assert not parts.truth.requires_grad and not parts.premask.requires_grad and parts.mask.requires_grad
-    composed = cgns.compose(parts.mask, parts.foreground, parts.background)
-    expected = parts.mask * parts.foreground + (1 - parts.mask) * parts.background
+    maps = _forward(cgn, 1, 2, 3)
+    assert [tuple(p.shape) for p in maps] == [(1, c, 64, 64) for c in (3, 1, 3, 3, 3, 1)]
+    assert maps.mask.min() >= 1e-4 and maps.mask.max() <= 0.9999
+    assert not maps.truth.requires_grad and not maps.premask.requires_grad and maps.mask.requires_grad
+    composed = cgns.compose(maps.mask, maps.foreground, maps.background)
+    expected = maps.mask * maps.foreground + (1 - maps.mask) * maps.background
     torch.testing.assert_close(composed, expected)
 
 
@@ -53,10 +53,10 @@ def test_the_truth_follows_the_class_of_the_shape(cgn: CGN) -> None:
 
 def test_counterfactuals_are_the_forward_pass_without_the_rest(cgn: CGN) -> None:
     u, y = cgn.noise(2, ("cf",)), [cgn.one_hot(torch.tensor(c)) for c in ([0, 1], [2, 3], [4, 5])]
-    parts = cgn(u, *y)
+    maps = cgn(u, *y)
     image, mask, front, ground = cgn.counterfactual(u, *y)
-    torch.testing.assert_close(image, cgns.compose(parts.mask, parts.foreground, parts.background).detach())
-    expected = [part.detach() for part in (parts.mask, parts.foreground, parts.background)]
+    torch.testing.assert_close(image, cgns.compose(maps.mask, maps.foreground, maps.background).detach())
+    expected = [part.detach() for part in (maps.mask, maps.foreground, maps.background)]
     torch.testing.assert_close([mask, front, ground], expected)
 
 
@@ -82,8 +82,8 @@ def nets() -> StyleNets:
 )
 def test_each_loss_reaches_only_its_mechanisms(cgn: CGN, nets: StyleNets, term: str, reached: set[str]) -> None:
     cgn.zero_grad(set_to_none=True)
-    parts = _forward(cgn, 1, 2, 3)  # with one class all mechanisms still agree, and L1 is flat at zero
-    cgn_losses(parts, nets, SETTINGS)[term].backward()
+    maps = _forward(cgn, 1, 2, 3)  # with one class all mechanisms still agree, and L1 is flat at zero
+    cgn_losses(maps, nets, SETTINGS)[term].backward()
     found = {name.split(".")[0] for name, p in cgn.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     cgn.zero_grad(set_to_none=True)
     assert found == reached
