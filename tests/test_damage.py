@@ -265,7 +265,7 @@ def test_damage_is_found_named_and_mended(
 
 def _refusal(read: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command line says when something that it runs reads the file."""
-    monkeypatch.setitem(cli.COMMANDS, "render", lambda arguments: read())
+    monkeypatch.setattr(cli.render, "callback", lambda folder: read())
     monkeypatch.setattr("sys.argv", ["reprolib", "render", "."])
     assert cli.main() == 2
     return capsys.readouterr().err.strip()
