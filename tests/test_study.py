@@ -186,10 +186,10 @@ def test_seeds_can_train_together_and_once(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(classifiers, "train_together", counted)
     made = [study.classifier(VARIANT, BOTH, seed, 1) for seed in rules.seeds(2)]
-    assert calls == [[(VARIANT, 100), (VARIANT, 101)]]
+    assert calls == [[(VARIANT, 200), (VARIANT, 201)]]
     assert not torch.equal(made[0].tensors["cls.0.weight"], made[1].tensors["cls.0.weight"])
-    study.classifier(VARIANT, BOTH, 100, 1, alone=True)
-    assert calls[1:] == [[(VARIANT, 100)]]
+    study.classifier(VARIANT, BOTH, 200, 1, alone=True)
+    assert calls[1:] == [[(VARIANT, 200)]]
 
 
 @pytest.mark.parametrize(
