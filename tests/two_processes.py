@@ -30,7 +30,7 @@ SCENES = {
         "epochs": 1, "search_rates": [],
     },
 }  # fmt: skip
-"""A CGN, and classifiers of real images, its counterfactuals and true ones."""
+"""A CGN, one with the true mask, classifiers of real images, counterfactuals and true ones, and those of two nulls."""
 COUNT = 11  # 4 + 4 + 3: the last batch cannot be parted evenly
 
 
