@@ -94,12 +94,17 @@ def _runs(*rows: tuple[str, str, int, float], variant: str = "colored_MNIST") ->
          [("dcgan", None), ("cgn_noncf", "stable"), (CF, "stable"), ("cgn_noncf", "authors"), (CF, "authors")]),
     ],
 )  # fmt: skip
-def test_training_sets_are_original_and_each_generator_alone_and_with_it(
+def test_training_sets_are_original_and_each_generator_alone_and_with_it_and_the_control_always(
     sources: list[str], kinds: list[str], expected: list[tuple[str, str | None]]
 ) -> None:
     study = Fake(cgn={"sources": sources}, gan={"kinds": kinds}, counterfactuals={"size": 700, "ratio": 2})
     sets = tables.training_sets(study)
-    made = [TrainingSet(o, g, s, 700, 2 if g == CF else 1) for o in (False, True) for g, s in expected]
+    control = [("cgn_noncf", source) for source in sources]
+    both = [case for case in expected if case[0] == "dcgan"]
+    both += [case for pair in zip(control, [(CF, source) for source in sources], strict=True) for case in pair]
+    made = [
+        TrainingSet(o, g, s, 700, 2 if g == CF else 1) for o, cs in ((False, expected), (True, both)) for g, s in cs
+    ]
     assert sets == [TrainingSet(True), *made]
 
 
@@ -107,13 +112,13 @@ def test_accuracy_asks_for_every_set_and_seed_and_reports_the_last_epoch() -> No
     study = Fake(seeds=2, gan={"kinds": ["dcgan"]}, classifier={"epochs": 7})
     runs = tables.accuracy_runs(study)
     asked = [call for call in study.calls if call[0] == "classifier"]
-    assert len(asked) == len(runs) == 5 * 2 and {call[-1] for call in asked} == {7}
-    assert [call[1:] for call in study.calls if call[0] == "dcgan"] == [("colored_MNIST", 100), ("colored_MNIST", 101)]
+    assert len(asked) == len(runs) == 6 * 2 and {call[-1] for call in asked} == {7}
+    assert [call[1:] for call in study.calls if call[0] == "dcgan"] == [("colored_MNIST", 200), ("colored_MNIST", 201)]
     assert study.calls.index(asked[0]) == 2  # shared networks are made before the jobs that share them
-    names = ["Original", "GAN", "CGN", "Original+GAN", "Original+CGN"]
+    names = ["Original", "GAN", "CGN", "Original+GAN", "Original+GAN", "Original+CGN"]
     assert list(runs["training_set"]) == [name for name in names for _ in range(2)]
-    assert list(runs["source"][::2]) == ["", "dcgan", "shipped", "dcgan", "shipped"]
-    assert runs.loc[1, ["seed", "epoch", "train", "test", "in_domain", "visible"]].tolist() == [101, 2, 60, 31, 95, 44]
+    assert list(runs["source"][::2]) == ["", "dcgan", "shipped", "dcgan", "shipped", "shipped"]
+    assert runs.loc[1, ["seed", "epoch", "train", "test", "in_domain", "visible"]].tolist() == [201, 2, 60, 31, 95, 44]
 
 
 def test_the_best_test_epoch_is_reported_on_demand() -> None:
