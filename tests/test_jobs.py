@@ -85,8 +85,8 @@ PARENT = """
 import os, time
 from pathlib import Path
 import torch
-from reprolib import jobs, training
-from reprolib.store import Checkpoint
+from reprolib.run import jobs, training
+from reprolib.run.store import Checkpoint
 
 def train_for_long(folder, number):
     '''Ten minutes of a training that writes its process id first.'''

@@ -124,10 +124,11 @@ def test_training_data_are_original_and_generated_images(study: Study) -> None:
 MEMORY = """
 import json, resource, sys
 from pathlib import Path
-from reprolib import gradcam, params, training
+from reprolib import gradcam, params
+from reprolib.run import training
 from reprolib.mnist import classifier
 from reprolib.mnist.study import Study, TrainingSet
-from reprolib.store import Checkpoint, Store
+from reprolib.run.store import Checkpoint, Store
 
 training.run = lambda title, steps, step, *_, **__: [step(i) for i in range(3)]  # a batch more needs no more memory
 study = Study(params.load(json.loads(sys.argv[1])), Store(Path("none")))
