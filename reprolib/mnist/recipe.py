@@ -7,6 +7,7 @@ These runs take hours, so they have a command of their own (``make recipe``); ev
 from __future__ import annotations
 
 import json
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -54,8 +55,8 @@ def runs(study: Study) -> pd.DataFrame:
         if source in RECIPES:
             run = study.trained_cgn(variant, source, seed)
             row |= {"steps": run.numbers["snapshots"][-1], "seconds": run.made["seconds"]}
-        row |= {"good_digits": masks["good_digits"], "pairwise_iou": round(_mean(masks["pairwise_iou"]), 3)}
-        rows.append(row | {"recognised": round(100 * _mean(masks["recognised"]), 1), "accuracy_10k": scored["test"]})
+        row |= {"good_digits": masks["good_digits"], "pairwise_iou": round(fmean(masks["pairwise_iou"]), 3)}
+        rows.append(row | {"recognised": round(100 * fmean(masks["recognised"]), 1), "accuracy_10k": scored["test"]})
     return pd.DataFrame(rows)
 
 
@@ -83,10 +84,6 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         accuracy_10k=("accuracy_10k", lambda values: f"{interval(values.tolist()):.1f}"),
     )
     return titled(table.reset_index()).sort_values("variant", kind="stable")
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def ablation(study: Study) -> pd.DataFrame:
