@@ -52,7 +52,7 @@ gpu-carry: $(READY)  ## what gpu-check needs beside PyTorch on a machine without
 	$(RUN) -m benchmarks.carry
 	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
 		--implementation cp --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
-		-d build/gpu-carry/wheels -c requirements.lock pytorch-pretrained-biggan safetensors filelock
+		-d build/gpu-carry/wheels -c requirements.lock pytorch-pretrained-biggan safetensors filelock timm pyyaml
 
 lint: $(READY)  ## style and types only
 	$(VENV)/bin/ruff check .

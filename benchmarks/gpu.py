@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from benchmarks import carry
 
 ROOT = Path(__file__).parent.parent
 PARTS = {
-    "machine": 40, "mnist": 100, "same": 70, "graph": 60, "natural": 60, "resume": 50, "large": 70, "compiled": 90,
+    "machine": 40, "mnist": 100, "same": 70, "graph": 60, "natural": 60, "resume": 60, "large": 80, "compiled": 90,
     "cgns": 600,
 }  # fmt: skip
 """The most seconds that each part may take; in the order in which they run."""
@@ -43,15 +44,18 @@ def main(given: list[str]) -> int:
         "--device", choices=("cuda", "cpu"), help="default cuda if there is one; cpu does little of all"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check", help="folder for what is found")
-    parser.add_argument("--take", action="store_true", help="put what --out holds into results/bench and the README")
+    parser.add_argument(
+        "--take", action="store_true", help="put what --out holds into results/bench, README and profile"
+    )
     arguments = parser.parse_args(given)
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    if not arguments.take:
-        device = arguments.device or ("cuda" if Path("/dev/nvidiactl").exists() else "cpu")
-        check(arguments.parts or list(PARTS), device, 60 * arguments.minutes, arguments.out)
-    if arguments.take or device == "cuda":
+    if arguments.take:
         take(arguments.out)
+        return 0
+    device = arguments.device or ("cuda" if Path("/dev/nvidiactl").exists() else "cpu")
+    check(arguments.parts or list(PARTS), device, 60 * arguments.minutes, arguments.out)
+    print(f"`python -m benchmarks gpu --take`, where reprolib is installed, puts {arguments.out} into its results")
     return 0
 
 
@@ -126,20 +130,83 @@ def read(out: Path) -> list[Row]:
 
 
 def take(out: Path) -> None:
-    """Put what a check has found into ``results/bench`` and the README."""
-    try:
-        import pandas as pd
+    """Put what a check has found into ``results/bench``, the README and the gpu profile: its rows, the hours that they
+    promise, and the CGNs, whose weights go to ``runs/gpu``."""
+    import pandas as pd
 
-        from benchmarks import tables
-    except ImportError as error:
-        print(f"{error}; copy {out} to where reprolib is installed and run `python -m benchmarks gpu --take`")
-        return
+    from benchmarks import tables
+
+    if not (out / "made.json").exists():
+        raise SystemExit(f"{out} holds no check of a GPU; name the folder that `make gpu-check` wrote with --out")
     rows, made = read(out), json.loads((out / "made.json").read_text(encoding="utf-8"))
-    tables.write("gpu", pd.DataFrame([*rows, *estimates(rows)], columns=list(COLUMNS)), made)
+    found = estimates(rows)
+    tables.write("gpu", pd.DataFrame([*rows, *found], columns=list(COLUMNS)), made)
+    if cgns := [row for file in sorted(out.glob("cgns_*.safetensors")) for row in _joined(file)]:
+        tables.write("gpu_cgns", pd.DataFrame(cgns), made)
+    told = " and ".join(f"{row['value']} h for {row['what']}" for row in found if row["what"] in TOTALS)
+    if told:
+        _tell(f"about {told} on one {made['processor']}, estimated by `make gpu-check`")
+
+
+def _tell(hours: str) -> None:
+    """Say in the README and in the gpu profile how long it takes."""
+    from reprolib.run.files import write_atomically
+
+    places = {
+        "README.md": r"(?m)^(\| `make report PROFILE=gpu`.*\| ).*?( \|)$",
+        "params/gpu.yaml": r"(?m)^(# Time: ).*()$",
+    }
+    for name, place in places.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        write_atomically(ROOT / name, re.sub(place, rf"\g<1>{hours}\g<2>", text).encode())
+
+
+def _joined(file: Path) -> list[dict[str, Any]]:
+    """The columns of ``results/recipe.csv`` for the CGNs in a file; their weights are kept."""
+    from statistics import fmean
+
+    import safetensors.torch
+
+    from reprolib.mnist import classifier, quality, variants
+    from reprolib.mnist.cgn import cgn_from
+    from reprolib.run import weights
+
+    tensors, variant = safetensors.torch.load_file(file), file.stem.removeprefix("cgns_")
+    weights.write(ROOT / "runs" / "gpu" / file.name, tensors)
+    reader = classifier.classifier_from(weights.read(weights.FOLDER / "digit_reader.safetensors"))
+    real = variants.paint(variant, carry.digits()[:10_000], "bounds", attributes="label", textures=carry.textures())
+    rows = []
+    for seed in sorted({int(name.split("/")[0]) for name in tensors}):
+        model = cgn_from(tensors, f"{seed}/")
+        found = quality.mask_quality(model, reader, quality.bounds(real.masks, real.labels), 1000)
+        steps = int(tensors[f"{seed}/f_text2.11.num_batches_tracked"])
+        row = {"variant": variant, "recipe": "published", "seed": seed, "steps": steps}
+        row |= {"good_digits": found["good_digits"], "pairwise_iou": round(fmean(found["pairwise_iou"]), 3)}
+        rows.append(row | {"recognised": round(100 * fmean(found["recognised"]), 1)})
+    return rows
+
+
+TOTALS = ("MNIST", "ImageNet")
+"""What ``estimates`` adds up, where it knows all that takes long."""
+MINI = 34_745
+"""Training images of ImageNet-mini (docs/imagenet.md, section 9)."""
 
 
 def estimates(rows: list[Row]) -> list[Row]:
-    """Hours of the gpu profile by the measured rates, one training at a time; left out where a rate is missing."""
+    """Hours of the gpu profile by the measured rates, one job at a time, without reading images from files; left out
+    where a rate is missing."""
+    rates = {row["what"]: float(row["value"]) for row in rows if row["unit"] == "images/s"}
+    found = []
+    for title, work in zip(TOTALS, _work(), strict=True):
+        known = {what: images / rates[rate] / 3600 for what, (images, rate) in work.items() if rate in rates}
+        found += [_row("estimate", "ok", what, f"{hours:.2g}", "h") for what, hours in known.items()]
+        if known.keys() == work.keys():
+            found.append(_row("estimate", "ok", title, f"{sum(known.values()):.2g}", "h"))
+    return found
+
+
+def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]:
+    """What takes long in the gpu profile, on MNIST and on ImageNet: how many images, and the work with their rate."""
     from types import SimpleNamespace
 
     from reprolib import params
@@ -150,22 +217,40 @@ def estimates(rows: list[Row]) -> list[Row]:
 
     chosen: Any = params.load("gpu")
     study: Any = SimpleNamespace(params=chosen, chosen=chosen.imagenet, world=SimpleNamespace(name="imagenet"))
-    counts = [60_000 if VARIANTS[v].held_out == "test_file" else 50_000 for v in chosen.variants]
-    cgn, steps = chosen.cgn, sum(published_steps(count, chosen.cgn.batch) for count in counts)
-    sets = [(count if each.original else 0) + each.size for count in counts for each in tables.training_sets(study)]
-    cgns = sum(each.source == "trained" for each in natural.cgns(study))
-    micro = chosen.imagenet.updates * chosen.imagenet.accumulation * chosen.imagenet.micro_batch
-    work = {
+    counts = {name: 60_000 if VARIANTS[name].held_out == "test_file" else 50_000 for name in chosen.variants}
+    cgn, ablation, mini = chosen.cgn, chosen.ablation, chosen.imagenet
+    steps = sum(published_steps(count, cgn.batch) for count in counts.values())
+    cases = [(name, each) for name in counts for each in tables.training_sets(study)]
+    cases += [(chosen.variants[0], each) for each in tables.null_sets(study)]
+    sets = sum((counts[name] if each.original else 0) + each.size for name, each in cases)
+    points = sum(
+        (counts[name] if mix == "original+cf" else 0) + size
+        for name in counts
+        for mix in ablation.mixes
+        for ratio in ablation.ratios
+        for size in ablation.sizes
+        if ratio <= VARIANTS[name].max_ratio and size >= 100 * ratio
+    )
+    points *= len(cgn.sources) * ablation.seeds * ablation.epochs
+    mnist = {
         "CGNs of MNIST, published": (16 * steps * cgn.seeds_of("published"), "CGN, published, VGG16"),
         "CGNs of MNIST, stable": (20 * cgn.stable_steps * len(counts) * cgn.seeds_of("stable"), "CGN, stable, VGG16"),
         "DCGANs": (16 * steps * chosen.seeds, "DCGAN"),
-        "classifiers of MNIST": (
-            sum(sets) * chosen.seeds * chosen.classifier.epochs,
-            "classifiers, 1 together",
-        ),
-        "CGNs of ImageNet": (cgns * micro, "CGN, biggan-deep-256"),
-        "counterfactuals of ImageNet": (chosen.imagenet.counterfactuals, "counterfactuals, biggan-deep-256"),
+        "classifiers of MNIST": (sets * chosen.seeds * chosen.classifier.epochs, "classifiers, 1 together"),
+        "ablation of MNIST": (points, "classifiers, 1 together"),
     }
-    rates = {row["what"]: float(row["value"]) for row in rows if row["unit"] == "images/s"}
-    known = {what: count / rates[rate] / 3600 for what, (count, rate) in work.items() if rate in rates}
-    return [_row("estimate", "ok", f"{what}, gpu profile", f"{hours:.2g}", "h") for what, hours in known.items()]
+    cgns = natural.cgns(study)
+    made = {which for kind, which, *_ in natural.classifier_cases(study) if kind == "cgn"}
+    ratios = [0.0 if kind == "real" else mini.cf_ratio for kind, *_ in natural.classifier_cases(study)]
+    ratios += [ratio for *_, ratio in natural.search_cases(study)]
+    updates = sum(which.source == "trained" and which.changed is None for which in cgns) * mini.updates
+    imagenet = {
+        "CGNs of ImageNet": (updates * mini.accumulation * mini.micro_batch, "CGN, biggan-deep-256"),
+        "ratings of ImageNet": (len(cgns) * mini.rated * 2, "Inception Score"),
+        "counterfactuals of ImageNet": (
+            len(made) * (mini.counterfactuals + mini.validation),
+            "counterfactuals, biggan-deep-256",
+        ),
+        "ensembles of ImageNet": (sum(MINI * (1 + ratio) for ratio in ratios) * mini.epochs, "ensemble, ResNet-50"),
+    }
+    return mnist, imagenet

@@ -8,72 +8,22 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
-from benchmarks import carry, gpu, timing
+from benchmarks import carry
 from benchmarks import side_by_side as sides
-from benchmarks.works import VARIANT, Work, mnist_works, settings
+from benchmarks.gpu_bench import Bench, matmul_rate, nowhere, scenes_works, speed, vector
+from benchmarks.gpu_numbers import compare, resume, same
+from benchmarks.works import RECIPES, SEED, VARIANT, mnist_works, settings
 from reprolib.mnist import train
-from reprolib.mnist.adversarial import Step
-from reprolib.run import provenance, weights
-from reprolib.run.store import Checkpoint
+from reprolib.run import provenance, rng, weights
 from reprolib.vocabulary import VARIANTS
-
-
-class Bench:
-    """Where a part runs, until when, and the rows it writes."""
-
-    def __init__(self, part: str, device: str, seconds: float, out: Path) -> None:
-        self.part, self.device, self.out, self.end = part, device, out, time.monotonic() + seconds
-        self.full = device == "cuda"
-        self.digits, self.textures = carry.digits()[: None if self.full else 640], carry.textures()
-
-    def row(self, what: str, value: float | str = "", unit: str = "", outcome: str = "ok") -> None:
-        shown = value if isinstance(value, str) else f"{value:.4g}"
-        gpu.append(self.out, dict(zip(gpu.COLUMNS, (self.part, what, shown, unit, outcome), strict=True)))
-
-    def judged(self, what: str, found: float, bound: float, unit: str) -> None:
-        self.row(what, found, f"{unit}, at most {bound:g}", "ok" if found <= bound else "failed: too far apart")
-
-    @contextmanager
-    def tried(self, what: str) -> Iterator[None]:
-        """What fails in here is a row, and the part goes on."""
-        try:
-            yield
-        except Exception as error:
-            traceback.print_exc()
-            said = str(error).splitlines()
-            self.row(what, outcome=f"failed: {type(error).__name__}: {said[0] if said else ''}")
-
-    def seconds(self, call: Callable[[], object]) -> float:
-        self.wait()
-        start = time.perf_counter()
-        call()
-        self.wait()
-        return time.perf_counter() - start
-
-    def wait(self) -> None:
-        if self.full:
-            torch.cuda.synchronize()
-
-    def digits_of(self, variant: str) -> Any:
-        return self.digits if VARIANTS[variant].held_out == "test_file" else self.digits[:50_000]
-
-    def together(self, variant: str, count: int) -> sides.SideBySide:
-        seeds, how = list(range(100, 100 + count)), settings(self.device, 1)
-        return sides.SideBySide(variant, seeds, how, self.digits_of(variant), self.textures)
 
 
 def machine(b: Bench) -> None:
@@ -89,156 +39,12 @@ def machine(b: Bench) -> None:
             b.row(f"matrix product, {name}", matmul_rate(b, name) / 1e12, "TFLOP/s")
 
 
-def matmul_rate(b: Bench, arithmetic: str) -> float:
-    """Floating-point operations per second of a large matrix product."""
-    torch.backends.cuda.matmul.allow_tf32 = arithmetic == "TensorFloat-32"
-    dtype, size = (torch.bfloat16 if arithmetic == "bfloat16" else torch.float32), 8192 if b.full else 256
-    x = torch.randn(size, size, device=b.device, dtype=dtype)
-    x @ x
-    rate = 5 * 2 * size**3 / b.seconds(lambda: [x @ x for _ in range(5)])
-    torch.backends.cuda.matmul.allow_tf32 = False
-    return rate
+def large(b: Bench) -> None:
+    """The networks of ImageNet: speed, then numbers."""
+    from benchmarks.natural_works import large_works
 
-
-# ---------------------------------------------------------------- does it run, and how fast
-
-
-def speed(b: Bench, works: dict[str, Work]) -> None:
-    """Images per second of every work, its memory, and its share of the card's rate."""
-    rate = matmul_rate(b, "TensorFloat-32")
-    for what, work in works.items():
-        with b.tried(what):
-            _measure(b, what, work, rate)
-
-
-def _measure(b: Bench, what: str, work: Work, rate: float) -> None:
-    each = _seconds_per_step(b, work)
-    b.row(what, work.images / each, "images/s")
-    if b.full:
-        b.row(f"{what}, memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
-        torch.cuda.reset_peak_memory_stats()
-        one, two = (timing.flops(partial(work.run, b.device, n, nowhere())) for n in (1, 2))
-        b.row(f"{what}, share of the rate of TensorFloat-32", 100 * (two - one) / each / rate, "%")
-
-
-def natural_works(b: Bench, which: str) -> dict[str, Work]:
-    """``scenes`` or ``large``: what its packages do not let run must not stop the MNIST half."""
-    with b.tried(which):
-        from benchmarks import natural_works as natural
-
-        return natural.scenes_works(b) if which == "scenes" else natural.large_works(b)
-    return {}
-
-
-def _seconds_per_step(b: Bench, work: Work) -> float:
-    """From two lengths, so that what comes before the first step does not count."""
-    if not b.full:
-        return b.seconds(lambda: work.run(b.device, 1, nowhere()))
-    few, many = work.lengths
-    work.run(b.device, few, nowhere())
-    short, long = (b.seconds(partial(work.run, b.device, n, nowhere())) for n in (few, many))
-    return (long - short) / (many - few)
-
-
-class _Nowhere(Checkpoint):
-    def save(self, state: dict[str, Any]) -> None:
-        pass
-
-
-def nowhere() -> Checkpoint:
-    """Saves nothing."""
-    return _Nowhere(Path(tempfile.mkdtemp()) / "checkpoint")
-
-
-# ---------------------------------------------------------------- the same numbers
-
-
-class SameDraws(TorchFunctionMode):
-    """Draws every random number on the processor, so that two devices see the same ones."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if function in (torch.rand, torch.randn, torch.randint):
-            device = kwargs.pop("device", "cpu")
-            return function(*args, **kwargs).to(device)
-        if function in (torch.randn_like, torch.randint_like):
-            return function(args[0].cpu(), *args[1:], **kwargs).to(args[0].device)
-        if function is F.dropout:
-            x, p, training = args[0], *(*args[1:], *kwargs.values())[:2]
-            return x * (torch.rand(x.shape) >= p).to(x) / (1 - p) if training else x
-        return function(*args, **kwargs)
-
-
-def same(b: Bench) -> None:
-    """The numbers of the processor, from the same random numbers, in full float32 and as torch is set, with
-    TensorFloat-32 in convolutions. What is trained: distance in what ten steps move it; else in the mean size."""
-    for exact in (True, False) if b.full else (True,):
-        torch.backends.cudnn.allow_tf32 = not exact
-        name = "float32" if exact else "as torch is set"
-        for what, work in (mnist_works(b) | natural_works(b, "scenes")).items():
-            if work.bound:
-                with b.tried(f"{what}, {name}"), SameDraws():
-                    _compare(b, f"{what}, {name}", work, work.bound if exact else 10 * work.bound)
-
-
-def _compare(b: Bench, what: str, work: Work, bound: float) -> None:
-    last = 10 if b.full else 2
-    ours, theirs = ([_vector(work.run(d, n, nowhere())) for n in (1, last)] for d in ("cpu", b.device))
-    scale = float((ours[1] - ours[0]).abs().mean()) if work.trains else float(ours[1].abs().mean())
-    for step, here, there in zip((1, last), ours, theirs, strict=True):
-        if work.trains or step == last:
-            apart = float((here - there).abs().mean())
-            b.judged(
-                f"{what}, step {step}" if work.trains else what, apart / scale, bound * step / last, "of the scale"
-            )
-
-
-def _vector(state: dict[str, Tensor]) -> Tensor:
-    return torch.cat([value.detach().cpu().double().flatten() for value in state.values() if value.is_floating_point()])
-
-
-class _StoppedError(Exception):
-    pass
-
-
-class _Once(Checkpoint):
-    """Stops the run right after its first save."""
-
-    def save(self, state: dict[str, Any]) -> None:
-        super().save(state)
-        raise _StoppedError
-
-
-def resume(b: Bench) -> None:
-    """Has a run that stopped at a checkpoint and went on the bits of an unbroken one? As it is, and with torch's
-    deterministic algorithms."""
-    steps = 40 if b.full else 2
-    for strict in (False, True) if b.full else (True,):
-        torch.use_deterministic_algorithms(strict, warn_only=True)
-        how = "deterministic algorithms" if strict else "as it is"
-        for what, work in (mnist_works(b) | natural_works(b, "scenes")).items():
-            if work.trains and work.bound and not any(name in what for name in VARIANTS if name != VARIANT):
-                with b.tried(f"{what}, {how}"):
-                    whole, again = (_vector(work.run(b.device, steps, nowhere())) for _ in range(2))
-                    b.judged(f"{what}, {how}, two unbroken runs", float((whole - again).abs().max()), 0, "apart")
-                    if (resumed := _resumed(b, work, steps)) is not None:
-                        b.judged(
-                            f"{what}, {how}, stopped and resumed", float((whole - resumed).abs().max()), 0, "apart"
-                        )
-        speed(b, {f"CGN, {VARIANT}, {how}": mnist_works(b)[f"CGN, published, {VARIANT}"]})
-
-
-def _resumed(b: Bench, work: Work, steps: int) -> Tensor | None:
-    """None for what saves nothing in so few steps."""
-    file = Path(tempfile.mkdtemp()) / "checkpoint"
-    try:
-        work.run(b.device, steps, _Once(file))
-    except _StoppedError:
-        return _vector(work.run(b.device, steps, Checkpoint(file)))
-    return None
-
-
-# ---------------------------------------------------------------- graphs, compilation, whole trainings
+    speed(b, large_works(b, small=not b.full))
+    compare(b, large_works(b, small=True), 2)
 
 
 def graph(b: Bench) -> None:
@@ -247,61 +53,95 @@ def graph(b: Bench) -> None:
         eager = mnist_works(b)[f"CGN, published, {VARIANT}"].run(b.device, 10, nowhere())
         together = b.together(VARIANT, 1)
         together.run(0, 10)
-        apart = (_vector(eager) - _vector(together.states()[0])).abs().max()
+        apart = (vector(eager) - vector(together.states()[0])).abs().max()
         b.judged("graph against eager, step 10", float(apart), 1e-4, "largest difference of a weight")
-    for count in (1, 2, 4, 8) if b.full else (2,):
+    alone = 0.0
+    for count in (1, 2, 4, 8) if b.full else (1, 2):
         with b.tried(what := f"CGNs, {count} side by side in one CUDA graph"):
-            together, many = b.together(VARIANT, count), 300 if b.full else 1
-            together.run(0, 5)
-            b.row(what, 16 * count * many / b.seconds(partial(together.run, 5, many)), "images/s")
+            spent = _side_by_side(b, what, count)
+            alone = alone or spent
+            b.judged(f"{what}, time against one", spent / alone, 2 if b.full else 10, "times")
+
+
+def _side_by_side(b: Bench, what: str, count: int) -> float:
+    """Seconds of some steps."""
+    together, many = b.together(VARIANT, count), 300 if b.full else 1
+    together.run(0, 5)
+    spent = b.seconds(partial(together.run, 5, many))
+    b.row(what, 16 * count * many / spent, "images/s")
+    b.memory(what)
+    return spent
+
+
+COMPILED = (
+    ("published", "reduce-overhead"),
+    ("stable", "reduce-overhead"),
+    ("published", "default"),
+    ("stable", "default"),
+)
+"""Recipes, and ways to compile: into CUDA graphs, as ``cgn.compiled`` does, and without."""
 
 
 def compiled(b: Bench) -> None:
-    """The CGN's networks compiled: into CUDA graphs, as ``cgn.compiled`` does, and without."""
+    """The CGN's networks compiled: how fast, and whether the first step is that of networks that are not."""
     usual: Any = torch.nn.Module.compile
-    for mode in ("reduce-overhead", "default"):
-        with b.tried(what := f"CGN, compiled, {mode}"):
+    for recipe, mode in COMPILED:
+        with b.tried(what := f"CGN, {recipe}, compiled, {mode}"):
             torch.nn.Module.compile = lambda module, chosen=mode, **_: usual(module, mode=chosen)  # type: ignore
-            where = (settings(b.device, 1, compiled=True), b.digits, "procedural")
-            _, update = sides.training(VARIANT, 100, *where)
-            images, labels = torch.zeros(16, 3, 32, 32, device=b.device), torch.arange(16, device=b.device) % 10
-            first, many = (4, 200) if b.full else (1, 1)
-            b.row(f"{what}, until it runs", b.seconds(partial(_steps, update, images, labels, first)), "s")
-            b.row(what, 16 * many / b.seconds(partial(_steps, update, images, labels, many)), "images/s")
+            torch._inductor.config.fallback_random = mode == "default"  # else it draws other random numbers
+            _compiled(b, what, recipe, compared=mode == "default")
     torch.nn.Module.compile = usual  # type: ignore[method-assign]
 
 
-def _steps(update: Step, images: Tensor, labels: Tensor, count: int) -> None:
-    for _ in range(count):
-        update(0, images, labels)
+def _compiled(b: Bench, what: str, recipe: str, compared: bool) -> None:
+    with rng.seeded("real images"):
+        images = (torch.rand(16 if recipe == "published" else 20, 3, 32, 32) * 2 - 1).to(b.device)
+    labels, many = torch.arange(len(images), device=b.device) // 2, 200 if b.full else 1
+    after = {}
+    for chosen in (False, True) if compared else (True,):
+        where = (settings(b.device, 10_000, compiled=chosen), b.digits, "procedural")
+        pair, update = sides.training(VARIANT, SEED, *where, RECIPES[recipe])
+        before = vector(pair.generator.state_dict())
+        with rng.seeded("first step"):
+            first = b.seconds(partial(update, 0, images, labels))
+        after[chosen] = vector(pair.generator.state_dict())
+    b.row(f"{what}, until it runs", first, "s")
+    if compared:
+        moved, apart = ((after[False] - other).abs().mean() for other in (before, after[True]))
+        b.judged(f"{what}, step 1", float(apart / moved), 0.05, "of the step")
+    for i in range(4):
+        update(i, images, labels)
+    b.row(what, len(images) * many / b.seconds(lambda: [update(i, images, labels) for i in range(many)]), "images/s")
 
 
 def cgns(b: Bench) -> None:
     """CGNs of the published recipe at their full length, as many seeds of each variant as there is time for."""
-    for variant in VARIANTS if b.full else (VARIANT,):
+    variants = list(VARIANTS) if b.full else [VARIANT]
+    for i, variant in enumerate(variants):
         with b.tried(f"CGNs, {variant}, published"):
-            _whole(b, variant)
+            _whole(b, variant, 1 / (len(variants) - i))
 
 
-def _whole(b: Bench, variant: str) -> None:
+def _whole(b: Bench, variant: str, share: float) -> None:
+    """share: of the time that is left, which more than one CGN may take."""
     steps, probe = (train.published_steps(len(b.digits_of(variant))), 200) if b.full else (4, 1)
     for count in (5, 3, 2, 1) if b.full else (2,):
         together = b.together(variant, count)
         painting = b.seconds(partial(together.run, 0, 1))
         needed = 15 * painting + steps / probe * b.seconds(partial(together.run, 1, probe))
-        if needed < b.end - time.monotonic() - 5:
+        if needed < (b.end - time.monotonic() - 5) * (share if count > 1 else 1):
             break
     else:
         b.row(f"CGN, {variant}, published, {steps} steps", needed, "s", "not run: no time left")
         return
     spent = b.seconds(partial(together.run, 1 + probe, steps - probe - 1))
     kept = {
-        f"published/{seed}/{name}": value.half() if value.is_floating_point() else value
+        f"{seed}/{name}": value.half() if value.is_floating_point() else value
         for seed, state in zip(together.seeds, together.states(), strict=True)
         for name, value in state.items()
     }
     weights.safetensors.torch.save_file(kept, b.out / f"cgns_{variant}.safetensors")
-    b.row(f"CGNs, {variant}, published, {steps} steps, seeds 100 to {99 + count}", spent, "s")
+    b.row(f"CGNs, {variant}, published, {steps} steps, seeds {SEED} to {SEED + count - 1}", spent, "s")
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
@@ -309,9 +149,9 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "mnist": lambda b: speed(b, mnist_works(b)),
     "same": same,
     "graph": graph,
-    "natural": lambda b: speed(b, natural_works(b, "scenes")),
+    "natural": lambda b: speed(b, scenes_works(b)),
     "resume": resume,
-    "large": lambda b: speed(b, natural_works(b, "large")),
+    "large": large,
     "compiled": compiled,
     "cgns": cgns,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.works import State, Work
+from benchmarks.works import MADE, State, Work
 from reprolib.natural import cgn as natural_cgn
 from reprolib.natural import classify, ensemble, quality, u2net
 from reprolib.natural import counterfactuals as sets
@@ -18,6 +20,8 @@ from reprolib.run import rng
 from reprolib.run.store import Checkpoint
 from reprolib.worlds.scenes import datasets as scenes
 from reprolib.worlds.scenes import networks
+
+PLAIN = natural.LossWeights().without("text")
 
 
 def scenes_works(b: Any) -> dict[str, Work]:
@@ -34,33 +38,49 @@ def scenes_works(b: Any) -> dict[str, Work]:
         with torch.inference_mode():
             return {"made": torch.cat([networks.saliency().to(device)(images.to(device)) for _ in range(n)])}
 
-    patches, plain = natural.Patches(64, 7, 26), natural.LossWeights().without("text")
+    patches = natural.Patches(64, 7, 26)
     return {
-        "CGN, Scenes": _natural(new, patches, batch, "efficientnet_lite0", bound=0),
-        "CGN, Scenes, no texture loss": _natural(new, patches, batch, "efficientnet_lite0", weights=plain),
-        "CGN, Scenes, filled": _natural(new, patches, batch, "efficientnet_lite0", bound=0, texture_target="fill"),
+        "CGN, Scenes": _natural(new, patches, batch, "efficientnet_lite0", None),
+        "CGN, Scenes, no texture loss": _natural(new, patches, batch, "efficientnet_lite0", weights=PLAIN),
+        "CGN, Scenes, filled": _natural(new, patches, batch, "efficientnet_lite0", None, texture_target="fill"),
         "ensemble, Scenes": _ensemble(lambda: ensemble.lite0(9), images[:32], 9),
         "counterfactuals, Scenes": _sets(new),
-        "saliency, Scenes": Work(saliency, len(images), 1e-3, False, (2, 10)),
+        "saliency, Scenes": Work(saliency, len(images), MADE, False, (2, 10)),
     }
 
 
-def large_works(b: Any) -> dict[str, Work]:
-    """The paper's networks at 256 pixels with random weights, made where they run; on a processor the smallest."""
+def large_works(b: Any, small: bool) -> dict[str, Work]:
+    """The paper's networks at 256 pixels with random weights, made where they run; on a processor the smallest.
+
+    small: few images at once, for the comparison with a processor.
+    """
     name, plan = ("biggan-deep-256", "u2net") if b.full else ("scenes-64-tiny", "u2net-thin")
     with torch.device(b.device), rng.seeded("random weights"):
         model = natural_cgn.CGN(name, u2net.U2Net(u2net.PLANS[plan]))
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    images = torch.rand(1 if small else 10, 3, model.architecture.size, model.architecture.size) * 2 - 1
+
+    def new() -> natural_cgn.CGN:
+        model.load_state_dict(start)
+        return model
+
+    def saliency(device: str, n: int, _: Checkpoint) -> State:
+        with torch.inference_mode():
+            return {"made": torch.cat([model.to(device).u2net.eval()(images.to(device)) for _ in range(n)])}
+
     patches, net = (natural.Patches(), "vgg16") if b.full else (natural.Patches(64, 7, 26), "efficientnet_lite0")
-    works = {
-        f"CGN, {name}": _natural(lambda: model, patches, 5, net, bound=0),
-        f"CGN, {name}, filled": _natural(lambda: model, patches, 5, net, bound=0, texture_target="fill"),
-        f"counterfactuals, {name}": _sets(lambda: model),
-    }
-    return works | (_torchvision() if b.full else {})
+    micro_batch, batch = (1, 2) if small else (5, 10)
+    return {
+        f"CGN, {name}": _natural(new, patches, micro_batch, net, None),
+        f"CGN, {name}, filled": _natural(new, patches, micro_batch, net, None, texture_target="fill"),
+        f"CGN, {name}, no texture loss": _natural(new, patches, micro_batch, net, weights=PLAIN),
+        f"counterfactuals, {name}": _sets(new, batch),
+        f"saliency, {plan}": Work(saliency, len(images), MADE, False, (2, 10)),
+    } | _torchvision(new, 4 if small else 48, 10)
 
 
 def _natural(
-    new: Callable[[], Any], patches: natural.Patches, batch: int, net: Any, bound: float = 0.3, **how: Any
+    new: Callable[[], Any], patches: natural.Patches, batch: int, net: Any, bounds: Any = Work.bounds, **how: Any
 ) -> Work:
     def run(device: str, steps: int, checkpoint: Checkpoint) -> State:
         where: dict[str, Any] = {"micro_batch": batch, "accumulation": 1, "checkpoint_every": max(1, steps // 2)}
@@ -69,7 +89,7 @@ def _natural(
         natural.train_cgn(model, 0, chosen, checkpoint, "CGN")
         return {name: p for name, p in model.mechanisms().items() if not name.endswith(("_u", "_v"))}
 
-    return Work(run, batch, bound, lengths=(2, 14))
+    return Work(run, batch, bounds, lengths=(2, 14))
 
 
 def _sets(new: Callable[[], Any], batch: int = 10) -> Work:
@@ -79,7 +99,7 @@ def _sets(new: Callable[[], Any], batch: int = 10) -> Work:
             "made": torch.cat([sets.generate(model, sets.Sampling(), torch.arange(batch))[0] for _ in range(steps)])
         }
 
-    return Work(run, batch, 1e-3, False, (2, 12))
+    return Work(run, batch, MADE, False, (2, 12))
 
 
 class _Repeated(SimpleNamespace):
@@ -87,6 +107,11 @@ class _Repeated(SimpleNamespace):
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         return self.images, self.labels
+
+
+def _later(_: object) -> dict[str, float]:
+    """A row that counts as better than all before it."""
+    return {"top1": time.monotonic()}
 
 
 def _ensemble(new: Callable[[], ensemble.Ensemble], images: Tensor, classes: int) -> Work:
@@ -99,27 +124,28 @@ def _ensemble(new: Callable[[], ensemble.Ensemble], images: Tensor, classes: int
             _Repeated(images=images, labels=labels, per_epoch=steps, weight=lambda step: 1.0)
             for labels in (factors[:, 0], factors)
         )
-        later = iter(range(steps + 2))  # the last row counts as the best
         chosen = classify.ClassifierSettings(1, learning_rate=1e-3, device=device)
-        found = classify.train(model, real, made, lambda _: {"top1": next(later)}, chosen, checkpoint, "ensemble")  # type: ignore[arg-type]
+        found = classify.train(model, real, made, _later, chosen, checkpoint, "ensemble")  # type: ignore[arg-type]
         return dict(found[0].state_dict())
 
     return Work(run, 2 * len(images), lengths=(3, 18))
 
 
-def _torchvision() -> dict[str, Work]:
+def _torchvision(new: Callable[[], Any], batch: int, rated: int) -> dict[str, Work]:
     from torchvision.models import inception_v3, resnet50
 
-    layers = [*list(resnet50().children())[:-1], nn.Flatten()]
-    network, pictures = inception_v3(init_weights=False, transform_input=False).eval(), torch.randn(64, 3, 256, 256)
+    with rng.seeded("random weights"):
+        layers = [*list(resnet50().children())[:-1], nn.Flatten()]
+        rater = quality._Resized(inception_v3(init_weights=False, transform_input=False).eval())
+        pictures = torch.randn(batch, 3, 224, 224)
 
     def rate(device: str, steps: int, _: Checkpoint) -> State:
-        rater = quality._Resized(network.to(device))
-        return {"made": torch.cat([quality.probabilities(pictures, rater) for _ in range(steps)])}
+        found = quality.score(new().to(device).eval(), rater.to(device), rated * steps)
+        return {"made": torch.tensor([found[name] for name in ("is_gen", "is_gt", "mean_mask")])}
 
     return {
         "ensemble, ResNet-50": _ensemble(
-            lambda: ensemble.Ensemble(nn.Sequential(*layers), 2048, 1000, True), torch.randn(48, 3, 224, 224), 1000
+            lambda: ensemble.Ensemble(copy.deepcopy(nn.Sequential(*layers)), 2048, 1000, True), pictures, 1000
         ),
-        "Inception-v3": Work(rate, 64, 0, False, (2, 8)),
+        "Inception Score": Work(rate, rated, MADE, False, (1, 6)),
     }

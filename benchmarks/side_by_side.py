@@ -28,11 +28,13 @@ def _held() -> Iterator[list[tuple[Any, Step]]]:
         Pair.train = usual  # type: ignore[method-assign]
 
 
-def training(variant: str, seed: int, settings: Any, digits: Digits, textures: Any) -> tuple[Any, Step]:
-    """(networks and optimisers, step) of a CGN training that has not begun."""
+def training(
+    variant: str, seed: int, settings: Any, digits: Digits, textures: Any, train_cgn: Any = train.train_cgn
+) -> tuple[Any, Step]:
+    """(networks and optimisers, step) of a CGN training that has not begun; train_cgn: of which recipe."""
     unused: Any = None
     with _held() as held:
-        train.train_cgn(variant, digits, seed, settings, textures, unused)
+        train_cgn(variant, digits, seed, settings, textures, unused)
     return held[0]
 
 

