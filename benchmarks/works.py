@@ -93,7 +93,8 @@ def _classifiers(b: Any, count: int, precision: Any) -> Work:
         made = classifier.train_together(tasks, checkpoint=checkpoint, title="classifier", **how)
         return {f"{k}/{name}": value for k, (model, _) in enumerate(made) for name, value in model.state_dict().items()}
 
-    return Work(run, batch * count, SMOOTH if precision == "float32" else HALF_PRECISION)
+    bounds = SMOOTH if precision == "float32" else HALF_PRECISION
+    return Work(run, batch * count, bounds if count in (1, 2) else None)
 
 
 def _generation(b: Any, batch: int = 100) -> dict[str, Work]:
