@@ -79,13 +79,13 @@ COMPILED = (
     ("published", "default"),
     ("stable", "default"),
 )
-"""Recipes, and ways to compile: into CUDA graphs, as ``cgn.compiled`` does, and without."""
+"""Recipes, and ways to compile: into CUDA graphs, as ``cgn.compiled`` does, and without; on a processor all the same."""
 
 
 def compiled(b: Bench) -> None:
     """The CGN's networks compiled: how fast, and whether the first step is that of networks that are not."""
     usual: Any = torch.nn.Module.compile
-    for recipe, mode in COMPILED:
+    for recipe, mode in COMPILED if b.full else COMPILED[2:]:
         with b.tried(what := f"CGN, {recipe}, compiled, {mode}"):
             torch.nn.Module.compile = lambda module, chosen=mode, **_: usual(module, mode=chosen)  # type: ignore
             torch._inductor.config.fallback_random = mode == "default"  # else it draws other random numbers

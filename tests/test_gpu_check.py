@@ -15,7 +15,7 @@ from reprolib.run import assets, rules, weights
 from reprolib.run.store import Checkpoint
 
 SLOW = ("compiled", "resume")
-"""The first takes minutes, the second has a test of its own."""
+"""They have tests of their own."""
 
 
 @pytest.fixture
@@ -43,6 +43,16 @@ def test_every_part_works(part: str, bench: gpu_bench.Bench) -> None:
     rows = _rows(bench)
     assert rows and [row for row in rows if row["outcome"] != "ok"] == []
     assert all(list(row) == list(gpu.COLUMNS) for row in rows)
+
+
+def test_compiled_networks_are_compared(bench: gpu_bench.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a compiler that takes seconds: it traces, but makes no code."""
+    usual = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, mode: usual(module, backend="aot_eager"))
+    gpu_parts.compiled(bench)
+    rows = _rows(bench)
+    assert len([row for row in rows if row["what"].endswith("step 1")]) == len(works.RECIPES)
+    assert {row["outcome"] for row in rows} == {"ok"}
 
 
 def test_every_part_is_known() -> None:
