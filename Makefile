@@ -48,11 +48,12 @@ bench: $(READY)  ## time every step against the straightforward way; results/ben
 gpu-check:  ## does all run on this machine's GPU, with the same numbers, how fast; 7 minutes; needs only PyTorch
 	$(firstword $(wildcard $(RUN)) python3) -m benchmarks gpu
 
-gpu-carry: $(READY)  ## what gpu-check needs beside PyTorch on a machine without a network: build/gpu-carry
+gpu-carry: $(READY)  ## all that gpu-check needs beside PyTorch on a machine without a network: build/gpu-carry.tar.gz
 	$(RUN) -m benchmarks.carry
 	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
 		--implementation cp --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
 		-d build/gpu-carry/wheels -c requirements.lock pytorch-pretrained-biggan safetensors filelock timm pyyaml
+	tar --exclude=__pycache__ -czf build/gpu-carry.tar.gz Makefile benchmarks params reprolib build/gpu-carry
 
 lint: $(READY)  ## style and types only
 	$(VENV)/bin/ruff check .

@@ -79,7 +79,7 @@ COMPILED = (
     ("published", "default"),
     ("stable", "default"),
 )
-"""Recipes, and ways to compile: into CUDA graphs, as ``cgn.compiled`` does, and without; on a processor all the same."""
+"""Recipes, and ways to compile: into CUDA graphs, as ``cgn.compiled`` does, and without; the same on a processor."""
 
 
 def compiled(b: Bench) -> None:
