@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.works import MADE, State, Work
 from reprolib.natural import cgn as natural_cgn
-from reprolib.natural import classify, ensemble, quality, u2net
+from reprolib.natural import classify, quality, u2net
 from reprolib.natural import counterfactuals as sets
 from reprolib.natural import train as natural
 from reprolib.run import rng
@@ -31,7 +31,7 @@ def scenes_works(b: Any) -> dict[str, Work]:
 
     def new() -> natural_cgn.CGN:
         model = natural_cgn.CGN(networks.GENERATOR, networks.saliency())
-        model.start_from(networks.generator().state_dict())
+        model.start_from(networks.tensors_of("generator"), "the generator of Scenes")
         return model
 
     def saliency(device: str, n: int, _: Checkpoint) -> State:
@@ -43,7 +43,7 @@ def scenes_works(b: Any) -> dict[str, Work]:
         "CGN, Scenes": _natural(new, patches, batch, "efficientnet_lite0", None),
         "CGN, Scenes, no texture loss": _natural(new, patches, batch, "efficientnet_lite0", weights=PLAIN),
         "CGN, Scenes, filled": _natural(new, patches, batch, "efficientnet_lite0", None, texture_target="fill"),
-        "ensemble, Scenes": _ensemble(lambda: ensemble.lite0(9), images[:32], 9),
+        "ensemble, Scenes": _ensemble(lambda: classify.lite0(9), images[:32], 9),
         "counterfactuals, Scenes": _sets(new),
         "saliency, Scenes": Work(saliency, len(images), MADE, False, (2, 10)),
     }
@@ -114,7 +114,7 @@ def _later(_: object) -> dict[str, float]:
     return {"top1": time.monotonic()}
 
 
-def _ensemble(new: Callable[[], ensemble.Ensemble], images: Tensor, classes: int) -> Work:
+def _ensemble(new: Callable[[], classify.Ensemble], images: Tensor, classes: int) -> Work:
     factors = torch.arange(3 * len(images)).view(-1, 3) % classes
 
     def run(device: str, steps: int, checkpoint: Checkpoint) -> State:
@@ -145,7 +145,7 @@ def _torchvision(new: Callable[[], Any], batch: int, rated: int) -> dict[str, Wo
 
     return {
         "ensemble, ResNet-50": _ensemble(
-            lambda: ensemble.Ensemble(copy.deepcopy(nn.Sequential(*layers)), 2048, 1000, True), pictures, 1000
+            lambda: classify.Ensemble(copy.deepcopy(nn.Sequential(*layers)), 2048, 1000), pictures, 1000
         ),
         "Inception Score": Work(rate, rated, MADE, False, (1, 6)),
     }

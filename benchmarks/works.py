@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from reprolib import gradcam
 from reprolib.mnist import classifier, counterfactuals, stable, train, variants
 from reprolib.mnist.cgn import cgn_from
-from reprolib.mnist.dcgan import DCGAN
+from reprolib.mnist.gan import DCGAN
 from reprolib.run import rng, rules, weights
 from reprolib.run.store import Checkpoint
 from reprolib.vocabulary import VARIANTS

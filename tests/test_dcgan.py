@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprolib.mnist.dcgan import DCGAN
+from reprolib.mnist.gan import DCGAN
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 CHANNELS = {1: 256, 4: 128, 7: 64}

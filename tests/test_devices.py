@@ -17,8 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from reprolib import features, gradcam
 from reprolib.mnist import cgn as models
 from reprolib.mnist import classifier, counterfactuals, digits, stable, train, variants
-from reprolib.mnist.dcgan import DCGAN
-from reprolib.natural import biggan, classify, ensemble, u2net
+from reprolib.mnist.gan import DCGAN
+from reprolib.natural import biggan, classify, u2net
 from reprolib.natural import train as natural
 from reprolib.natural.cgn import CGN
 from reprolib.run import rng, training
@@ -149,7 +149,7 @@ def test_training_on_natural_images_follows_its_device(checkpoint: Checkpoint, f
 
 
 def test_the_ensemble_follows_its_device(checkpoint: Checkpoint, fake: Callable[[], Any]) -> None:
-    model = ensemble.lite0(9)
+    model = classify.lite0(9)
 
     def batches(step: int) -> tuple[Tensor, Tensor]:
         return torch.zeros(4, 3, 64, 64), torch.zeros(4, dtype=torch.long)

@@ -15,9 +15,9 @@ from torchvision.models import inception_v3, resnet50, vgg16
 
 from reprolib import params
 from reprolib.natural import biggan, quality, u2net
+from reprolib.natural.classify import HEADS, counterfactual_loss, real_loss
 from reprolib.natural.counterfactuals import Sampling, write_set
 from reprolib.natural.datasets import CounterfactualFolder, train_transform
-from reprolib.natural.ensemble import HEADS, counterfactual_loss, real_loss
 from reprolib.natural.study import NaturalStudy
 from reprolib.natural.tables import CgnChoice
 from reprolib.run import assets

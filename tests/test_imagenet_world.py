@@ -10,8 +10,8 @@ from PIL import Image
 from torch import nn
 
 from reprolib import params
-from reprolib.natural import cue_conflict, tables
-from reprolib.natural.ensemble import Ensemble
+from reprolib.natural import robustness, tables
+from reprolib.natural.classify import Ensemble
 from reprolib.natural.study import NaturalStudy
 from reprolib.run.errors import AssetError
 from reprolib.run.store import Store
@@ -58,7 +58,7 @@ def test_imagenet_reads_folders_in_the_real_layout(imagenet: ImageNet) -> None:
     assert image.shape == (3, 224, 224) and int(label) == 7
     assert [int(imagenet.challenge(name)[8][1]) for name in ("original", "mixed_rand")] == [8, 8]
     conflict, groups = imagenet.conflict()
-    names = [[cue_conflict.CATEGORIES[int(category)] for category in conflict[number][1]] for number in (0, 1)]
+    names = [[list(robustness.CATEGORIES)[int(category)] for category in conflict[number][1]] for number in (0, 1)]
     assert names == [["airplane", "cat"], ["truck", "cat"]] and len(groups) == 16
     out_of_distribution = imagenet.out_of_distribution()
     assert {name: len(classes) for name, (_, classes) in out_of_distribution.items()} == {
@@ -108,7 +108,7 @@ class Small(Ensemble):
 
     def __init__(self) -> None:
         backbone = nn.Sequential(nn.Conv2d(3, 4, 32, stride=32), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        super().__init__(backbone, 4, 1000, frozen_norms=False, target="0")
+        super().__init__(backbone, 4, 1000, target="0")
 
 
 def test_an_ensemble_is_scored_on_all_of_imagenets_sets(

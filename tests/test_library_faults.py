@@ -106,7 +106,7 @@ _CONFIG = BigGANConfig(
 
 
 def test_biggan_loads_a_file_with_wrong_names_without_a_word(tmp_path: Path) -> None:
-    """Workaround: ``biggan.load_strictly``."""
+    """Workaround: ``weights.load_strictly``."""
     torch.save({"nothing": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
     (tmp_path / "config.json").write_text(json.dumps(_CONFIG.to_dict()))
     assert isinstance(BigGAN.from_pretrained(str(tmp_path)), BigGAN)

@@ -22,7 +22,7 @@ def cgn() -> CGN:
     torch.manual_seed(0)
     model = CGN(TINY, U2Net(PLANS["u2net-thin"]))
     generator = biggan.build(TINY)
-    model.start_from(generator.state_dict())
+    model.start_from(generator.state_dict(), "biggan.pth")
     return model.eval()
 
 

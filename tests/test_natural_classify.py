@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
-from reprolib.natural import classify, ensemble
-from reprolib.natural.classify import Batches, ClassifierSettings
-from reprolib.natural.ensemble import HEADS, Ensemble
+from reprolib.natural import classify
+from reprolib.natural.classify import HEADS, Batches, ClassifierSettings, Ensemble
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint
 from reprolib.schema import NaturalParams, ScenesParams
@@ -63,7 +62,7 @@ class Tiny(Ensemble):
     """An ensemble whose backbone is one layer, so that a training takes a moment."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 8), nn.ReLU()), 8, 3, frozen_norms=False)
+        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 8), nn.ReLU()), 8, 3)
 
 
 def _data() -> tuple[TensorDataset, TensorDataset]:
@@ -159,7 +158,7 @@ def test_a_run_that_resumes_equals_the_unbroken_one(at: int, tmp_path: Path, mon
     run = classify.training.run
     monkeypatch.setattr(classify.training, "run", lambda *arguments, every: run(*arguments, every=2))
     expected, history = _train(tmp_path / "whole")
-    loss, calls = ensemble.real_loss, []
+    loss, calls = classify.real_loss, []
 
     def broken(*arguments: Any) -> Tensor:
         calls.append(1)
@@ -181,7 +180,7 @@ def test_accuracy_and_predictions_of_a_test_set() -> None:
     model = Tiny().eval()
     data: Any = TensorDataset(images, torch.arange(7))
     whole, labels = classify.scores(model, data)
-    assert set(whole) == set(ensemble.PREDICTIONS) and labels.tolist() == list(range(7))
+    assert set(whole) == {*HEADS, "avg", "shape_texture"} and labels.tolist() == list(range(7))
     torch.testing.assert_close(classify.scores(model, data, batch=3)[0], whole)
     scores = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     assert (

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprolib.natural import backgrounds_challenge, cue_conflict, ensemble, quality
+from reprolib.natural import classify, quality, robustness
 from reprolib.run.errors import AssetError
 
 # -------------------------------------------------------------------- Inception Score
@@ -45,16 +45,11 @@ def test_probabilities_do_not_depend_on_the_batch() -> None:
     assert whole.dtype == torch.float64 and whole.sum(1).allclose(torch.ones(7, dtype=torch.float64))
 
 
-def test_mask_statistics_are_taken_over_images() -> None:
-    masks = torch.stack([torch.full((1, 4, 4), level) for level in (0.1, 0.3)])
-    assert quality.mask_statistics(masks) == pytest.approx({"mean_mask": 0.2, "mean_mask_sd": 0.1})
-
-
 # -------------------------------------------------------------------- backgrounds challenge
 
 
 def test_superclasses_have_the_published_sizes() -> None:
-    table = backgrounds_challenge.superclasses()
+    table = robustness.superclasses()
     counts = [int((table == number).sum()) for number in range(9)]
     assert counts == [116, 52, 42, 36, 35, 27, 26, 20, 16] and int((table >= 0).sum()) == 370
     assert [int(table[i]) for i in (207, 9, 817, 38, 291, 309, 402, 366, 0, 999)] == [0, 1, 2, 3, 4, 5, 6, 7, 8, -1]
@@ -65,15 +60,9 @@ def _logits(*classes: int, count: int = 1000) -> Tensor:
 
 
 def test_accuracy_counts_images_and_classes_outside_are_wrong() -> None:
-    batches = [
-        ({"avg": _logits(207, 9, 999), "shape": _logits(207, 207, 207)}, torch.tensor([0, 1, 0])),
-        ({"avg": _logits(0), "shape": _logits(207)}, torch.tensor([8])),
-    ]
-    mapping = backgrounds_challenge.superclasses()
-    found = backgrounds_challenge.accuracies(batches, mapping)
+    scores, labels = {"avg": _logits(207, 9, 999, 0), "shape": _logits(*(207,) * 4)}, torch.tensor([0, 1, 0, 8])
+    found = robustness.accuracies(scores, labels, robustness.superclasses())
     assert found == pytest.approx({"avg": 75.0, "shape": 50.0})
-    with pytest.raises(ValueError, match="test set is empty"):
-        backgrounds_challenge.accuracies([], mapping)
 
 
 def test_the_gap_is_taken_per_prediction() -> None:
@@ -82,26 +71,26 @@ def test_the_gap_is_taken_per_prediction() -> None:
         "mixed_same": {"a": 80.0, "b": 70.0},
         "mixed_rand": {"a": 60.0, "b": 69.0},
     }
-    assert backgrounds_challenge.gaps(results) == {"a": 20.0, "b": 1.0}
+    assert robustness.gaps(results) == {"a": 20.0, "b": 1.0}
 
 
 # -------------------------------------------------------------------- cue conflict
 
 
 def test_categories_have_the_published_classes() -> None:
-    groups = cue_conflict.imagenet_groups()
-    assert len(groups) == 16 and list(cue_conflict.CATEGORIES) == sorted(cue_conflict.CATEGORIES)
-    sizes = dict(zip(cue_conflict.CATEGORIES, map(len, groups), strict=True))
+    groups = robustness.imagenet_groups()
+    assert len(groups) == 16 and list(robustness.CATEGORIES) == sorted(robustness.CATEGORIES)
+    sizes = dict(zip(robustness.CATEGORIES, map(len, groups), strict=True))
     assert sizes["knife"] == 1 and sizes["cat"] == 6 and sizes["truck"] == 8 and sizes["dog"] > 100
     everything = [index for group in groups for index in group]
     assert len(everything) == len(set(everything)) and max(everything) < 1000
 
 
 def test_names_say_shape_and_texture() -> None:
-    assert cue_conflict.labels(Path("x/cat7-elephant1.png")) == (7, 11)
+    assert robustness.labels_of(Path("x/cat7-elephant1.png")) == (7, 11)
     for name in ("cat7-unicorn1.png", "cat-elephant.png", "cat7-elephant1.jpg"):
         with pytest.raises(AssetError, match="not named"):
-            cue_conflict.labels(Path(name))
+            robustness.labels_of(Path(name))
 
 
 def test_a_category_is_scored_by_the_mean_of_its_classes() -> None:
@@ -110,72 +99,70 @@ def test_a_category_is_scored_by_the_mean_of_its_classes() -> None:
     # first row: the sum over group 0 would win, its mean loses to class 3
     probability = logits.double().softmax(1)
     assert probability[0, :2].sum() > probability[0, 3] > probability[0, :2].mean()
-    assert cue_conflict.decisions(logits, groups).tolist() == [2, 1]
+    assert robustness.decisions(logits, groups).tolist() == [2, 1]
 
 
 def test_shape_bias_leaves_agreeing_images_out() -> None:
     shape, texture = torch.tensor([0, 0, 0, 0, 1]), torch.tensor([1, 1, 1, 1, 1])
-    found = cue_conflict.shape_bias(torch.tensor([0, 0, 1, 2, 1]), shape, texture)
+    found = robustness.shape_bias(torch.tensor([0, 0, 1, 2, 1]), shape, texture)
     assert found == pytest.approx({"shape_bias": 100 * 2 / 3, "decided": 75.0})
-    nothing = cue_conflict.shape_bias(torch.tensor([2, 2, 2, 2, 2]), shape, texture)
+    nothing = robustness.shape_bias(torch.tensor([2, 2, 2, 2, 2]), shape, texture)
     assert nothing == {"shape_bias": 0.0, "decided": 0.0}
 
 
 # -------------------------------------------------------------------- ensemble
 
 
-class Small(ensemble.Ensemble):
+class Small(classify.Ensemble):
     """A backbone of one convolution."""
 
-    def __init__(self, frozen_norms: bool = False) -> None:
+    def __init__(self) -> None:
         torch.manual_seed(0)
         layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        super().__init__(nn.Sequential(*layers), 8, 9, frozen_norms)
+        super().__init__(nn.Sequential(*layers), 8, 9)
 
 
 def test_the_published_ensemble_has_the_published_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ensemble.assets, "path", Path)
-    monkeypatch.setattr(ensemble.weights, "read_pth", lambda file: {})
-    monkeypatch.setattr(ensemble.weights, "load_strictly", lambda model, state, what: None)
+    monkeypatch.setattr(classify.assets, "path", Path)
+    monkeypatch.setattr(classify.weights, "read_pth", lambda file: {})
+    monkeypatch.setattr(classify.weights, "load_strictly", lambda model, state, what: None)
     with torch.device("meta"):
-        model = ensemble.resnet50()
+        model = classify.resnet50()
         logits = model(torch.zeros(2, 3, 224, 224))
     assert sum(p.numel() for p in model.parameters()) == 29_655_032
-    assert {name: tuple(score.shape) for name, score in logits.items()} == dict.fromkeys(ensemble.HEADS, (2, 1000))
-    assert model.frozen_norms
+    assert {name: tuple(score.shape) for name, score in logits.items()} == dict.fromkeys(classify.HEADS, (2, 1000))
 
 
 def test_the_embedded_ensemble_starts_from_imagenet_features() -> None:
-    model = ensemble.lite0(9).eval()
+    model = classify.lite0(9).eval()
     with torch.no_grad():
         scores = model(torch.randn(2, 3, 64, 64))
-    assert {name: tuple(score.shape) for name, score in scores.items()} == dict.fromkeys(ensemble.HEADS, (2, 9))
-    stem = ensemble.features.lite0().conv_stem.weight
+    assert {name: tuple(score.shape) for name, score in scores.items()} == dict.fromkeys(classify.HEADS, (2, 9))
+    stem = classify.features.lite0().conv_stem.weight
     assert any(torch.equal(p, stem) for p in model.backbone.parameters() if p.shape == stem.shape)
 
 
 def test_predictions_are_heads_and_their_means() -> None:
     logits = Small().eval()(torch.randn(2, 3, 16, 16))
-    found = ensemble.predictions(logits)
-    assert tuple(found) == ensemble.PREDICTIONS and found["avg"].shape == (2, 9)
+    found = classify.predictions(logits)
+    assert tuple(found) == (*classify.HEADS, "avg", "shape_texture") and found["avg"].shape == (2, 9)
     torch.testing.assert_close(found["avg"], (logits["shape"] + logits["texture"] + logits["bg"]) / 3)
     torch.testing.assert_close(found["shape_texture"], (logits["shape"] + logits["texture"]) / 2)
 
 
 def test_frozen_norms_keep_their_statistics_and_train_their_gain() -> None:
-    for frozen in (True, False):
-        model = Small(frozen).train()
-        norm = model.backbone[1]
-        before = norm.running_mean.clone()
-        ensemble.real_loss(model(torch.randn(4, 3, 16, 16) + 1), torch.arange(4)).backward()
-        assert torch.equal(norm.running_mean, before) == frozen
-        assert norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0
+    model = Small().train()
+    norm = model.backbone[1]
+    before = norm.running_mean.clone()
+    classify.real_loss(model(torch.randn(4, 3, 16, 16) + 1), torch.arange(4)).backward()
+    assert torch.equal(norm.running_mean, before) and model.heads.training
+    assert norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0
 
 
 def test_losses_are_those_of_the_specification() -> None:
-    logits = {name: torch.randn(3, 9) for name in ensemble.HEADS}
-    labels = {name: torch.randint(9, (3,)) for name in ensemble.HEADS}
-    each = [nn.functional.cross_entropy(logits[name], labels[name]) for name in ensemble.HEADS]
-    torch.testing.assert_close(ensemble.counterfactual_loss(logits, labels), each[0] + each[1] + each[2])
+    logits = {name: torch.randn(3, 9) for name in classify.HEADS}
+    labels = {name: torch.randint(9, (3,)) for name in classify.HEADS}
+    each = [nn.functional.cross_entropy(logits[name], labels[name]) for name in classify.HEADS]
+    torch.testing.assert_close(classify.counterfactual_loss(logits, labels), each[0] + each[1] + each[2])
     together = nn.functional.cross_entropy(sum(logits.values()) / 3, labels["shape"])
-    torch.testing.assert_close(ensemble.real_loss(logits, labels["shape"]), together)
+    torch.testing.assert_close(classify.real_loss(logits, labels["shape"]), together)

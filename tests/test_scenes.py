@@ -7,7 +7,7 @@ import torch
 
 from reprolib.natural import biggan
 from reprolib.run import rng
-from reprolib.worlds.scenes import render, shapes, surfaces
+from reprolib.worlds.scenes import appearance, render
 from reprolib.worlds.scenes.render import CLASSES, Scene
 
 ALL = torch.arange(len(CLASSES))
@@ -23,8 +23,8 @@ def scenes() -> Scene:
 
 
 def test_every_class_has_a_shape_a_texture_and_a_background() -> None:
-    assert len(CLASSES) == len(shapes.SHAPES) == len(surfaces.TEXTURES) == len(surfaces.BACKGROUNDS) == 9
-    assert len(surfaces.TEXTURE_COLOURS) == len(surfaces.BACKGROUND_COLOURS) == 9
+    assert len(CLASSES) == len(appearance.SHAPES) == len(appearance.TEXTURES) == len(appearance.BACKGROUNDS) == 9
+    assert len(appearance.TEXTURE_COLOURS) == len(appearance.BACKGROUND_COLOURS) == 9
 
 
 def test_shapes_and_ranges(scenes: Scene) -> None:
@@ -94,7 +94,7 @@ def test_clutter_lies_behind_the_object_and_belongs_to_the_background() -> None:
 
 
 def test_strangers_differ_and_are_whole_objects() -> None:
-    shape = torch.arange(len(CLASSES), len(CLASSES) + len(shapes.STRANGERS))
+    shape = torch.arange(len(CLASSES), len(CLASSES) + len(appearance.STRANGERS))
     y = shape % len(CLASSES)
     mask = render.render(_noise(1).expand(len(shape), -1), shape, y, y).mask
     assert mask.mean(dim=(1, 2, 3)).min() > 0.01 and mask.mean(dim=(1, 2, 3)).max() < 0.6
@@ -109,7 +109,7 @@ def test_strangers_differ_and_are_whole_objects() -> None:
 def test_a_polygon_is_negative_inside_with_true_distances() -> None:
     x = torch.tensor([0.0, 0.0, 2.0, 0.9])
     y = torch.tensor([0.0, 2.0, 2.0, 0.0])
-    square = shapes.polygon(x, y, [(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    square = appearance.polygon(x, y, [(-1, -1), (1, -1), (1, 1), (-1, 1)])
     torch.testing.assert_close(square, torch.tensor([-1.0, 1.0, 2**0.5, -0.1]))
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from reprolib.gradcam import intersection_over_union
-from reprolib.run.store import Checkpoint
-from reprolib.worlds.scenes import datasets, pretrain, quality
-from reprolib.worlds.scenes.pretrain import PretrainSettings
+from reprolib.natural import biggan
+from reprolib.run.store import Checkpoint, Store
+from reprolib.worlds.scenes import datasets, networks, world
+from reprolib.worlds.scenes.appearance import STRANGERS
+from reprolib.worlds.scenes.networks import NETWORKS, Network
 from reprolib.worlds.scenes.render import CLASSES, Scene
-from reprolib.worlds.scenes.shapes import STRANGERS
 
 COUNT = 180
 
@@ -85,14 +85,14 @@ def scene() -> Scene:
 
 def test_the_truth_itself_is_perfect(scene: Scene) -> None:
     assert intersection_over_union(scene.mask > 0.5, scene.mask > 0.5).eq(1).all()
-    assert quality.residue(scene.background, scene).abs().max() < 1e-6
-    assert quality.entanglement(scene.texture, scene).abs().max() < 1e-6
+    assert world.residue(scene.background, scene).abs().max() < 1e-6
+    assert world.entanglement(scene.texture, scene).abs().max() < 1e-6
 
 
 def test_the_opposite_is_as_bad_as_can_be(scene: Scene) -> None:
     assert intersection_over_union(1 - scene.mask > 0.5, scene.mask > 0.5).max() < 0.05
-    assert quality.residue(scene.image, scene).min() > 0.95  # but for soft edges the object is still there
-    assert quality.entanglement(scene.image, scene).min() > 0.95  # but for soft edges the background is still there
+    assert world.residue(scene.image, scene).min() > 0.95  # but for soft edges the object is still there
+    assert world.entanglement(scene.image, scene).min() > 0.95  # but for soft edges the background is still there
 
 
 def test_half_an_object_has_half_the_iou_and_half_a_residue_is_a_half(scene: Scene) -> None:
@@ -103,7 +103,7 @@ def test_half_an_object_has_half_the_iou_and_half_a_residue_is_a_half(scene: Sce
     assert intersection_over_union(half > 0.5, mask > 0.5).tolist() == [0.5]
     assert intersection_over_union(mask > 1, mask > 1).tolist() == [1.0]
     between = (scene.background + scene.texture) / 2
-    torch.testing.assert_close(quality.residue(between, scene), torch.full((12,), 0.5))
+    torch.testing.assert_close(world.residue(between, scene), torch.full((12,), 0.5))
 
 
 def test_hard_scenes_are_those_that_the_classifier_gets_wrong() -> None:
@@ -130,101 +130,94 @@ def test_a_sketch_is_the_outline_of_its_object_and_nothing_else() -> None:
 
 
 def test_detail_counts_most_and_flat_ground_least(scene: Scene) -> None:
-    weight = pretrain.detail_weight(scene)
-    assert weight.shape == scene.mask.shape and weight.min() >= 1 and weight.max() <= pretrain.DETAIL_WEIGHT + 1e-4
-    assert (weight[scene.mask == 1] == pretrain.DETAIL_WEIGHT).all()
+    weight = networks.detail_weight(scene)
+    assert weight.shape == scene.mask.shape and weight.min() >= 1 and weight.max() <= networks.DETAIL_WEIGHT + 1e-4
+    assert (weight[scene.mask == 1] == networks.DETAIL_WEIGHT).all()
     flat = scene._replace(image=torch.zeros_like(scene.image), mask=torch.zeros_like(scene.mask))
-    assert (pretrain.detail_weight(flat) == 1).all()
+    assert (networks.detail_weight(flat) == 1).all()
     line = flat._replace(image=flat.image.clone())
     line.image[:, :, 30] = 1
-    assert (pretrain.detail_weight(line)[:, :, 29:32] == pretrain.DETAIL_WEIGHT).all()
+    assert (networks.detail_weight(line)[:, :, 29:32] == networks.DETAIL_WEIGHT).all()
 
 
-Part = Callable[[PretrainSettings, Checkpoint], nn.Module]
-PARTS: dict[str, Part] = {
-    "generator": lambda s, c: pretrain.distil_generator("scenes-64-tiny", 0, s, c),
-    "saliency": lambda s, c: pretrain.train_saliency("u2net-thin", 0, s, c),
-    "reader": lambda s, c: pretrain.train_reader(1, "random", 0, s, c),
-}
+def _small(name: str, steps: int, batch: int) -> Network:
+    """A network of Scenes that trains for a moment; the generator is the smallest."""
+    smaller = {"build": lambda: biggan.build("scenes-64-tiny")} if name == "generator" else {}
+    return replace(NETWORKS[name], steps=steps, batch=batch, learning_rate=2e-3, **smaller)  # type: ignore[arg-type]
 
 
-def _losses(part: Part, settings: PretrainSettings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+@pytest.mark.parametrize(
+    ("name", "steps", "batch"), [("generator", 12, 4), ("saliency", 12, 4), ("texture_reader", 50, 16)]
+)
+def test_a_network_learns(name: str, steps: int, batch: int, tmp_path: Path) -> None:
     seen: list[float] = []
-    run = pretrain.training.run
+    network = _small(name, steps, batch)
 
-    def noted(title: str, steps: int, step: Any, *rest: Any) -> None:
-        def inner(i: int) -> dict[str, torch.Tensor]:
-            terms = step(i)
-            seen.append(terms["loss"].item())
-            return terms
+    def noted(model: nn.Module, index: torch.Tensor) -> torch.Tensor:
+        loss = network.loss(model, index)
+        seen.append(loss.item())
+        return loss
 
-        run(title, steps, inner, *rest)
-
-    monkeypatch.setattr(pretrain.training, "run", noted)
-    part(settings, Checkpoint(folder / "run"))
-    return seen
-
-
-@pytest.mark.parametrize(("name", "steps", "batch"), [("generator", 12, 4), ("saliency", 12, 4), ("reader", 50, 16)])
-def test_a_part_learns(name: str, steps: int, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = _losses(PARTS[name], PretrainSettings(steps, batch), tmp_path, monkeypatch)
+    networks.train(replace(network, loss=noted), Checkpoint(tmp_path / "run"))
     assert len(seen) == steps and sum(seen[-4:]) < sum(seen[:4])
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_a_part_that_resumes_equals_the_unbroken_one(
+@pytest.mark.parametrize("name", ["generator", "saliency", "texture_reader"])
+def test_a_network_that_resumes_equals_the_unbroken_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = PretrainSettings(4, batch=2, checkpoint_every=2)
-    expected = PARTS[name](settings, Checkpoint(tmp_path / "whole")).state_dict()
-    render, calls = pretrain.render, []
+    monkeypatch.setattr(networks, "CHECKPOINT_EVERY", 2)
+    network, calls = _small(name, 4, 2), []
+    expected = networks.train(network, Checkpoint(tmp_path / "whole")).state_dict()
 
-    def broken(*arguments: Any, **named: Any) -> Scene:
+    def broken(model: nn.Module, index: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         if len(calls) == 4:
             raise RuntimeError("power failure")
-        return render(*arguments, **named)
+        return network.loss(model, index)
 
-    monkeypatch.setattr(pretrain, "render", broken)
     with pytest.raises(RuntimeError):
-        PARTS[name](settings, Checkpoint(tmp_path / "broken"))
-    found = PARTS[name](settings, Checkpoint(tmp_path / "broken"))
-    assert not found.training and len(calls) == 6
-    assert all(torch.equal(found.state_dict()[key], value) for key, value in expected.items())
+        networks.train(replace(network, loss=broken), Checkpoint(tmp_path / "broken"))
+    resumed = networks.train(replace(network, loss=broken), Checkpoint(tmp_path / "broken"))
+    assert not resumed.training and len(calls) == 6
+    assert all(torch.equal(resumed.state_dict()[key], value) for key, value in expected.items())
 
 
-def test_the_saliency_net_sees_no_shape_of_a_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_saliency_net_sees_no_shape_of_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    render = pretrain.render
+    render = networks.render
 
     def noted(u: torch.Tensor, shape: torch.Tensor, *rest: torch.Tensor) -> Scene:
         seen.update(shape.tolist())
         return render(u, shape, *rest)
 
-    monkeypatch.setattr(pretrain, "render", noted)
-    pretrain.train_saliency("u2net-thin", 0, PretrainSettings(2, batch=60), Checkpoint(tmp_path / "run"))
+    monkeypatch.setattr(networks, "render", noted)
+    networks.detection(networks.saliency(), torch.arange(120))
     assert min(seen) >= len(CLASSES) and max(seen) < len(CLASSES) + len(STRANGERS) and len(seen) > 80
 
 
 @pytest.mark.parametrize(("attributes", "agree"), [("mostly", True), ("random", False)])
 def test_a_reader_learns_from_the_scenes_it_is_asked_to(
-    attributes: datasets.Attributes, agree: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attributes: datasets.Attributes, agree: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    render = pretrain.render
+    render = networks.render
 
     def noted(u: torch.Tensor, *labels: torch.Tensor, wild: bool) -> Scene:
         assert wild == agree == bool((labels[0] == labels[2]).float().mean() > 0.5)
         return render(u, *labels, wild=wild)
 
-    monkeypatch.setattr(pretrain, "render", noted)
-    pretrain.train_reader(0, attributes, 0, PretrainSettings(1, batch=40), Checkpoint(tmp_path / "run"))
+    monkeypatch.setattr(networks, "render", noted)
+    assert networks.reading(networks.new_reader(), torch.arange(40), 0, attributes).isfinite()
 
 
-def test_trained_parts_load_again(tmp_path: Path) -> None:
-    settings = PretrainSettings(1, batch=2)
-    generator = PARTS["generator"](settings, Checkpoint(tmp_path / "g"))
-    copy = pretrain.load_generator("scenes-64-tiny", generator.state_dict())
-    torch.testing.assert_close(copy.state_dict(), generator.state_dict())
-    saliency = PARTS["saliency"](settings, Checkpoint(tmp_path / "s"))
-    again = pretrain.load_saliency("u2net-thin", saliency.state_dict())
-    assert not again.training and not any(p.requires_grad for p in again.parameters())
+def test_a_network_is_kept_with_what_was_measured_and_loads_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks.weights, "FOLDER", tmp_path)
+    monkeypatch.setattr(networks, "QUALITY", tmp_path / "scenes.json")
+    monkeypatch.setattr(networks, "HELD_OUT", 20)
+    monkeypatch.setitem(NETWORKS, "saliency", _small("saliency", 1, 2))
+    measured = networks.make("saliency", Store(tmp_path / "store"))
+    assert networks.intersection(networks.saliency()) == measured
+    record = networks.weights.record(tmp_path / "scenes.json")["saliency"]
+    assert record["measured"] == measured and record["inputs"]["settings"]["steps"] == 1

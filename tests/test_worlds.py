@@ -14,8 +14,8 @@ from torch import Tensor
 from reprolib import params
 from reprolib.features import load as load_features
 from reprolib.natural import datasets, quality, tables
+from reprolib.natural.classify import HEADS
 from reprolib.natural.counterfactuals import Mode
-from reprolib.natural.ensemble import HEADS
 from reprolib.natural.study import NaturalStudy
 from reprolib.run import rng, rules
 from reprolib.run.errors import ReproError

@@ -14,8 +14,7 @@ from torch.utils.data import TensorDataset
 from reprolib import params
 from reprolib.natural import classify, train
 from reprolib.natural.cgn import CGN
-from reprolib.natural.classify import Batches, ClassifierSettings
-from reprolib.natural.ensemble import Ensemble
+from reprolib.natural.classify import Batches, ClassifierSettings, Ensemble
 from reprolib.natural.train import CgnSettings, LossWeights, Patches
 from reprolib.natural.u2net import PLANS, U2Net
 from reprolib.run import distributed, rng
@@ -40,7 +39,7 @@ def _order(epoch: int) -> Tensor:
 
 def ensemble(checkpoint: Checkpoint) -> Result:
     torch.manual_seed(0)
-    model = Ensemble(nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU()), 8, 3, frozen_norms=False)
+    model = Ensemble(nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU()), 8, 3)
     images, labels = torch.randn(COUNT, 3, 4, 4), torch.randint(3, (COUNT, 3))
     settings = ClassifierSettings(epochs=2, batch=4, learning_rate=0.1)
     real, made = (

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from reprolib.losses import exact
-from reprolib.mnist.discriminators import CLASSES, ConvDiscriminator, LinearDiscriminator, initialise
+from reprolib.mnist.gan import CLASSES, LATENT, ConvDiscriminator, LinearDiscriminator, initialise
 from reprolib.run import assets, weights
 from reprolib.run.errors import AssetError
 from reprolib.vocabulary import Variant
 
-LATENT, WIDTH = 32, 32
+WIDTH = 32
 
 
 class Mechanisms(NamedTuple):

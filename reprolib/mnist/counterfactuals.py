@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprolib.mnist.cgn import CGN, CLASSES, compose, folded
-from reprolib.mnist.dcgan import DCGAN
+from reprolib.mnist.gan import DCGAN
 from reprolib.run import rng
 
 BATCH = 100
@@ -75,11 +75,11 @@ def counterfactuals(
         images = []
         for _ in range(ratio):
             foreground, background = (shuffled_labels(labels, texture_labels).flatten() for _ in range(2))
-            composed = compose(mask, *_textures(cgn, foreground, background))
-            images.append(Generated(composed, labels.flatten(), foreground, background))
+            textures = cgn.foreground(cgn.latent(foreground)), cgn.background(cgn.latent(background))
+            images.append(Generated(compose(mask, *textures), labels.flatten(), foreground, background))
         return images
 
-    return _collect(batch, size, ratio, key, _device(cgn), into)
+    return _collect(cgn, batch, size, ratio, key, into)
 
 
 def non_counterfactuals(cgn: CGN, size: int, key: rng.Key, into: Tensor | None = None) -> Generated:
@@ -96,45 +96,36 @@ def non_counterfactuals(cgn: CGN, size: int, key: rng.Key, into: Tensor | None =
         latent = cgn.latent(labels)
         return [Generated(compose(mask, cgn.foreground(latent), cgn.background(latent)), labels, labels, labels)]
 
-    return _collect(batch, size, 1, key, _device(cgn), into)
+    return _collect(cgn, batch, size, 1, key, into)
 
 
 def gan_samples(gan: DCGAN, size: int, key: rng.Key, into: Tensor | None = None) -> Generated:
     """The "GAN" rows of Bagad et al.: samples of a separate conditional DCGAN. into: see :func:`counterfactuals`."""
 
     def batch(labels: Tensor) -> list[Generated]:
-        labels = labels.flatten()
-        return [Generated(gan(labels), labels, labels, labels)]
+        return [Generated(gan(labels.flatten()), *(labels.flatten(),) * 3)]
 
-    return _collect(batch, size, 1, key, _device(gan), into)
+    return _collect(gan, batch, size, 1, key, into)
 
 
 def masks(cgn: CGN, per_digit: int, key: rng.Key) -> tuple[Tensor, Tensor]:
     """``per_digit`` masks of every digit in normal mode: (10 * per_digit, 1, 32, 32) in [1e-4, 0.9999], and labels."""
-    labels = torch.arange(CLASSES, device=_device(cgn)).repeat_interleave(per_digit)
+    labels = torch.arange(CLASSES, device=next(cgn.parameters()).device).repeat_interleave(per_digit)
     with rng.seeded("masks", *key), torch.inference_mode():
-        parts = [cgn.mask(cgn.latent(some)) for some in labels.split(BATCH * AT_ONCE)]
-    return torch.cat(parts).cpu(), labels.cpu()
-
-
-def _textures(cgn: CGN, foreground: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-    return cgn.foreground(cgn.latent(foreground)), cgn.background(cgn.latent(background))
-
-
-def _device(model: torch.nn.Module) -> torch.device:
-    return next(model.parameters()).device
+        made = [cgn.mask(cgn.latent(batch)) for batch in labels.split(BATCH * AT_ONCE)]
+    return torch.cat(made).cpu(), labels.cpu()
 
 
 def _collect(
+    model: nn.Module,
     batch: Callable[[Tensor], list[Generated]],
     size: int,
     ratio: int,
     key: rng.Key,
-    device: torch.device,
     into: Tensor | None,
 ) -> Generated:
-    """Run ``batch`` on (rows, 100) random labels until ``total(size, ratio)`` images are there."""
-    count, done = total(size, ratio), 0
+    """Run ``batch`` on (rows, 100) random labels, where the model is, until ``total(size, ratio)`` images are there."""
+    count, done, device = total(size, ratio), 0, next(model.parameters()).device
     if count == 0:
         raise ValueError(f"size {size} gives no image at CF ratio {ratio}; ask for at least {BATCH * ratio}")
     images = torch.empty(count, 3, 32, 32) if into is None else into
@@ -144,9 +135,9 @@ def _collect(
         for first in range(0, rows, AT_ONCE):
             with rng.seeded("generate", *key, first):
                 labels = torch.randint(0, CLASSES, (min(AT_ONCE, rows - first), BATCH), device=device)
-                for some in batch(labels):
-                    end = done + len(some.labels)
-                    for whole, part in zip(vars(made).values(), vars(some).values(), strict=True):
-                        whole[done:end] = part
+                for generated in batch(labels):
+                    end = done + len(generated.labels)
+                    for whole, new in zip(vars(made).values(), vars(generated).values(), strict=True):
+                        whole[done:end] = new
                     done = end
     return made

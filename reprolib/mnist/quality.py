@@ -91,58 +91,49 @@ def train_reader(training: Digits, held_out: Digits, checkpoint: Checkpoint) -> 
 
     Numbers: its accuracy on held-out masks per epoch: ``test`` for true ones, ``worn`` and ``no_digit``.
     """
-    if len(training) > READER_IMAGES:
-        training = training[rng.permutation(len(training), "reader digits")[:READER_IMAGES]]
+    training = _some(training)
     seen, unseen = true_masks(training), true_masks(held_out)
     broken, broken_unseen = (broken_masks((masks + 1) / 2, i) * 2 - 1 for i, masks in enumerate((seen, unseen)))
     broken = broken[rng.permutation(len(broken), "broken masks of the reader")[: len(seen) // 2]]
     worn, worn_unseen = (worn_masks((masks + 1) / 2, i) * 2 - 1 for i, masks in enumerate((seen, unseen)))
     seen = torch.where(torch.arange(len(seen)).view(-1, 1, 1, 1) % 4 < 2, seen, worn)
     labels, labels_unseen = (torch.full((len(masks),), NO_DIGIT) for masks in (broken, broken_unseen))
-    model, history = classifiers.train(
-        classifiers.Task(
-            torch.cat([seen, broken]),
-            torch.cat([training.labels, labels]),
-            {
-                "test": (unseen, held_out.labels),
-                "worn": (worn_unseen, held_out.labels),
-                "no_digit": (broken_unseen, labels_unseen),
-            },
-            ("digit reader",),
-            NO_DIGIT + 1,
-        ),
-        epochs=_epochs(len(training)),
-        batch=READER_BATCH,
-        checkpoint=checkpoint,
-        title="digit reader",
-    )
-    return Result({"history": history}, {name: value.contiguous() for name, value in model.state_dict().items()})
+    tests = {
+        "test": (unseen, held_out.labels),
+        "worn": (worn_unseen, held_out.labels),
+        "no_digit": (broken_unseen, labels_unseen),
+    }
+    images, labels = torch.cat([seen, broken]), torch.cat([training.labels, labels])
+    task = classifiers.Task(images, labels, tests, ("digit reader",), NO_DIGIT + 1)
+    return _reader(task, len(training), "digit reader", checkpoint)
 
 
 def train_factor_reader(
     variant: str, factor: Factor, training: Digits, held_out: Digits, textures: Textures, checkpoint: Checkpoint
 ) -> Result:
     """A classifier of one factor of painted images whose three factors are independent."""
-    if len(training) > READER_IMAGES:
-        training = training[rng.permutation(len(training), "reader digits")[:READER_IMAGES]]
+    training = _some(training)
     seen, unseen = (
         variants.paint(variant, some, split, attributes="random", textures=textures)
         for some, split in ((training, "reader train"), (held_out, "reader test"))
     )
     tests = {"test": (unseen.images, _target(unseen, factor))}
-    model, history = classifiers.train(
-        classifiers.Task(seen.images, _target(seen, factor), tests, ("factor reader", variant, factor)),
-        epochs=_epochs(len(training)),
-        batch=READER_BATCH,
-        checkpoint=checkpoint,
-        title=f"reader of {factor}, {variant}",
-    )
+    task = classifiers.Task(seen.images, _target(seen, factor), tests, ("factor reader", variant, factor))
+    return _reader(task, len(training), f"reader of {factor}, {variant}", checkpoint)
+
+
+def _some(training: Digits) -> Digits:
+    """As many digits as a reader is trained on."""
+    if len(training) <= READER_IMAGES:
+        return training
+    return training[rng.permutation(len(training), "reader digits")[:READER_IMAGES]]
+
+
+def _reader(task: classifiers.Task, digits: int, title: str, checkpoint: Checkpoint) -> Result:
+    """Train a reader: a few epochs, and twice as many when there are few digits."""
+    epochs = READER_EPOCHS * max(1, min(2, READER_IMAGES // digits))
+    model, history = classifiers.train(task, epochs=epochs, batch=READER_BATCH, checkpoint=checkpoint, title=title)
     return Result({"history": history}, {name: value.contiguous() for name, value in model.state_dict().items()})
-
-
-def _epochs(images: int) -> int:
-    """A few epochs, and twice as many when there are few images."""
-    return READER_EPOCHS * max(1, min(2, READER_IMAGES // images))
 
 
 def _target(some: variants.Painted | counterfactuals.Generated, factor: Factor) -> Tensor:
@@ -195,9 +186,8 @@ def mask_quality(model: CGN, reader: Classifier, real: Bounds, per_digit: int) -
     iou = torch.tensor([pairwise_iou(some) for some in masks])
     sound = (area >= real.area[:, 0]) & (area <= real.area[:, 1]) & (border < area / 2) & (iou <= real.iou)
     ends = [share_interval(round(share * per_digit), per_digit) for share in recognised]
-    low, share, high = (
-        torch.tensor(each) for each in ([e[0] / 100 for e in ends], recognised, [e[1] / 100 for e in ends])
-    )
+    low, high = (torch.tensor([end / 100 for end in each]) for each in zip(*ends, strict=True))
+    share = torch.tensor(recognised)
     lists = {"recognised": share, "area": area, "border": border, "pairwise_iou": iou}
     return {name: [round(float(x), 4) for x in values] for name, values in lists.items()} | {
         "good": (sound & (share >= GOOD)).tolist(),

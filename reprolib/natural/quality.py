@@ -74,12 +74,6 @@ def probabilities(images: Tensor, network: nn.Module, batch: int = 64) -> Tensor
     return torch.cat([network(part.to(device)).double().softmax(1).cpu() for part in images.split(batch)])
 
 
-def mask_statistics(masks: Tensor) -> dict[str, Any]:
-    """``mean_mask`` and ``mean_mask_sd``: mean over images of each mask's mean (N, 1, H, W), and its deviation."""
-    means = masks.double().mean(dim=(1, 2, 3))
-    return {"mean_mask": float(means.mean()), "mean_mask_sd": float(means.std(correction=0))}
-
-
 # ---------------------------------------------------------------- of a CGN
 
 
@@ -95,8 +89,8 @@ def score(cgn: CGN, rater: nn.Module, count: int, truncations: Sequence[float] =
     numbers: dict[str, Any] = {}
     for truncation in truncations:
         suffix = "" if truncation == 1 else f"_{truncation:g}"
-        found = _score(cgn, rater, count, truncation)
-        numbers |= {f"{name}{suffix}": value for name, value in found.items()}
+        at_truncation = _score(cgn, rater, count, truncation)
+        numbers |= {f"{name}{suffix}": value for name, value in at_truncation.items()}
     return numbers
 
 
@@ -112,11 +106,12 @@ def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[st
         composed = compose(maps.mask, maps.foreground, maps.background)
         rows["gen"].append(probabilities(composed, rater))
         rows["gt"].append(probabilities(maps.truth, rater))
-        rows["mask"].append(maps.mask.mean(dim=(1, 2, 3), keepdim=True).cpu())
+        rows["mask"].append(maps.mask.mean(dim=(1, 2, 3)).cpu())
         shown.update(int(part[-1]) + 1)
     numbers = {f"is_{name}": inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
     numbers["is_gen_error"] = stdev(inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
-    return numbers | mask_statistics(torch.cat(rows["mask"]))
+    masks = torch.cat(rows["mask"]).double()
+    return numbers | {"mean_mask": float(masks.mean()), "mean_mask_sd": float(masks.std(correction=0))}
 
 
 @torch.no_grad()
@@ -152,18 +147,18 @@ def class_quality(cgn: CGN, rater: nn.Module, truncation: float = 1.0) -> dict[s
     for their class; ``saliency`` of the background, in (0, 1).
     """
     device, count = next(cgn.parameters()).device, cgn.architecture.classes
-    found: dict[str, list[float]] = {"mean_mask": [], "entropy": [], "recognised": [], "saliency": []}
+    means: dict[str, list[float]] = {"mean_mask": [], "entropy": [], "recognised": [], "saliency": []}
     shown = Progress("classes judged", count, "classes")
     for number in range(count):
         y = cgn.one_hot(torch.full((PER_CLASS,), number)).to(device)
         maps = cgn(cgn.noise(PER_CLASS, ("class quality", number), truncation).to(device), y, y, y, truncation)
         read = probabilities(compose(maps.mask, maps.foreground, maps.background), rater).argmax(1)
-        found["mean_mask"].append(float(maps.mask.mean()))
-        found["entropy"].append(float(losses.binary_entropy(maps.mask)))
-        found["recognised"].append(float((read == number).double().mean()))
-        found["saliency"].append(float(maps.saliency.mean()))
+        means["mean_mask"].append(float(maps.mask.mean()))
+        means["entropy"].append(float(losses.binary_entropy(maps.mask)))
+        means["recognised"].append(float((read == number).double().mean()))
+        means["saliency"].append(float(maps.saliency.mean()))
         shown.update(number + 1)
-    return found
+    return means
 
 
 def best_classes(quality: dict[str, list[float]]) -> dict[str, list[int]]:

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from reprolib import features
-from reprolib.natural import backgrounds_challenge, classify, cue_conflict, datasets, quality
+from reprolib.natural import classify, datasets, quality, robustness
 from reprolib.natural import counterfactuals as sets
 from reprolib.natural import train as training
 from reprolib.natural.cgn import CGN
-from reprolib.natural.classify import Batches, ClassifierSettings
+from reprolib.natural.classify import HEADS, Batches, ClassifierSettings, Plain, head_heatmaps
 from reprolib.natural.datasets import Images
-from reprolib.natural.ensemble import HEADS, Plain, head_heatmaps
 from reprolib.natural.world import World
 from reprolib.run import rng, rules
 from reprolib.run.files import canonical, digest
@@ -319,14 +318,14 @@ class NaturalStudy(Experiments):
                 row |= {f"{name}/{head}": self._top(k, scores[head], given[:, i]) for i, head in enumerate(HEADS)}
         mapping = self.world.superclasses()
         found = {
-            name: backgrounds_challenge.accuracies([self._scores(ensemble, self.world.challenge(name))], mapping)
-            for name in backgrounds_challenge.VARIANTS
+            name: robustness.accuracies(*self._scores(ensemble, self.world.challenge(name)), mapping)
+            for name in robustness.VARIANTS
         }
         row |= {f"{name}/{head}": value for name, each in found.items() for head, value in each.items()}
-        row |= {f"gap/{head}": value for head, value in backgrounds_challenge.gaps(found).items()}
+        row |= {f"gap/{head}": value for head, value in robustness.gaps(found).items()}
         decided, labels = self._conflict(ensemble)
         for head, categories in decided.items():
-            bias = cue_conflict.shape_bias(categories, labels[:, 0], labels[:, 1])
+            bias = robustness.shape_bias(categories, labels[:, 0], labels[:, 1])
             row |= {f"{name}/{head}": value for name, value in bias.items()}
         return row
 
@@ -349,7 +348,7 @@ class NaturalStudy(Experiments):
         """The category that every prediction decides for, and those of shape and texture."""
         conflict, groups = self.world.conflict()
         scores, labels = self._scores(ensemble, conflict)
-        return {head: cue_conflict.decisions(logits, groups) for head, logits in scores.items()}, labels
+        return {head: robustness.decisions(logits, groups) for head, logits in scores.items()}, labels
 
     def _scores(self, ensemble: nn.Module, data: Images) -> tuple[dict[str, Tensor], Tensor]:
         return classify.scores(ensemble, data, self.chosen.workers)

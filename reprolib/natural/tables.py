@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reprolib.natural.backgrounds_challenge import VARIANTS
-from reprolib.natural.ensemble import HEADS
+from reprolib.natural.classify import HEADS
+from reprolib.natural.robustness import VARIANTS
 from reprolib.natural.study import CgnChoice, NaturalStudy, TrainedOn
 from reprolib.run import jobs, rules
 from reprolib.schema import SOURCES, NaturalSource, deciding

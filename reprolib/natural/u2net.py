@@ -1,4 +1,4 @@
-"""U2-Net, the salient object detector behind mask and background loss, and its sister U2-NetP (docs/imagenet.md, 3.2).
+"""U2-Net, the salient object detector behind mask and background loss (docs/imagenet.md, 3.2).
 
 State names are those of the published weights (github.com/xuebinqin/U-2-Net), so they load strictly. The CGN uses the
 fused map alone; training from scratch needs the six side maps too.
@@ -7,7 +7,6 @@ fused map alone; training from scratch needs the six side maps too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +31,9 @@ PLANS = {
         ((3, 32, 64), (64, 32, 128), (128, 64, 256), (256, 128, 512), (512, 256, 512), (512, 256, 512)),
         ((1024, 256, 512), (1024, 128, 256), (512, 64, 128), (256, 32, 64), (128, 16, 64)),
     ),
-    "u2netp": Plan(((3, 16, 64), *((64, 16, 64),) * 5), ((128, 16, 64),) * 5),
     "u2net-thin": Plan(((3, 8, 16), *((16, 8, 16),) * 5), ((32, 8, 16),) * 5),
 }
-"""44,009,869, 1,131,181 and 142,189 parameters; the last one is for 64-pixel scenes on two cores."""
+"""44,009,869 parameters, as published, and 142,189, for 64-pixel scenes on two cores."""
 HEIGHTS = (7, 6, 5, 4)
 """Depths of the first four encoder stages; the last two keep their resolution and dilate instead."""
 
@@ -138,8 +136,8 @@ def saliency_loss(logits: list[Tensor], masks: Tensor) -> Tensor:
     return torch.stack([F.binary_cross_entropy_with_logits(each, masks) for each in logits]).sum()
 
 
-def load(name: str, file: Path) -> U2Net:
-    """A frozen detector in eval mode. Raises AssetError if the file is of another architecture."""
+def load(name: str, state: dict[str, Tensor], source: str) -> U2Net:
+    """A frozen detector in eval mode. Raises AssetError, which names the source, if its state is of another plan."""
     model = U2Net(PLANS[name])
-    weights.load_strictly(model, weights.read_pth(file), f"{file} for {name}")
+    weights.load_strictly(model, state, f"{source} for {name}")
     return model.eval().requires_grad_(False)

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from reprolib.natural.cgn import CGN
+from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import Images
-from reprolib.natural.ensemble import Ensemble
 from reprolib.natural.train import Patches
 from reprolib.schema import NaturalSource
 
@@ -89,7 +89,7 @@ class World(Protocol):
         nobody knows it."""
 
     def challenge(self, name: str) -> Images:
-        """A test set of the backgrounds challenge with its superclass; name: of backgrounds_challenge.VARIANTS."""
+        """A test set of the backgrounds challenge with its superclass; name: of robustness.VARIANTS."""
 
     def superclasses(self) -> Tensor:
         """int64 (classes,): superclass of every class."""

@@ -13,20 +13,18 @@ from torchvision.models import ResNet50_Weights
 
 from reprolib import features
 from reprolib.natural import (
-    backgrounds_challenge,
-    biggan,
     cgn,
-    cue_conflict,
+    classify,
     datasets,
-    ensemble,
     quality,
+    robustness,
     u2net,
 )
 from reprolib.natural.cgn import CGN
+from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import Images
-from reprolib.natural.ensemble import Ensemble
 from reprolib.natural.train import Patches
-from reprolib.run import assets, files, rng
+from reprolib.run import assets, files, rng, weights
 from reprolib.run.errors import AssetError
 from reprolib.schema import ImagenetParams, NaturalSource
 
@@ -74,14 +72,16 @@ class ImageNet:
         if true_mask:
             raise NotImplementedError("nobody knows the true masks of ImageNet")
         model = CGN("biggan-deep-256", self._saliency())
-        model.start_from(biggan.load("biggan-deep-256", assets.path("imagenet/biggan-deep-256.bin")).state_dict())
+        file = assets.path("imagenet/biggan-deep-256.bin")
+        model.start_from(weights.read_pth(file), str(file))
         return model
 
     def given_cgn(self, source: NaturalSource) -> CGN:
         return cgn.load("biggan-deep-256", self._saliency(), assets.path("imagenet/cgn.pth"))
 
     def _saliency(self) -> u2net.U2Net:
-        return u2net.load("u2net", assets.path("imagenet/u2net.pth"))
+        file = assets.path("imagenet/u2net.pth")
+        return u2net.load("u2net", weights.read_pth(file), str(file))
 
     def rater(self) -> nn.Module:
         return quality.inception_v3()
@@ -95,10 +95,10 @@ class ImageNet:
             return quality.gram_ratio(model, u, model.one_hot(classes).to(u.device), net, self.patches)
 
     def ensemble(self) -> Ensemble:
-        return ensemble.resnet50(self.classes)
+        return classify.resnet50(self.classes)
 
     def plain(self) -> nn.Module:
-        return ensemble.pretrained_resnet50()
+        return classify.pretrained_resnet50()
 
     def real(self, split: str) -> Images:
         transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
@@ -113,13 +113,13 @@ class ImageNet:
 
     def challenge(self, name: str) -> Images:
         root = assets.folder("imagenet/backgrounds_challenge") / name / "val"
-        return datasets.class_folders(root, len(backgrounds_challenge.SUPERCLASSES), datasets.in9_transform())
+        return datasets.class_folders(root, len(robustness.SUPERCLASSES), datasets.in9_transform())
 
     def superclasses(self) -> Tensor:
-        return backgrounds_challenge.superclasses()
+        return robustness.superclasses()
 
     def conflict(self) -> tuple[Images, list[list[int]]]:
-        return ConflictFolder(assets.folder("imagenet/cue_conflict")), cue_conflict.imagenet_groups()
+        return ConflictFolder(assets.folder("imagenet/cue_conflict")), robustness.imagenet_groups()
 
     def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
         transform = datasets.eval_transform()
@@ -140,7 +140,7 @@ class ConflictFolder(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, root: Path) -> None:
         self.files = sorted(root.rglob("*.png"))
-        self.labels = torch.tensor([cue_conflict.labels(file) for file in self.files])
+        self.labels = torch.tensor([robustness.labels_of(file) for file in self.files])
         self.transform = datasets.eval_transform()
 
     def __len__(self) -> int:

@@ -51,8 +51,7 @@ def scenes(count: int, key: rng.Key, attributes: Attributes = "mostly", wild: bo
     """
     index = torch.arange(count)
     u, labels = biggan.noise(index, LATENT, 1.0, ("scene", *key)), classes(index, ("scene classes", *key), attributes)
-    parts = [render(a, *b.unbind(1), wild=wild) for a, b in zip(u.split(BATCH), labels.split(BATCH), strict=True)]
-    return Scene(*(torch.cat(each) for each in zip(*parts, strict=True))), labels
+    return _rendered(u, labels, wild), labels
 
 
 @lru_cache(maxsize=4)
@@ -79,7 +78,7 @@ def test_set(name: TestSet, count: int, seed: int) -> Labelled:
     index = torch.arange(count)
     other = biggan.noise(index, LATENT, 1.0, ("other background", *key))
     ground = labels[:, 0] if name == "mixed_same" else rng.classes(("other class", *key), index, len(CLASSES))
-    backgrounds = torch.cat([render(u, y, y, y, wild=True).background for u, y in _batches(other, ground)])
+    backgrounds = _rendered(other, ground[:, None].expand(-1, 3), wild=True).background
     labels = torch.stack([labels[:, 0], labels[:, 1], ground], dim=1)
     return Labelled(scene.mask * scene.texture + (1 - scene.mask) * backgrounds, labels)
 
@@ -89,7 +88,7 @@ def adversarial(count: int, classifier: nn.Module) -> Labelled:
     """Scenes with independent factors whose shape a plain classifier gets wrong, as ImageNet-A was collected: the
     first ``count`` of twice as many, or fewer if it is too good."""
     images, labels = labelled(2 * count, ("adversarial",), "random")
-    read = torch.cat([classifier(part).argmax(1) for part in images.split(BATCH)])
+    read = torch.cat([classifier(batch).argmax(1) for batch in images.split(BATCH)])
     wrong = (read != labels[:, 0]).nonzero()[:count, 0]
     return Labelled(images[wrong], labels[wrong])
 
@@ -99,25 +98,23 @@ def sketches(count: int) -> Labelled:
     scene, labels = scenes(count, ("sketch",))
     inside = -F.max_pool2d(-scene.mask, 3, stride=1, padding=1)
     outline = F.max_pool2d(scene.mask, 3, stride=1, padding=1) - inside
-    nothing = torch.full_like(labels, -1)
-    return Labelled(
-        (1 - 2 * outline).expand(-1, 3, -1, -1).contiguous(), torch.cat([labels[:, :1], nothing[:, 1:]], dim=1)
-    )
+    labels = torch.cat([labels[:, :1], torch.full_like(labels[:, 1:], -1)], dim=1)
+    return Labelled((1 - 2 * outline).expand(-1, 3, -1, -1).contiguous(), labels)
 
 
 def _cue_conflict(count: int, key: rng.Key) -> Labelled:
     index = torch.arange(count)
     u = biggan.noise(index, LATENT, 1.0, ("conflict", *key))
     shape = rng.classes(("conflict shape", *key), index, len(CLASSES))
-    step = 1 + (rng.uniform(("conflict texture", *key), index, 1)[:, 0] * (len(CLASSES) - 1)).long()
+    step = 1 + rng.classes(("conflict texture", *key), index, len(CLASSES) - 1)
     texture = (shape + step) % len(CLASSES)  # any class but that of the shape
-    images = []
-    for part in index.split(BATCH):
-        scene = render(u[part], shape[part], texture[part], shape[part])
-        images.append(scene.mask * scene.texture)  # grey is 0
+    scene = _rendered(u, torch.stack([shape, texture, shape], dim=1), wild=False)
     nothing = torch.full_like(shape, -1)
-    return Labelled(torch.cat(images), torch.stack([shape, texture, nothing], dim=1))
+    return Labelled(scene.mask * scene.texture, torch.stack([shape, texture, nothing], dim=1))  # grey is 0
 
 
-def _batches(u: Tensor, classes: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(u.split(BATCH), classes.split(BATCH), strict=True))
+def _rendered(u: Tensor, labels: Tensor, wild: bool) -> Scene:
+    """Scenes of the labels (N, 3), in batches that fit into memory."""
+    batches = zip(u.split(BATCH), labels.split(BATCH), strict=True)
+    scenes = [render(latents, *classes.unbind(1), wild=wild) for latents, classes in batches]
+    return Scene(*(torch.cat(each) for each in zip(*scenes, strict=True)))

@@ -12,7 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reprolib.worlds.scenes import shapes, surfaces
+from reprolib.worlds.scenes.appearance import (
+    BACKGROUND_COLOURS,
+    BACKGROUNDS,
+    SHAPES,
+    STRANGERS,
+    TEXTURE_COLOURS,
+    TEXTURES,
+)  # fmt: skip
 
 VERSION = 2
 """Raised when a posed scene of the same (u, y) looks different."""
@@ -57,8 +64,8 @@ def render(
     ox, oy, scale = _object_frame(x, y, number, wild)
     mask = _mask(shape, ox, oy, scale)
     near, far = _phase(number[:, 4:6]), _phase(number[:, 6:8])
-    surface = _paint(surfaces.TEXTURES, surfaces.TEXTURE_COLOURS, texture, ox, oy, near, number[:, 8])
-    ground = _paint(surfaces.BACKGROUNDS, surfaces.BACKGROUND_COLOURS, background, x, y, far, number[:, 9])
+    surface = _paint(TEXTURES, TEXTURE_COLOURS, texture, ox, oy, near, number[:, 8])
+    ground = _paint(BACKGROUNDS, BACKGROUND_COLOURS, background, x, y, far, number[:, 9])
     lit = (surface * _light(ox, oy, number)).clamp(0, 1)
     if wild:
         extra = number[:, PARAMETERS:]
@@ -87,7 +94,7 @@ def _object_frame(x: Tensor, y: Tensor, number: Tensor, wild: bool) -> tuple[Ten
 
 def _mask(shape: Tensor, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     """(B, 1, H, W) in [0, 1]: 1 inside of a shape in its frame of that scale, with an edge a pixel wide."""
-    distance = _by_class((*shapes.SHAPES, *shapes.STRANGERS), shape, x, y) * scale[:, None, None]
+    distance = _by_class((*SHAPES, *STRANGERS), shape, x, y) * scale[:, None, None]
     return (0.5 - distance * x.shape[-1] / 2).clamp(0, 1)[:, None]
 
 
@@ -96,10 +103,16 @@ def _cluttered(ground: Tensor, x: Tensor, y: Tensor, number: Tensor) -> Tensor:
     cx, cy, scale = 2 * number[:, 0] - 1, 2 * number[:, 1] - 1, 0.2 + 0.3 * number[:, 2]
     ox, oy = ((grid - centre[:, None, None]) / scale[:, None, None] for grid, centre in ((x, cx), (y, cy)))
     kind, texture = ((1.04 * number[:, column] - 0.02) for column in (3, 4))
-    mask = _mask(len(CLASSES) + (kind * len(shapes.STRANGERS)).long(), ox, oy, scale)
+    mask = _mask(len(CLASSES) + (kind * len(STRANGERS)).long(), ox, oy, scale)
     still = torch.zeros_like(number[:, :2])
     surface = _paint(
-        surfaces.TEXTURES, surfaces.TEXTURE_COLOURS, (texture * len(CLASSES)).long(), ox, oy, still, still[:, 0] + 0.5
+        TEXTURES,
+        TEXTURE_COLOURS,
+        (texture * len(CLASSES)).long(),
+        ox,
+        oy,
+        still,
+        still[:, 0] + 0.5,
     )
     return torch.lerp(ground, surface, mask)
 

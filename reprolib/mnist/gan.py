@@ -1,13 +1,14 @@
-"""The discriminators of the MNIST GANs (docs/mnist.md, section 4), with the state names of the authors, and how the
-authors initialise networks."""
+"""What the MNIST CGN shares with any conditional GAN: discriminators, with the state names of the authors, how they
+initialise networks, and the separate GAN of Bagad et al. (docs/mnist.md, sections 3, 4 and 8).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-CLASSES = 10
-"""Digits."""
+CLASSES, LATENT = 10, 32
+"""Digits, and the length of the noise."""
 
 
 class LinearDiscriminator(nn.Module):
@@ -73,3 +74,29 @@ def initialise(module: nn.Module, scheme: str, gain: float) -> None:
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, gain)
             nn.init.zeros_(layer.bias)
+
+
+class DCGAN(nn.Module):
+    """The conditional GAN of Bagad et al. (2022), for their "GAN" rows: its generator, 831,460 parameters.
+
+    Its discriminator is the linear one for all variants.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label_emb = nn.Embedding(CLASSES, CLASSES)
+        channels = [LATENT + CLASSES, 256, 128, 64]
+        layers: list[nn.Module] = []
+        for i in range(3):
+            stride, padding = (1, 0) if i == 0 else (2, 1)
+            layers += [
+                nn.ConvTranspose2d(channels[i], channels[i + 1], 4, stride, padding, bias=False),
+                nn.BatchNorm2d(channels[i + 1]),
+                nn.LeakyReLU(0.2),
+            ]
+        self.model = nn.Sequential(*layers, nn.ConvTranspose2d(64, 3, 4, 2, 1, bias=False), nn.Tanh())
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """labels int64 (B,) -> images (B, 3, 32, 32) in (-1, 1); the noise is drawn here."""
+        noise = torch.randn(len(labels), LATENT, device=labels.device)
+        return self.model(torch.cat([noise, self.label_emb(labels)], dim=1)[:, :, None, None])
