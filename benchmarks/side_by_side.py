@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from reprolib.mnist import train, variants
-from reprolib.mnist.adversarial import Pair, Step
 from reprolib.mnist.digits import Digits
+from reprolib.mnist.train import Pair, Step
 from reprolib.run import rng
 
 

@@ -62,13 +62,13 @@ def random_heatmaps(model: nn.Module, target: nn.Module, images: Tensor) -> Tens
     cam = RandomCAM(model=model, target_layers=[target])
     try:
         # A plain loop and no `with`: the package swallows an IndexError that is raised inside its context.
-        parts = [cam(input_tensor=batch.clone().requires_grad_(), targets=None) for batch in images.split(BATCH)]
+        maps = [cam(input_tensor=batch.clone().requires_grad_(), targets=None) for batch in images.split(BATCH)]
     finally:
         cam.activations_and_grads.release()
         model.zero_grad(set_to_none=True)
         model.train(mode)
         np.random.set_state(state)
-    return torch.from_numpy(np.concatenate(parts))
+    return torch.from_numpy(np.concatenate(maps))
 
 
 def empty(maps: Tensor) -> Tensor:

@@ -84,8 +84,8 @@ def share_interval(successes: int, n: int) -> tuple[float, float]:
 
     Raises ValueError for no image, or for more successes than images.
     """
-    found = stats.binomtest(successes, n).proportion_ci(method="wilson")
-    return 100 * float(found.low), 100 * float(found.high)
+    ends = stats.binomtest(successes, n).proportion_ci(method="wilson")
+    return 100 * float(ends.low), 100 * float(ends.high)
 
 
 # ---------------------------------------------------------------- rules
@@ -102,41 +102,38 @@ def judge(name: str, evidence: pd.DataFrame) -> pd.DataFrame:
     decided``, ``not testable`` or ``not counted`` with a reason.
     """
     rule = rules.every()[name]
-    evidence = evidence.assign(null=evidence.get("null", "")).fillna({"null": ""})
-    rows = []
+    missing = {column: "" for column in ("null", "rules") if column not in evidence}
+    evidence = evidence.assign(**missing).fillna({"null": ""})
+    judged = []
     for null, case in dict.fromkeys(zip(evidence["null"], evidence["case"], strict=True)):
         here = evidence[(evidence["null"] == null) & (evidence["case"] == case)]
         for criterion, wanted in rule["criteria"].items():
-            part = here[here["criterion"] == criterion]
-            if len(part) or not null:
-                row = {"criterion": criterion, "case": case, "null": null}
-                rows.append(row | _judged(part, wanted, rule["repetitions"], "" if null else name))
-    return pd.DataFrame(rows, columns=JUDGED)
+            rows = here[here["criterion"] == criterion]
+            if len(rows) or not null:
+                named = {"criterion": criterion, "case": case, "null": null}
+                judged.append(named | _judged(rows, wanted, rule["repetitions"], "" if null else name))
+    return pd.DataFrame(judged, columns=JUDGED)
 
 
-def _judged(part: pd.DataFrame, wanted: dict[str, Any], repetitions: int, name: str) -> dict[str, Any]:
-    if part.empty:
+def _judged(rows: pd.DataFrame, wanted: dict[str, Any], repetitions: int, name: str) -> dict[str, Any]:
+    if rows.empty:
         nothing = {"mean": math.nan, "low": math.nan, "high": math.nan, "n": 0, "measured": ""}
         return nothing | {"outcome": "not decided: not measured"}
-    found, bounds = part["value"].tolist(), tuple(wanted.get("range", SHARE))
-    if len(part) == 1 and "low" in part and part["low"].notna().all():
-        estimate, enough = Interval((found[0],), float(part["low"].item()), float(part["high"].item())), True
+    values, bounds = rows["value"].tolist(), tuple(wanted.get("range", SHARE))
+    if len(rows) == 1 and "low" in rows and rows["low"].notna().all():
+        estimate, enough = Interval((values[0],), float(rows["low"].item()), float(rows["high"].item())), True
     else:
-        estimate = interval(found, bounds, level=0.9 if wanted.get("sides") == "one" else 0.95)
-        enough = len(found) >= repetitions
+        estimate = interval(values, bounds, level=0.9 if wanted.get("sides") == "one" else 0.95)
+        enough = len(values) >= repetitions
     told = f"{estimate:.{1 if bounds[1] - bounds[0] >= 10 else 3}f}"
-    row = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": len(found), "measured": told}
-    if name and (others := sum(not rules.holds_still(name, text) for text in _stamps(part))):
-        return row | {"outcome": f"not counted: {others} of {len(part)} were made under another rule"}
+    row = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": len(values), "measured": told}
+    if name and (others := sum(not rules.holds_still(name, text) for text in rows["rules"])):
+        return row | {"outcome": f"not counted: {others} of {len(rows)} were made under another rule"}
     if not enough:
-        return row | {"outcome": f"not decided: {len(found)} of {repetitions} repetitions"}
-    if "ceiling" in wanted and (part["worse"] >= wanted["ceiling"]).all():
+        return row | {"outcome": f"not decided: {len(values)} of {repetitions} repetitions"}
+    if "ceiling" in wanted and (rows["worse"] >= wanted["ceiling"]).all():
         return row | {"outcome": f"not testable: both sides reach {wanted['ceiling']} %"}
     return row | {"outcome": _outcome(estimate, wanted)}
-
-
-def _stamps(part: pd.DataFrame) -> list[str]:
-    return part["rules"].tolist() if "rules" in part else [""] * len(part)
 
 
 def _outcome(estimate: Interval, wanted: dict[str, Any]) -> str:
@@ -163,8 +160,8 @@ def verdict_of_case(outcomes: Iterable[str]) -> str:
 def verdict_of_claim(cases: Iterable[str]) -> str:
     """The verdict of a claim from those on its data sets: what the decided ones agree on, partly supported where they
     disagree; with none decided it is not testable where no data set could test it, and otherwise not decided."""
-    found = list(cases)
-    decided = {verdict for verdict in found if verdict in ("supported", "not supported")}
+    verdicts = set(cases)
+    decided = verdicts & {"supported", "not supported"}
     if decided:
         return decided.pop() if len(decided) == 1 else "partly supported"
-    return "not testable" if found and set(found) == {"not testable"} else "not decided"
+    return "not testable" if verdicts == {"not testable"} else "not decided"

@@ -10,8 +10,8 @@ import torch
 
 from reprolib.mnist import cgn, stable, variants
 from reprolib.mnist import digits as digit_files
-from reprolib.mnist.adversarial import GenerativeSettings
 from reprolib.mnist.digits import Digits
+from reprolib.mnist.train import GenerativeSettings
 from reprolib.run.store import Checkpoint
 from reprolib.vocabulary import INGREDIENTS, VARIANTS, Ingredient
 

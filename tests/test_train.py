@@ -19,7 +19,7 @@ from torch import Tensor
 
 import reprolib
 from reprolib import features, losses
-from reprolib.mnist import adversarial, cgn, stable, train, variants
+from reprolib.mnist import cgn, stable, train, variants
 from reprolib.mnist import digits as digit_files
 from reprolib.mnist.digits import Digits
 from reprolib.run import rng, training
@@ -118,7 +118,7 @@ def test_published_steps_are_15_epochs() -> None:
 
 @pytest.mark.parametrize(("steps", "kept"), [(46_875, [2930, 5859, 11719, 23438, 46875]), (8, [1, 2, 4, 8]), (1, [1])])
 def test_snapshots_are_taken_at_halved_shares_and_at_the_end(steps: int, kept: list[int]) -> None:
-    assert adversarial.snapshot_steps(steps) == kept
+    assert train.snapshot_steps(steps) == kept
 
 
 def _epochs(variant: str, few: Digits, seed: int, count: int) -> list[dict[bytes, Tensor]]:
@@ -197,7 +197,7 @@ def test_cgn_training_is_the_loop_of_the_spec(variant: str, edge: float, few: Di
 def test_the_generator_step_builds_no_gradients_in_the_discriminator() -> None:
     discriminator = cgn.ConvDiscriminator()
     images = torch.randn(2, 3, 32, 32, requires_grad=True)
-    pair = adversarial.Pair("cgn", cgn.CGN(), discriminator, train.GenerativeSettings(1), train.RATES)
+    pair = train.Pair("cgn", cgn.CGN(), discriminator, train.GenerativeSettings(1), train.RATES)
     pair.frozen_score(images, torch.tensor([1, 2])).sum().backward()
     assert images.grad is not None
     assert all(p.grad is None and p.requires_grad for p in discriminator.parameters())
@@ -217,7 +217,7 @@ def test_the_real_side_of_the_style_loss_has_no_graph(
 
 def test_snapshots_are_different_states_of_a_cgn_and_the_last_is_the_end(unbroken: Unbroken) -> None:
     kept = unbroken("cgn", "double_colored_MNIST")
-    for step in adversarial.snapshot_steps(STEPS):
+    for step in train.snapshot_steps(STEPS):
         state = {name.split(" ", 1)[1]: value for name, value in kept.items() if name.startswith(f"{step} ")}
         cgn.CGN().load_state_dict(state)
         assert state["f_shape.5.num_batches_tracked"] == step

@@ -186,8 +186,8 @@ class FoldedTexture(nn.Module):
             self.last_bias = bias.repeat_interleave(4).float()
 
     def forward(self, latent: Tensor) -> Tensor:
-        """(B, 42) -> (B, 3, 32, 32) in (-1, 1), before the shuffler; by parts whose layers fit into a cache."""
-        return torch.cat([self._images(part) for part in latent.split(50)])
+        """(B, 42) -> (B, 3, 32, 32) in (-1, 1), before the shuffler; in batches whose layers fit into a cache."""
+        return torch.cat([self._images(batch) for batch in latent.split(50)])
 
     def _images(self, latent: Tensor) -> Tensor:
         x = (F.pad(latent, (0, 1), value=1.0) @ self.matrix).unflatten(1, self.shape).permute(0, 3, 1, 2)

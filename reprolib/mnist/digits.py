@@ -69,9 +69,9 @@ def _idx(name: str, header: int) -> np.ndarray:
     return np.frombuffer(raw, dtype=np.uint8, offset=header)
 
 
-def _mnist(part: Literal["train", "t10k"]) -> Digits:
-    images = _idx(f"mnist/{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
-    labels = _idx(f"mnist/{part}-labels-idx1-ubyte.gz", 8)
+def _mnist(split: Literal["train", "t10k"]) -> Digits:
+    images = _idx(f"mnist/{split}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
+    labels = _idx(f"mnist/{split}-labels-idx1-ubyte.gz", 8)
     return Digits(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
 
 

@@ -79,7 +79,7 @@ def broken_masks(masks: Tensor, *key: str | int) -> Tensor:
         noise = (torch.rand_like(noise) < level[2]).float()
         smooth = F.avg_pool2d(torch.rand_like(blobs), 9, stride=1, padding=4, count_include_pad=False)
         blobs = (smooth.flatten(1).argsort(1).argsort(1) < 32 * 32 * level[3].flatten(1)).float().view_as(blobs)
-        torn, moved = (shift(some, *torch.randint(8, 25, (2, len(some)))) for some in (torn, pasted))
+        torn, moved = (shift(digits, *torch.randint(8, 25, (2, len(digits)))) for digits in (torn, pasted))
         pasted = torch.where(torch.arange(32) < 16, pasted, moved)
         mixed = (mixed + mixed.roll(1, dims=0)) / 2
         faint = (level[7] + torch.rand_like(level[7]) * faint) / 2
@@ -114,8 +114,8 @@ def train_factor_reader(
     """A classifier of one factor of painted images whose three factors are independent."""
     training = _some(training)
     seen, unseen = (
-        variants.paint(variant, some, split, attributes="random", textures=textures)
-        for some, split in ((training, "reader train"), (held_out, "reader test"))
+        variants.paint(variant, digits, split, attributes="random", textures=textures)
+        for digits, split in ((training, "reader train"), (held_out, "reader test"))
     )
     tests = {"test": (unseen.images, _target(unseen, factor))}
     task = classifiers.Task(seen.images, _target(seen, factor), tests, ("factor reader", variant, factor))
@@ -136,8 +136,8 @@ def _reader(task: classifiers.Task, digits: int, title: str, checkpoint: Checkpo
     return Result({"history": history}, {name: value.contiguous() for name, value in model.state_dict().items()})
 
 
-def _target(some: variants.Painted | counterfactuals.Generated, factor: Factor) -> Tensor:
-    target: Tensor = some.labels if factor == "shape" else getattr(some, factor)
+def _target(images: variants.Painted | counterfactuals.Generated, factor: Factor) -> Tensor:
+    target: Tensor = images.labels if factor == "shape" else getattr(images, factor)
     return target
 
 
@@ -154,8 +154,8 @@ class Bounds:
 def bounds(masks: Tensor, labels: Tensor) -> Bounds:
     """Bounds from true masks, bool (N, 1, 32, 32), and their labels; the first 1,000 of each digit count."""
     each = [masks[labels == digit][:1000].float() for digit in range(CLASSES)]
-    areas = [some.mean((1, 2, 3)).quantile(torch.tensor([0.025, 0.975])) for some in each]
-    real = torch.tensor([pairwise_iou(some) for some in each])
+    areas = [of_digit.mean((1, 2, 3)).quantile(torch.tensor([0.025, 0.975])) for of_digit in each]
+    real = torch.tensor([pairwise_iou(of_digit) for of_digit in each])
     return Bounds(torch.stack(areas), real + (1 - real) / DISTINCT)
 
 
@@ -183,7 +183,7 @@ def mask_quality(model: CGN, reader: Classifier, real: Bounds, per_digit: int) -
     area = masks.mean((1, 2, 3, 4))
     frame = F.pad(torch.zeros(28, 28), (2, 2, 2, 2), value=1.0) > 0
     border = masks[..., frame].mean((1, 2, 3))
-    iou = torch.tensor([pairwise_iou(some) for some in masks])
+    iou = torch.tensor([pairwise_iou(of_digit) for of_digit in masks])
     sound = (area >= real.area[:, 0]) & (area <= real.area[:, 1]) & (border < area / 2) & (iou <= real.iou)
     ends = [share_interval(round(share * per_digit), per_digit) for share in recognised]
     low, high = (torch.tensor([end / 100 for end in each]) for each in zip(*ends, strict=True))

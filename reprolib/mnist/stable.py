@@ -41,10 +41,10 @@ from reprolib import features, losses
 from reprolib.losses import exact
 from reprolib.mnist import cgn as cgn_model
 from reprolib.mnist import variants
-from reprolib.mnist.adversarial import GenerativeSettings, Losses, Pair, descend, style_loss
 from reprolib.mnist.cgn import CGN, CLASSES, ConvDiscriminator, LinearDiscriminator, Mechanisms, compose
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.textures import Textures
+from reprolib.mnist.train import GenerativeSettings, Losses, Pair, style_loss
 from reprolib.mnist.variants import Painted
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint
@@ -109,25 +109,21 @@ def train_cgn(
         drawn = labels if "labels" in used else torch.randint_like(labels[::2], CLASSES).repeat_interleave(2)
         done = i / settings.steps
         with settings.autocast():
-            parts = Mechanisms(*(part.float() for part in pair.generator(drawn)))
-        made = compose(*parts)
+            maps = Mechanisms(*(each.float() for each in pair.generator(drawn)))
+        made = compose(*maps)
         risen = max(0.0, (done - STABLE.entropy_from) / (1 - STABLE.entropy_from)) if "rise" in used else 0.0
         entropy_weight = fixed.mask_weight * (1 + (STABLE.entropy_rise - 1) * risen)
-        terms = {"mask": entropy_weight * losses.binary_entropy(parts.mask)}
+        terms = {"mask": entropy_weight * losses.binary_entropy(maps.mask)}
         if "edge" in used:
-            terms["edge"] = STABLE.edge_weight * losses.edge(parts.mask, "code")
+            terms["edge"] = STABLE.edge_weight * losses.edge(maps.mask, "code")
         if "colours" in used:
             ground, object_, flat = real_moments(images)
-            terms["ground"] = energy_distance(moments(parts.background), ground).mean()
-            terms["object"] = (flat * energy_distance(moments(parts.foreground), object_)).mean()
+            terms["ground"] = energy_distance(moments(maps.background), ground).mean()
+            terms["object"] = (flat * energy_distance(moments(maps.foreground), object_)).mean()
         if i % STABLE.style_every == 0:
             terms["style"] = STABLE.style_every * style_loss(net, made, images, settings)
-        terms["adversarial"] = losses.lsgan(pair.frozen_score(_noisy(made, noise), drawn), 1.0)
-        descend(pair.optimisers[0], torch.stack(list(terms.values())).sum())
-        real_loss = losses.lsgan(pair.score(_noisy(images.clamp(-1, 1), noise), labels), 1.0)
-        fake_loss = losses.lsgan(pair.score(_noisy(made.detach(), noise), drawn), 0.0)
-        terms["discriminator"] = (real_loss + fake_loss) / 2
-        descend(pair.optimisers[1], terms["discriminator"])
+        noisy = partial(_noisy, noise=noise)
+        terms = pair.update(terms, made, drawn, images.clamp(-1, 1), labels, seen=noisy)
         if "noise" in used:
             adjust(noise, terms["discriminator"].detach(), STABLE.noise * (1 - done))
         return terms

@@ -17,10 +17,10 @@ from torch import Tensor
 from reprolib import features, gradcam
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, nulls, quality, stable, train, variants
-from reprolib.mnist.adversarial import GenerativeSettings
 from reprolib.mnist.cgn import CGN, CLASSES, authors_asset, authors_cgn, cgn_from
 from reprolib.mnist.classifier import Classifier, classifier_from
 from reprolib.mnist.gan import DCGAN
+from reprolib.mnist.train import GenerativeSettings
 from reprolib.mnist.variants import Painted
 from reprolib.run import assets, rules, weights
 from reprolib.run.jobs import Experiments

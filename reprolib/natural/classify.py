@@ -209,11 +209,11 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * 0.1 ** (epoch // settings.decay_every)
         optimiser.zero_grad(set_to_none=True)
-        images, labels = (part.to(settings.device) for part in real(i))
+        images, labels = (each.to(settings.device) for each in real(i))
         terms = {"real": real_loss(ensemble(images), labels) * real.weight(i)}
         terms["real"].backward()
         if counterfactual is not None:
-            images, labels = (part.to(settings.device) for part in counterfactual(i))
+            images, labels = (each.to(settings.device) for each in counterfactual(i))
             by_head = dict(zip(HEADS, labels.unbind(1), strict=True))
             terms["counterfactual"] = counterfactual_loss(ensemble(images), by_head) * counterfactual.weight(i)
             terms["counterfactual"].backward()
@@ -243,18 +243,18 @@ def scores(ensemble: nn.Module, data: Images, workers: int = 0, batch: int = 64)
     """All five predictions of an ensemble for a data set, (N, classes) each, in eval mode, and its labels; on the
     CPU."""
     device = next(ensemble.parameters()).device
-    parts: list[dict[str, Tensor]] = []
-    labels: list[Tensor] = []
-    for images, found in DataLoader(data, batch, num_workers=workers):
-        parts.append({name: each.cpu() for name, each in predictions(ensemble(images.to(device))).items()})
-        labels.append(found)
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, torch.cat(labels)
+    rows: list[dict[str, Tensor]] = []
+    for images, labels in DataLoader(data, batch, num_workers=workers):
+        rows.append({name: each.cpu() for name, each in predictions(ensemble(images.to(device))).items()})
+        rows[-1]["labels"] = labels
+    whole = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    return whole, whole.pop("labels")
 
 
 def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
     """Share of images whose label is among the k largest scores, in percent."""
-    found = (scores.topk(k, dim=1).indices == labels[:, None]).any(1)
-    return 100 * float(found.double().mean())
+    among = (scores.topk(k, dim=1).indices == labels[:, None]).any(1)
+    return 100 * float(among.double().mean())
 
 
 # ---------------------------------------------------------------- what each head looks at

@@ -110,11 +110,11 @@ def claim_folder(folder: Path, made_with: dict[str, Any]) -> None:
 def _write_images(cgn: CGN, sampling: Sampling, ims: Path, run: str, numbers: Tensor, batch: int) -> None:
     shown = Progress(f"counterfactuals in {ims}", len(numbers), "images")
     for first in range(0, len(numbers), batch):  # none, where there are fewer images than processes
-        part = numbers[first : first + batch]
-        images, _, _ = generate(cgn, sampling, part)
-        for number, image in zip(part.tolist(), images, strict=True):
+        index = numbers[first : first + batch]
+        images, _, _ = generate(cgn, sampling, index)
+        for number, image in zip(index.tolist(), images, strict=True):
             write_atomically(ims / image_name(run, number), encoded(image))
-        shown.update(first + len(part))
+        shown.update(first + len(index))
 
 
 def _write_labels(file: Path, run: str, classes: Tensor) -> None:

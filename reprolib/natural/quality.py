@@ -31,9 +31,9 @@ def inception_score(probabilities: Tensor, splits: int = 1) -> list[float]:
     if len(probabilities) < splits:
         raise ValueError(f"{len(probabilities)} images cannot be parted into {splits} splits")
     scores = []
-    for part in probabilities.double().tensor_split(splits):
-        marginal = part.mean(0, keepdim=True)
-        divergence = torch.xlogy(part, part) - torch.xlogy(part, marginal)
+    for rows in probabilities.double().tensor_split(splits):
+        marginal = rows.mean(0, keepdim=True)
+        divergence = torch.xlogy(rows, rows) - torch.xlogy(rows, marginal)
         scores.append(float(divergence.sum(1).mean().exp()))
     return scores
 
@@ -71,7 +71,7 @@ def probabilities(images: Tensor, network: nn.Module, batch: int = 64) -> Tensor
     network: images (B, 3, H, W) in (-1, 1) -> logits (B, classes).
     """
     device = next(network.parameters()).device
-    return torch.cat([network(part.to(device)).double().softmax(1).cpu() for part in images.split(batch)])
+    return torch.cat([network(some.to(device)).double().softmax(1).cpu() for some in images.split(batch)])
 
 
 # ---------------------------------------------------------------- of a CGN
@@ -100,14 +100,14 @@ def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[st
     classes, u = classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",), truncation)
     rows: dict[str, list[Tensor]] = {"gen": [], "gt": [], "mask": []}
     shown = Progress("images rated", count, "images")
-    for part in torch.arange(count).split(BATCH):
-        y = cgn.one_hot(classes[part]).to(device)
-        maps = cgn(u[part].to(device), y, y, y, truncation)
+    for index in torch.arange(count).split(BATCH):
+        y = cgn.one_hot(classes[index]).to(device)
+        maps = cgn(u[index].to(device), y, y, y, truncation)
         composed = compose(maps.mask, maps.foreground, maps.background)
         rows["gen"].append(probabilities(composed, rater))
         rows["gt"].append(probabilities(maps.truth, rater))
         rows["mask"].append(maps.mask.mean(dim=(1, 2, 3)).cpu())
-        shown.update(int(part[-1]) + 1)
+        shown.update(int(index[-1]) + 1)
     numbers = {f"is_{name}": inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
     numbers["is_gen_error"] = stdev(inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
     masks = torch.cat(rows["mask"]).double()

@@ -53,8 +53,8 @@ def polygon(x: Tensor, y: Tensor, corners: Sequence[Point]) -> Tensor:
     return torch.where(inside, -nearest, nearest)
 
 
-def union(*parts: Tensor) -> Tensor:
-    return torch.stack(parts).amin(0)
+def union(*distances: Tensor) -> Tensor:
+    return torch.stack(distances).amin(0)
 
 
 def fish(x: Tensor, y: Tensor) -> Tensor:

@@ -91,9 +91,9 @@ class Scenes:
         device = next(model.parameters()).device
         classes, u = quality.classes_of(count, model.architecture.classes), model.noise(count, ("rated",))
         measured: dict[str, list[Tensor]] = {"mask_iou": [], "residue": [], "entanglement": []}
-        for part in torch.arange(count).split(quality.BATCH):
-            scene, y = render(u[part], *(classes[part],) * 3), model.one_hot(classes[part]).to(device)
-            _, mask, front, ground = (each.cpu() for each in model.counterfactual(u[part].to(device), y, y, y))
+        for index in torch.arange(count).split(quality.BATCH):
+            scene, y = render(u[index], *(classes[index],) * 3), model.one_hot(classes[index]).to(device)
+            _, mask, front, ground = (each.cpu() for each in model.counterfactual(u[index].to(device), y, y, y))
             measured["mask_iou"].append(intersection_over_union(mask > 0.5, scene.mask > 0.5))
             measured["residue"].append(residue(ground, scene))
             measured["entanglement"].append(entanglement(front, scene))
@@ -174,7 +174,7 @@ def _images(images: Tensor, labels: Tensor) -> Images:
 def _read(cgn: CGN, count: int) -> tuple[Tensor, Tensor]:
     """Counterfactuals with three independent labels: what the readers of single factors read, and the labels; int64
     (N, 3)."""
-    made = [generate(cgn, Sampling(seed=-1), part) for part in torch.arange(count).split(quality.BATCH)]
+    made = [generate(cgn, Sampling(seed=-1), index) for index in torch.arange(count).split(quality.BATCH)]
     images = torch.cat([images for images, _, _ in made])
     read = [quality.probabilities(images, networks.reader(factor)).argmax(1) for factor in FACTORS]
     return torch.stack(read, dim=1), torch.cat([classes for _, _, classes in made])
