@@ -1,19 +1,27 @@
 # Every target sets up what it needs. PROFILE is smoke, cpu, gpu, or a YAML file that starts from one of them.
 PROFILE ?= smoke
-PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+FIND = for each in python3.13 python3.12 python3.11 python3; do $$each -c "$(SUPPORTED)" && echo $$each && break; done
+PYTHON ?= $(shell ($(FIND)) 2> /dev/null)
+SHORT := params cli notebook execute report results store training train classifier figures statistics
+# What is run is this checkout, also after it was moved.
+export PYTHONPATH := $(CURDIR)
 
-.PHONY: help setup report render promote test acceptance soak large bench gpu-carry gpu-check lint lab recipe weights scenes clean
+.PHONY: FORCE help setup report render promote test short acceptance soak large bench gpu-carry gpu-check lint lab recipe \
+	weights scenes clean
 
 help:  ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(READY)  ## make the environment in .venv
 
-$(READY): pyproject.toml requirements.lock
-	$(PYTHON) -m venv $(VENV)
+$(READY): pyproject.toml requirements.lock $(if $(shell $(RUN) -c "print(1)" 2> /dev/null),,FORCE)
+	@"$(PYTHON)" -c "$(SUPPORTED)" 2> /dev/null || { echo "'$(PYTHON)' is no Python 3.11, 3.12 or 3.13 with venv; install one, such\
+	 as the packages python3 and python3-venv of Debian and Ubuntu, or name it: make setup PYTHON=..."; exit 1; }
+	@$(RUN) -c "$(SUPPORTED)" 2> /dev/null || "$(PYTHON)" -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
@@ -28,10 +36,15 @@ promote: $(READY)  ## make the finished run of PROFILE the committed report
 	$(RUN) -m reprolib promote "$(PROFILE)"
 
 test: $(READY)  ## style, types, unit tests, and the committed notebooks against their stored outputs
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 	$(RUN) -m pytest -n 2 --dist loadfile
+
+short: $(READY)  ## what may differ between versions of Python: a minute of tests, and report.md byte for byte
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow" $(SHORT:%=tests/test_%.py)
+	$(RUN) -m reprolib render .
+	git diff --exit-code -- report.md
 
 acceptance: $(READY)  ## train on the authors' counterfactuals and compare with the published accuracies; an hour
 	$(RUN) -m pytest -m acceptance -rP tests/test_acceptance.py
@@ -56,11 +69,11 @@ gpu-carry: $(READY)  ## all that gpu-check needs beside PyTorch on a machine wit
 	tar --exclude=__pycache__ -czf build/gpu-carry.tar.gz Makefile benchmarks params reprolib build/gpu-carry
 
 lint: $(READY)  ## style and types only
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 lab: $(READY)  ## open JupyterLab on the notebooks
-	$(VENV)/bin/jupyter lab notebooks
+	$(RUN) -m jupyterlab notebooks
 
 recipe: $(READY)  ## train CGNs by each recipe and without each ingredient; results/recipe.csv; hours, resumes
 	$(RUN) -m reprolib recipe cpu
