@@ -7,17 +7,17 @@ sentence that names the key and, for a typo, the key that was probably meant.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from reprolib.run import assets
+from reprolib.run import assets, strict_yaml
 from reprolib.run.errors import ParameterError
-from reprolib.run.files import ROOT
+from reprolib.run.files import ROOT, place
 from reprolib.schema import RECIPES, Params, did_you_mean
 from reprolib.vocabulary import VARIANTS
 
@@ -42,41 +42,17 @@ def load(source: str | Path | Mapping[str, Any]) -> Params:
     return _validate(_merge(_read(FOLDER / f"{base_name}.yaml"), given), where)
 
 
-def from_notebook(namespace: Mapping[str, Any]) -> Params:
-    """The parameters of a notebook: what its parameter cells set, on top of the profile they name.
-
-    namespace: ``globals()`` of the notebook, in its first cell after the parameters. A name that was left at None or
-    {} keeps the profile's value; a plain variable that is no parameter is taken for a typo and refused.
-    """
-    hidden = {"In", "Out"}
-    given = {
-        name: value
-        for name, value in namespace.items()
-        if not name.startswith("_") and name not in hidden and _is_plain(value)
-    }
-    return load({name: value for name, value in given.items() if value is not None and value != {}})
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
-
-
 def _file_of(name: str) -> Path:
     if name in PROFILES:
         return FOLDER / f"{name}.yaml"
-    file = Path(name)
+    file = place(name)
     if not file.is_file():
         raise ParameterError(f"there is no profile {name!r}{did_you_mean(name, list(PROFILES))}, or give a YAML file")
     return file
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise ParameterError(f"{file} is not valid YAML ({' '.join(str(error).split())}); correct it") from error
-    except OSError as error:
-        raise ParameterError(f"{file} cannot be read ({error.strerror}); check its name and rights") from error
+    content = strict_yaml.read(file)
     if not isinstance(content, dict):
         raise ParameterError(f"{file} must hold a mapping of parameters, such as `profile: smoke`")
     return content
@@ -112,15 +88,22 @@ def _sentence(error: ValidationError) -> str:
         return f"{key!r} is no parameter{did_you_mean(str(first['loc'][-1]), list(model.model_fields))}"
     value = first.get("input")
     shown = "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
-    hint = " (YAML reads a number such as 1e-3 as text; write 1.0e-3)" if _looks_numeric(value) else ""
-    return f"{key!r} is {shown[:60]}, but {first['msg'].removeprefix('Value error, ')}{hint}"
+    return f"{key!r} is {shown[:60]}, but {first['msg'].removeprefix('Value error, ')}{_hint(first['type'], value)}"
 
 
-def _looks_numeric(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and math.isfinite(float(value))
-    except ValueError:
-        return False
+def _hint(wanted: str, value: Any) -> str:
+    """For a text that is a number or a truth value to the eye or in other programs: how to write it."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if wanted == "bool_type" and word in ("yes", "on", "y", "true", "no", "off", "n", "false"):
+        return f"; write {'true' if word in ('yes', 'on', 'y', 'true') else 'false'}"
+    if wanted not in ("int_type", "float_type", "value_error"):
+        return ""
+    for read in (int, lambda text: int(text, 0), float):  # 010 is ten; 0x10; 1e-3
+        with contextlib.suppress(ValueError, OverflowError):
+            number = read(word)
+            if number == int(number) or wanted == "float_type":
+                return f"; write {number if wanted == 'float_type' else int(number)} without quotes"
+    return ""
 
 
 def _check_together(params: Params, where: str) -> None:

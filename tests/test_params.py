@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from reprolib import params
 from reprolib.params import PROFILES, load
+from reprolib.run import rules, strict_yaml
 from reprolib.run.errors import AssetError, ParameterError
 from reprolib.schema import Group, Params
 from reprolib.vocabulary import VARIANTS
@@ -128,8 +129,8 @@ WRONG = [
     ("3: 3", ["3"]),
     ("seeds: three", ["'seeds' is 'three'", "integer"]),
     ("seeds: 3.0", ["'seeds' is 3.0", "integer"]),
-    ("seeds: no", ["'seeds' is False", "integer"]),
-    ("device: no", ["'device' is False", "'cpu' or 'cuda'"]),
+    ("seeds: false", ["'seeds' is False", "integer"]),
+    ("device: false", ["'device' is False", "'cpu' or 'cuda'"]),
     ("seeds: null", ["'seeds' is None"]),
     ("seeds: 0", ["'seeds' is 0", "greater than or equal to 1"]),
     ("seeds: 1001", ["'seeds' is 1001", "1000"]),
@@ -139,7 +140,7 @@ WRONG = [
     ("n_jobs: 0", ["'n_jobs' is 0", "-1 (one job per core) or at least 1"]),
     ("cgn: {edge_weight: .nan}", ["'cgn.edge_weight' is nan", "finite"]),
     ("cgn: {edge_weight: .inf}", ["'cgn.edge_weight' is inf", "finite"]),
-    ("cgn: {edge_weight: 1e-3}", ["'cgn.edge_weight' is '1e-3'", "write 1.0e-3"]),
+    ("cgn: {edge_weight: 1e-3}", ["'cgn.edge_weight' is '1e-3'", "write 0.001"]),
     ("cgn: {sources: [author]}", ["'cgn.sources.0' is 'author'", "authors"]),
     ("cgn: {sources: []}", ["'cgn.sources' is []"]),
     ("cgn: {sources: authors}", ["'cgn.sources' is 'authors'", "list"]),
@@ -196,7 +197,6 @@ def test_authors_weights_may_be_used_with_procedural_textures_where_no_wildlife_
         ("profile: smok\n", "'profile' is 'smok'"),
         ("profile: [smoke]\n", "'profile' is ['smoke']"),
         ("profile: smoke\nseeds: [1\n", "is not valid YAML"),
-        ("profile: smoke\nseeds: 2024-13-45\n", "is not valid YAML"),
         ("profile: smoke\nseeds: !!python/object:os.system {}\n", "is not valid YAML"),
         ("- smoke\n", "must hold a mapping"),
         ("", "must hold a mapping"),
@@ -217,32 +217,76 @@ def test_a_missing_file_is_refused(name: str, part: str) -> None:
     assert part in sentence(name)
 
 
-NOTEBOOK = {
-    "__name__": "__main__",
-    "_i1": "x = 3",
-    "In": ["", "x"],
-    "Out": {},
-    "Path": Path,
-    "sys": sys,
-    "profile": "smoke",
-}
+# what stands in a file, what the sentence must hold
+SURPRISES = [
+    ("seeds: 1\nseeds: 2", ["the key 'seeds' stands there twice", "line 3"]),
+    ("cgn: {seeds: 1, seeds: 1}", ["the key 'seeds' stands there twice"]),
+    ("cgn:\n  seeds: 1\ngan: {kinds: []}\ncgn:\n  batch: 20", ["the key 'cgn' stands there twice", "line 5"]),
+    ('seeds: 1\n"seeds": 2', ["the key 'seeds' stands there twice"]),
+    ("<<: {seeds: 1}", ["'<<' is no parameter"]),
+    ("seeds: 010", ["'seeds' is '010'", "write 10 without quotes"]),
+    ("seeds: 08", ["'seeds' is '08'", "write 8 without quotes"]),
+    ("seeds: 0x10", ["'seeds' is '0x10'", "write 16 without quotes"]),
+    ("seeds: 0b11", ["'seeds' is '0b11'", "write 3 without quotes"]),
+    ("digits: {limit: 1_000}", ["'digits.limit' is '1_000'", "write 1000 without quotes"]),
+    ("cgn: {steps: 1_000}", ["'cgn.steps' is '1_000'", "write 1000 without quotes"]),
+    ("cgn: {edge_weight: 1_0.5}", ["'cgn.edge_weight' is '1_0.5'", "write 10.5 without quotes"]),
+    ("cgn: {edge_weight: '1e-3'}", ["'cgn.edge_weight' is '1e-3'", "write 0.001 without quotes"]),
+    ("seeds: '1e2'", ["'seeds' is '1e2'", "write 100 without quotes"]),
+    ("seeds: 1e2", ["'seeds' is 100.0", "valid integer"]),
+    ("seeds: 1:30", ["'seeds' is '1:30', but Input should be a valid integer"]),
+    ("seeds: 2024-13-45", ["'seeds' is '2024-13-45', but Input should be a valid integer"]),
+    ("seeds: '3'", ["'seeds' is '3'", "write 3 without quotes"]),
+    ("seeds: yes", ["'seeds' is 'yes', but Input should be a valid integer"]),
+    ("imagenet: {run: yes}", ["'imagenet.run' is 'yes'", "write true"]),
+    ("imagenet: {run: Off}", ["'imagenet.run' is 'Off'", "write false"]),
+    ("device: no", ["'device' is 'no', but Input should be 'cpu' or 'cuda'"]),
+    ("cgn: {edge_weight: nan}", ["'cgn.edge_weight' is 'nan', but Input should be a valid number"]),
+]
 
 
-def test_a_notebook_that_sets_nothing_keeps_the_profile() -> None:
-    untouched = {"seeds": None, "classifier": {}, "variants": None, "threads": {}}
-    assert params.from_notebook(NOTEBOOK | untouched) == load("smoke")
+@pytest.mark.parametrize(("text", "parts"), SURPRISES, ids=[text for text, _ in SURPRISES])
+def test_what_yaml_reads_otherwise_than_a_person_is_refused(text: str, parts: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"profile: smoke\n{text}\n")
+    refusal = sentence(file)
+    assert [part for part in parts if part not in refusal] == []
+    for part in parts:
+        if "write " in part:  # and what the hint says is read
+            said = part.removeprefix("write ").removesuffix(" without quotes")
+            assert isinstance(strict_yaml.read_text(f"a: {said}")["a"], int | float)
 
 
-def test_a_notebook_changes_what_it_sets() -> None:
-    changed = params.from_notebook(NOTEBOOK | {"seeds": 4, "classifier": {"epochs": 9}})
-    assert (changed.seeds, changed.classifier.epochs) == (4, 9)
-    assert changed.classifier.batch == load("smoke").classifier.batch
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("5", 5), ("-1", -1), ("+5", 5), ("0", 0), ("1e-3", 0.001), ("5E2", 500.0), ("1.0e-3", 0.001), (".5", 0.5),
+     ("010.5", 10.5), ("true", True), ("FALSE", False), ("on", "on"), ("null", None), ("~", None), ("", None),
+     ("2024-01-01", "2024-01-01"), ("0o17", "0o17"), ("=", "="), ("[no, 1_0, 1]", ["no", "1_0", 1])],
+)  # fmt: skip
+def test_yaml_is_read_as_by_eye(text: str, value: Any) -> None:
+    (read,) = strict_yaml.read_text(f"a: {text}").values()
+    assert read == value and type(read) is type(value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("sedes", 3), ("classifier", {"epoch": 3}), ("lr", 0.1), ("flag", False)])
-def test_a_typo_in_a_notebook_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(ParameterError, match=f"'{name}.*is no parameter"):
-        params.from_notebook(NOTEBOOK | {name: value})
+def test_a_file_of_another_system_is_read_as_it_is(tmp_path: Path) -> None:
+    """With the mark that Windows puts in front, and its line ends."""
+    file = tmp_path / "mine.yaml"
+    file.write_bytes("\ufeffprofile: smoke\r\nseeds: 1\r\n".encode())
+    assert load(file).seeds == 1
+
+
+def test_our_own_files_have_no_surprises() -> None:
+    for file in (*params.FOLDER.glob("*.yaml"), *(params.FOLDER.parent / "reprolib").rglob("*.yaml")):
+        text = file.read_text()
+        assert strict_yaml.read_text(text) == yaml.safe_load(text)
+
+
+def test_a_rule_that_stands_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "claims.yaml"
+    file.write_text(rules.RULES.read_text() + "claim1: {}\n")
+    monkeypatch.setattr(rules, "RULES", file)
+    with pytest.raises(ParameterError, match=r"claims\.yaml is not valid YAML \(the key 'claim1' stands there twice"):
+        rules.every()
 
 
 GROUP_NAMES = st.sampled_from([None, *GROUPS])

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from reprolib import params
 from reprolib.report import build
 from reprolib.report.results import NULLS, Results
-from reprolib.run import rules
+from reprolib.run import provenance, rules
 from reprolib.run.errors import ReproError
 from reprolib.run.files import locked
 from reprolib.schema import Params
@@ -179,72 +179,6 @@ def test_two_notebooks_that_were_swapped_are_noticed(folder: Path) -> None:
         build.render(folder)
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository whose notebooks a test writes, and whose runs go elsewhere."""
-    monkeypatch.setattr(build, "ROOT", tmp_path / "root")
-    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
-    return tmp_path / "root"
-
-
-@pytest.fixture
-def smoke() -> Params:
-    return params.load({"profile": "smoke"})
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        ("raise ValueError('boom')", r"notebook claim1_quality failed: ValueError: boom; see .*claim1_quality\.ipynb"),
-        ("import os; os.kill(os.getpid(), 9)", "notebook claim1_quality stopped: .*go on"),
-        ("1", "claim1 is not finished"),  # a notebook that ends well but hands over nothing
-    ],
-    ids=["error", "killed", "unfinished"],
-)
-def test_a_notebook_that_fails_leaves_no_report(root: Path, smoke: Params, code: str, said: str) -> None:
-    old = root.parent / "build" / "smoke"
-    old.mkdir(parents=True)
-    for name in ("report.md", "report.html"):
-        (old / name).write_text("of an earlier run")
-    _write(_notebook(code), root / "notebooks" / "claim1_quality.ipynb")
-    with pytest.raises(ReproError, match=said):
-        build.make(smoke)
-    assert not (old / "report.md").exists() and not (old / "report.html").exists()
-
-
-def test_an_executed_notebook_gets_the_parameters_and_no_traces_of_the_run(
-    root: Path, smoke: Params, tmp_path: Path
-) -> None:
-    code = "import sys; print(seeds, digits['source']); print('slow', file=sys.stderr)"
-    _write(_notebook(code), root / "notebooks" / "n.ipynb")
-    build.execute("n", smoke, tmp_path / "out.ipynb")
-    text = _read(tmp_path, "out.ipynb")
-    executed = nbformat.reads(text, as_version=4)
-    assert [output["text"] for output in executed.cells[-1].outputs] == [f"{smoke.seeds} mlxtend\n"]
-    assert "papermill" not in executed.metadata and "start_time" not in text and "iopub" not in text
-    assert build.canonical_notebook(text) == text
-
-
-def test_canonical_notebook_drops_what_differs_between_equal_runs() -> None:
-    def run(stamp: str) -> str:
-        notebook = _notebook("1")
-        notebook.metadata["papermill"] = {"start_time": stamp}
-        injected = new_code_cell("seeds = 2", id=stamp, metadata={"tags": ["injected-parameters"]})
-        notebook.cells.insert(2, injected)
-        for number, cell in enumerate(notebook.cells):
-            cell["id"] = cell["id"] if cell is injected else f"cell-{number}"
-            cell.metadata["papermill"] = {"duration": stamp}
-            cell.metadata["execution"] = {"iopub.status.busy": stamp}
-        streams = {"stderr": stamp, "stdout": "kept"}
-        notebook.cells[3].outputs = [new_output("stream", name=name, text=text) for name, text in streams.items()]
-        return nbformat.writes(notebook)
-
-    first = build.canonical_notebook(run("one"))
-    assert first == build.canonical_notebook(run("two")) == build.canonical_notebook(first)
-    assert "kept" in first and "stderr" not in first and "papermill" not in first
-    nbformat.validate(nbformat.reads(first, as_version=4))
-
-
 @pytest.mark.parametrize(
     ("frame", "row"),
     [
@@ -378,4 +312,7 @@ def test_no_report_rests_on_another_rule(folder: Path, tmp_path: Path, monkeypat
 
 def test_the_report_names_the_commit_of_its_rules(folder: Path) -> None:
     build.render(folder)
-    assert f"| rules commit | {rules.commit()} | {rules.commit()} | {rules.commit()} |" in _read(folder)
+    assert (
+        f"| rules commit | {provenance.rules_commit()} | {provenance.rules_commit()} | {provenance.rules_commit()} |"
+        in _read(folder)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -67,22 +66,3 @@ def test_seeds_start_where_no_result_was_seen() -> None:
     assert list(rules.seeds(3)) == [200, 201, 202]
     assert [rules.one_of(2, seed) for seed in rules.seeds(3)] == [200, 201, 200]
     assert rules.one_of(1, 207) == 200
-
-
-def test_the_commit_of_the_rules_is_the_last_that_changed_them(file: Path) -> None:
-    assert rules.commit() == "unknown"  # outside git
-
-    def git(*arguments: str) -> str:
-        who = ("-c", "user.name=a", "-c", "user.email=a@b")
-        done = subprocess.run(["git", *who, *arguments], cwd=file.parent, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    git("init", "-q")
-    assert rules.commit() == "unknown"  # never committed
-    git("add", "claims.yaml")
-    git("commit", "-qm", "rules")
-    fixed = git("rev-parse", "--short", "HEAD")
-    git("commit", "-qm", "something else", "--allow-empty")
-    assert rules.commit() == fixed
-    file.write_text(RULES + "# more\n")
-    assert rules.commit() == f"{fixed}+"

@@ -23,7 +23,7 @@ from reprolib.natural import figures as _natural  # noqa: F401
 from reprolib.params import load
 from reprolib.run import provenance, rules
 from reprolib.run.errors import ReproError
-from reprolib.run.files import ROOT, canonical, digest, remove, sealed, unsealed, write_atomically
+from reprolib.run.files import ROOT, canonical, digest, place, remove, sealed, unsealed, write_atomically
 from reprolib.schema import Params
 
 FORMAT = 3
@@ -34,7 +34,7 @@ NULLS = ["claim", "world", "criterion", "case", "null", "value", "outcome"]
 
 def build_folder() -> Path:
     """Where runs are kept: ``REPROLIB_BUILD``, else ``build`` beside the package."""
-    return Path(os.environ.get("REPROLIB_BUILD") or ROOT / "build")
+    return place(os.environ.get("REPROLIB_BUILD") or ROOT / "build")
 
 
 def run_name(params: Params) -> str:
@@ -161,7 +161,7 @@ class Results:
             "files": self.files,
             "params": ours,
             "changed": sorted(key for key in ours if ours[key] != base[key]),
-            "provenance": provenance.current() | {"rules_commit": rules.commit()},
+            "provenance": provenance.current() | {"rules_commit": provenance.rules_commit()},
             "rules": {name: rules.hashes()[name] for name in (rules.named(self.claim, each) for each in self.verdicts)},
             "deciding": {world: next(iter(found)) for world, found in self.verdicts.items() if found},
             "verdicts": self.verdicts,

@@ -24,12 +24,45 @@ from reprolib.run.errors import ReproError, StoreError
 
 ROOT = Path(__file__).parents[2]
 """The top of the repository."""
+PLACES = ("REPROLIB_BUILD", "REPROLIB_ASSETS", "REPROLIB_CACHE", "XDG_CACHE_HOME")
+"""The folders that the environment can name."""
 SUMS = "SHA256SUMS"
 """The name of a list of hashes, beside the files."""
 LARGE = 2**24
 """Bytes from which a file is hashed once per process, as long as its size and its times stay the same."""
 _DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EEXIST,
          errno.ENOTDIR, errno.EISDIR}  # fmt: skip
+
+
+def require_this_checkout() -> None:
+    """Raise ReproError in the folder of another checkout: its code would be asked for, and this would run."""
+    for folder in (Path.cwd(), Path.cwd().parent):
+        if (folder / "reprolib" / "run" / "files.py").is_file() and not folder.samefile(ROOT):
+            raise ReproError(
+                f"the current folder belongs to {folder}, but this is the code of {ROOT}; in {folder}, `make setup` "
+                "gives it an environment of its own"
+            )
+
+
+def place(named: str | Path) -> Path:
+    """A path from outside, absolute; ``~`` is the home folder. Raises ReproError if there is none."""
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        raise ReproError(f"{named}: there is no such home folder; write the whole path") from None
+
+
+def settle_places(relative: bool = False) -> None:
+    """Make the folders that the environment names absolute, for this process and all that it starts.
+
+    relative: whether they may be relative to the current folder; that of a kernel is not the one in which its user set
+    them. Raises ReproError.
+    """
+    for name in PLACES:
+        if named := os.environ.get(name):
+            if not (relative or named.startswith(("~", "/"))):
+                raise ReproError(f"{name} is {named!r}, but a notebook has a folder of its own; name the whole path")
+            os.environ[name] = str(place(named))
 
 
 def refused(error: OSError) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import subprocess
 from functools import lru_cache
@@ -14,22 +15,38 @@ import torch
 from torch import distributed
 
 from reprolib.run import rules
+from reprolib.run.files import ROOT
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "grad-cam", "papermill", "matplotlib")
+STATUS = ("status", "--porcelain", "--untracked-files=normal", "--")
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this checkout, or None: without git, outside a repository, or inside that of something else."""
+    command = ["git", "--no-optional-locks", "-c", f"safe.directory={ROOT.resolve()}", "-C", str(ROOT)]
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")  # of a hook, for example
+    options: dict[str, Any] = {"env": {name: value for name, value in os.environ.items() if name not in elsewhere}}
+    options |= {"capture_output": True, "check": True, "text": True}
+    try:
+        top = subprocess.run([*command, "rev-parse", "--show-toplevel"], **options).stdout.strip()
+        said = subprocess.run([*command, *arguments], **options).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return str(said) if Path(top).resolve() == ROOT.resolve() else None
 
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """The git commit of this repository, with ``+`` when code or parameters differ; ``unknown`` outside git."""
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, check=True)
-        changed = subprocess.run(
-            ["git", "diff", "--quiet", "HEAD", "--", "reprolib", "params"], cwd=here.parent, capture_output=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.decode().strip() + ("+" if changed.returncode else "")
+    """The commit of this checkout, with ``+`` when code or parameters were changed or added; else ``unknown``."""
+    head, changed = _git("rev-parse", "--short=12", "HEAD"), _git(*STATUS, "reprolib", "params")
+    return "unknown" if head is None or changed is None else head + ("+" if changed else "")
+
+
+def rules_commit() -> str:
+    """The commit that fixed the rules of the claims, with ``+`` when they were changed since; else ``unknown``."""
+    rules_file = str(rules.RULES.relative_to(ROOT))
+    fixed, changed = _git("log", "-1", "--format=%h", "--", rules_file), _git(*STATUS, rules_file)
+    return fixed + ("+" if changed else "") if fixed else "unknown"
 
 
 @lru_cache(maxsize=1)

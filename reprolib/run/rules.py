@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from reprolib.run import strict_yaml
 from reprolib.run.files import ROOT, canonical, digest
 
 RULES = ROOT / "params" / "claims.yaml"
@@ -18,7 +16,7 @@ when a rule changes after results were made by it."""
 
 def every() -> dict[str, dict[str, Any]]:
     """All rules of ``params/claims.yaml`` by name: ``claim1`` on MNIST, ``claim1_scenes``, ``claim1_imagenet``, ..."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    found: dict[str, dict[str, Any]] = strict_yaml.read(RULES)
     return found
 
 
@@ -56,14 +54,3 @@ def seeds(count: int) -> range:
 def one_of(count: int, seed: int) -> int:
     """The seed of the CGN, of so many, that a repetition uses: they take turns."""
     return seeds(count)[(seed - FIRST_SEED) % count]
-
-
-def commit() -> str:
-    """The commit that fixed the rules, with ``+`` when they were changed since; ``unknown`` outside git."""
-    run = {"cwd": RULES.parent, "capture_output": True, "text": True}
-    try:
-        last = subprocess.run(["git", "log", "-1", "--format=%h", "--", RULES.name], check=True, **run)  # type: ignore[call-overload]
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", RULES.name], **run)  # type: ignore[call-overload]
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return (last.stdout.strip() or "unknown") + ("+" if changed.returncode else "")
