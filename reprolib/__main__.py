@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import click
 from reprolib import __version__, params
 from reprolib.run import assets
 from reprolib.run.errors import ReproError
-from reprolib.run.files import refused
+from reprolib.run.files import place, refused, require_this_checkout, settle_places
 from reprolib.vocabulary import FACTORS
 
 if TYPE_CHECKING:
@@ -51,11 +52,14 @@ def commands() -> None:
 
     PROFILE is smoke, cpu, gpu, or a YAML file whose `profile` names one of them.
     """
+    require_this_checkout()
+    settle_places(relative=True)
+    os.environ["MPLBACKEND"] = "agg"  # a command opens no window, and matplotlib refuses the name of another
 
 
 profile = click.argument("profile")
 world = click.argument("world", type=click.Choice(["scenes", "imagenet"]))
-run_folder = click.argument("folder", type=click.Path(path_type=Path))
+run_folder = click.argument("folder", callback=lambda context, parameter, named: place(named))
 
 # ---------------------------------------------------------------- each command imports what only it needs
 
@@ -132,7 +136,7 @@ def keep(profile: str) -> None:
     chosen = params.check(profile)
     from reprolib.report import build
 
-    print(f"{build.keep(chosen)} results copied")
+    _told(build.keep(chosen), chosen, f"`python -m reprolib report {profile}` makes them")
 
 
 @commands.command()
@@ -142,7 +146,13 @@ def adopt(profile: str) -> None:
     chosen = params.check(profile)
     from reprolib.report import build
 
-    print(f"{build.adopt(chosen)} results copied")
+    _told(build.adopt(chosen), chosen, "restore what runs/ had, for example with `git checkout -- runs`")
+
+
+def _told(copied: int, chosen: params.Params, repair: str) -> None:
+    if not copied:
+        raise ReproError(f"there are no whole results of {chosen.profile} to copy; {repair}")
+    print(f"{copied} results copied")
 
 
 @commands.command()

@@ -7,8 +7,9 @@ tolerance. Data are a table (CSV) or arrays (npz, uint8 pictures (..., H, W, 3))
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,18 @@ def read(file: Path) -> Data:
         return dict(arrays)
 
 
+@contextlib.contextmanager
+def _known_settings() -> Iterator[None]:
+    """matplotlib's own settings with ours, whatever a user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
 def draw(name: str, file: Path) -> Figure:
     """Draw the figure ``name`` from its data file. Raises KeyError for a name that no function draws."""
-    with matplotlib.rc_context(STYLE):
+    with _known_settings():
         return _DRAW[name](read(file))
 
 
@@ -87,7 +97,8 @@ def animated(frames: np.ndarray, milliseconds: int = 150) -> bytes:
 def png(drawn: Figure) -> bytes:
     """PNG bytes without a creation date or library version."""
     stream = io.BytesIO()
-    drawn.savefig(stream, format="png", metadata={"Software": None})
+    with _known_settings():
+        drawn.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import damage
 import pytest
 
 import reprolib
 from reprolib import __main__ as cli
 from reprolib import params
 from reprolib.report import build
+from reprolib.report.results import build_folder
 from reprolib.run import assets
+from reprolib.run.files import PLACES, ROOT
+from reprolib.run.store import Result, Store
 
 PROBE = """
 import sys, time
@@ -161,3 +166,84 @@ def test_a_set_that_cannot_be_is_refused(
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
     assert _main(monkeypatch, "counterfactuals", "smoke", "scenes", str(tmp_path / "out"), *arguments) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("named", ["out", "./a/../out", "~/out"])
+def test_folders_of_the_environment_are_settled_at_the_door(
+    named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A kernel and a worker have another current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in PLACES:
+        monkeypatch.setenv(name, named)
+    assert _main(monkeypatch, "check", "smoke") == 0
+    assert {Path(os.environ[name]).is_absolute() for name in PLACES} == {True}
+    monkeypatch.chdir("/")
+    assert build_folder().resolve() == assets.cache_folder().resolve() == tmp_path / "out"
+
+
+@pytest.mark.parametrize("argument", ["~/mine.yaml", "mine.yaml", "{home}/mine.yaml"])
+def test_a_profile_is_found_wherever_it_is_named(
+    argument: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("profile: smoke\n")
+    assert _main(monkeypatch, "check", argument.format(home=tmp_path)) == 0
+
+
+@pytest.mark.parametrize("argument", ["~/run", "run", "{home}/run"])
+def test_a_run_is_found_where_it_is_named(
+    argument: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _main(monkeypatch, "render", argument.format(home=tmp_path)) == 2
+    assert f"{tmp_path}/run/results/claim1.json does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("check", "smoke"), ("render", "~nobody-here/run"), ("check", "~nobody-here/a")])
+def test_a_home_that_is_none_is_named(
+    arguments: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPROLIB_CACHE", "~nobody-here/cache" if arguments[1] == "smoke" else "/tmp")
+    assert _main(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert "no such home folder; write the whole path" in said and "nobody-here" in said and said.count("\n") == 1
+
+
+def test_the_command_of_another_checkout_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "reprolib" / "run").mkdir(parents=True)
+    (tmp_path / "reprolib" / "run" / "files.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert _main(monkeypatch, "check", "smoke") == 2
+    assert f"the current folder belongs to {tmp_path}, but this is the code of {ROOT}" in capsys.readouterr().err
+
+
+def test_a_backend_of_matplotlib_that_is_none_stops_no_command(tmp_path: Path) -> None:
+    done = _run("render", str(tmp_path), MPLBACKEND="nonsense")
+    assert done.returncode == 2 and done.stderr.startswith("reprolib: claim1 is not finished")
+
+
+@pytest.mark.parametrize("command", ["keep", "adopt"])
+@pytest.mark.parametrize("harm", [None, damage.flip])
+def test_a_command_that_copies_nothing_fails(
+    command: str, harm: Callable[[Path], None] | None, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], tmp_path: Path,
+) -> None:  # fmt: skip
+    """Because there is nothing, or because all was damaged, as by a clone that changed the ends of lines."""
+    monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr(build, "RUNS", tmp_path / "runs")
+    source = Store(tmp_path / "runs" / "smoke" if command == "adopt" else tmp_path / "build" / "smoke" / "store")
+    if harm:
+        source.get("classifier", {"seed": 1}, lambda _: Result({"accuracy": 9.0}))
+        harm(source.file("classifier", {"seed": 1}))
+    assert _main(monkeypatch, command, "smoke") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("reprolib: there are no whole results of smoke to copy; ")
+    source.get("classifier", {"seed": 2}, lambda _: Result({"accuracy": 9.0}))
+    assert _main(monkeypatch, command, "smoke") == 0
+    assert capsys.readouterr().out == "1 results copied\n"

@@ -6,6 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -162,6 +163,17 @@ def test_the_picture_shows_the_data_file_and_nothing_else(name: str, tmp_path: P
     assert Image.open(io.BytesIO(first)).size > (100, 100)
     assert _draw(name, DATA[name], tmp_path) == first
     assert _draw(name, _changed(DATA[name]), tmp_path) != first
+
+
+STYLE = {"axes.facecolor": "red", "font.size": 20, "savefig.dpi": 30, "lines.linewidth": 9, "savefig.bbox": "tight"}
+
+
+@pytest.mark.parametrize("name", ["accuracy", "training_quality", "counterfactuals"])
+def test_no_style_of_the_user_changes_a_byte(name: str, tmp_path: Path) -> None:
+    first = _draw(name, DATA[name], tmp_path)
+    with matplotlib.rc_context(STYLE):
+        assert _draw(name, DATA[name], tmp_path) == first
+        assert matplotlib.rcParams["font.size"] == 20, "and the user's own plots stay as they are"
 
 
 def test_a_figure_that_nobody_draws_is_a_key_error(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from reprolib.report.build import KEPT, NOTEBOOKS, RUNS, canonical_notebook
+from reprolib.report.build import KEPT, NOTEBOOKS, RUNS
+from reprolib.report.execute import canonical_notebook, environment
 from reprolib.run.store import Store
 from reprolib.schema import Params
 
@@ -51,9 +52,9 @@ def test_stored_outputs_come_out_again(file: Path, tmp_path: Path) -> None:
     """nbval, strictly: the notebook reads the kept numbers, so nothing is trained and every digit must agree."""
     copied = Store(RUNS / "smoke").copy_results(tmp_path / "smoke" / "store", KEPT)
     assert copied > 0
-    environment = os.environ | {"REPROLIB_BUILD": str(tmp_path), "REPROLIB_PROGRESS": "off"}
+    known = os.environ | environment(tmp_path) | {"REPROLIB_BUILD": str(tmp_path), "REPROLIB_PROGRESS": "off"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
     done = subprocess.run(
-        [*command, str(file)], cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True, timeout=900
+        [*command, str(file)], cwd=ROOT / "notebooks", env=known, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stdout[-3000:]

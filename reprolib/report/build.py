@@ -10,14 +10,12 @@ from __future__ import annotations
 import base64
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -26,6 +24,7 @@ from markdown_it import MarkdownIt
 from reprolib import params as parameters
 from reprolib import published, statistics
 from reprolib.figures import to_bytes
+from reprolib.report.execute import execute
 from reprolib.report.results import build_folder, read_manifest, read_table, read_text, run_name, store_folder
 from reprolib.run import rules, weights
 from reprolib.run.errors import ReproError
@@ -34,7 +33,6 @@ from reprolib.run.files import (
     SUMS,
     agrees,
     locked,
-    make_folder,
     remove,
     sha256_of,
     write_atomically,
@@ -79,7 +77,7 @@ def make(params: Params) -> Path:
     """
     folder = build_folder() / run_name(params)
     with _only_run(folder):
-        remove(*(folder / name for name in (*REPORT, SEAL)))
+        remove(*(folder / name for name in (*REPORT, SEAL, *(f"results/{claim}.json" for claim in NOTEBOOKS))))
         for claim, name in NOTEBOOKS.items():
             execute(name, params, folder / "results" / "notebooks" / f"{name}.ipynb")
             read_manifest(folder, claim)
@@ -95,49 +93,6 @@ def _only_run(folder: Path) -> AbstractContextManager[None]:
 def seal_notebooks(folder: Path) -> None:
     """Write down the SHA-256 of every executed notebook: a report embeds none that was changed afterwards."""
     write_sums(folder / SEAL, *(folder / "results" / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS.values()))
-
-
-def execute(name: str, params: Params, target: Path) -> None:
-    """Execute one notebook with papermill into ``target``, then bring it into a form without times and ids.
-
-    Raises ReproError with the last line of the error and the notebook that shows it.
-    """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    make_folder(target.parent)
-    print(f"{name}: executing with profile {params.profile}", file=sys.stderr, flush=True)
-    try:
-        papermill.execute_notebook(
-            ROOT / "notebooks" / f"{name}.ipynb",
-            target,
-            parameters=params.model_dump(),
-            kernel_name="python3",
-            cwd=ROOT / "notebooks",
-            progress_bar=False,
-            stdout_file=sys.stderr,
-        )
-    except PapermillExecutionError as error:
-        raise ReproError(f"notebook {name} failed: {error.ename}: {error.evalue}; see {target}") from None
-    except (RuntimeError, ValueError, OSError, nbformat.ValidationError) as error:  # a dead kernel is a RuntimeError
-        raise ReproError(f"notebook {name} stopped: {error}; run the same command to go on") from None
-    write_atomically(target, canonical_notebook(target.read_text(encoding="utf-8")).encode())
-
-
-def canonical_notebook(text: str) -> str:
-    """A notebook without what differs between two equal runs: times, run ids, papermill's notes, progress lines."""
-    notebook = nbformat.reads(text, as_version=4)
-    notebook.metadata.pop("papermill", None)
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata["language_info"] = {"name": "python"}
-    for number, cell in enumerate(notebook.cells):
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell["id"] = f"injected-{number:02d}"
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    return nbformat.writes(notebook, version=4) + "\n"
 
 
 def render(folder: Path) -> Path:
