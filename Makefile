@@ -41,7 +41,7 @@ test: $(READY)  ## style, types, unit tests, and the committed notebooks against
 	$(RUN) -m mypy
 	$(RUN) -m pytest -n 2 --dist loadfile
 
-short: $(READY)  ## what may differ between versions of Python: a minute of tests, and report.md byte for byte
+short: $(READY)  ## what may differ between versions of Python: minutes of tests, and report.md byte for byte
 	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow" $(SHORT:%=tests/test_%.py)
 	$(RUN) -m reprolib render .
 	git diff --exit-code -- report.md

@@ -27,7 +27,7 @@ MOST_STEPS = 10_000_000
 
 
 class Group(BaseModel):
-    """Strict: no unknown key, no silent conversion (``1e-3`` is a string in YAML, ``no`` is False)."""
+    """Strict: no unknown key, no silent conversion, such as of a text into a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 import torch
 
 from reprolib.run import assets
+from reprolib.run.files import ROOT
 from reprolib.run.store import Checkpoint
 
 torch.set_num_threads(1)
+assert ROOT.samefile(Path(__file__).parent.parent), f"reprolib is that of {ROOT}; use `python -m pytest`"
+paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # of all that the tests start
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
