@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 FIND = for each in python3.13 python3.12 python3.11 python3; do $$each -c "$(SUPPORTED)" && echo $$each && break; done
 PYTHON ?= $(shell ($(FIND)) 2> /dev/null)
-SHORT := params cli notebook execute report results store training train classifier figures statistics
+SHORT := params cli notebook execute report results store classifier figures
 # What is run is this checkout, also after it was moved.
 export PYTHONPATH := $(CURDIR)
 
