@@ -63,7 +63,7 @@ run_folder = click.argument("folder", type=click.Path(path_type=Path))
 @commands.command()
 @profile
 def check(profile: str) -> None:
-    """Check a profile and the files it needs, in a second."""
+    """Check a profile and the files it needs, in seconds."""
     params.check(profile)
     print(f"{profile}: parameters are valid and every needed file is at hand")
 
