@@ -198,7 +198,7 @@ def counterfactuals(
 
     if count < 1:
         raise ReproError(f"--count is {count}; ask for at least one image")
-    if Path(split).name != split:
+    if split in ("", "..") or Path(split).name != split:
         raise ReproError(f"--split is {split!r}; it names one folder, such as train")
     with distributed.processes(chosen.device):
         store = distributed.SharedStore(store_folder(chosen))
