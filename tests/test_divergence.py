@@ -52,7 +52,7 @@ def _classifiers(count: int, checkpoint: Checkpoint) -> Any:
 def _ensemble(checkpoint: Checkpoint) -> Any:
     data: Any = torch.utils.data.TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8) % 3)
     batches = classify.Batches(data, lambda epoch: torch.arange(8), 8, 0)
-    network = Ensemble(nn.Flatten(), 192, 3, frozen_norms=False)
+    network = Ensemble(nn.Flatten(), 192, 3)
     settings = classify.ClassifierSettings(epochs=1, batch=8)
     return classify.train(network, batches, None, lambda _: {"top1": 0.0}, settings, checkpoint, "toy")
 
