@@ -67,7 +67,7 @@ run_folder = click.argument("folder", callback=lambda context, parameter, named:
 @commands.command()
 @profile
 def check(profile: str) -> None:
-    """Check a profile and the files it needs, in a second."""
+    """Check a profile and the files it needs, in seconds."""
     params.check(profile)
     print(f"{profile}: parameters are valid and every needed file is at hand")
 
@@ -208,7 +208,7 @@ def counterfactuals(
 
     if count < 1:
         raise ReproError(f"--count is {count}; ask for at least one image")
-    if Path(split).name != split:
+    if split in ("", "..") or Path(split).name != split:
         raise ReproError(f"--split is {split!r}; it names one folder, such as train")
     with distributed.processes(chosen.device):
         store = distributed.SharedStore(store_folder(chosen))

@@ -294,7 +294,7 @@ def test_a_corrupt_file_in_a_read_only_cache_is_called_corrupt(
     read_only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(monkeypatch)
-    with pytest.raises(AssetError, match=r"data\.gz is corrupt \(wrong SHA-256\); replace it"):
+    with pytest.raises(AssetError, match=r"data\.gz is corrupt \(9,999 bytes instead of 10,000\); replace it"):
         assets.path(NAME)
 
 

@@ -300,6 +300,6 @@ def test_a_run_that_resumes_amid_an_epoch_equals_the_unbroken_one(
     with pytest.raises(error):
         _train(some, Checkpoint(tmp_path / "broken"), tests, epochs=3)
     model, resumed = _train(some, Checkpoint(tmp_path / "broken"), tests, epochs=3)
-    assert len(calls) <= 12 + 2  # at most one interval is repeated
+    assert len(calls) <= 12 + 2 + 1  # at most one interval is repeated; a last step looks ahead
     assert resumed == history
     assert all(torch.equal(model.state_dict()[name], value) for name, value in expected.state_dict().items())

@@ -157,6 +157,8 @@ def test_what_the_disk_refuses_is_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(("--count", "0"), "--count is 0"), (("--split", "../train"), "--split is '../train'"),
+     (("--split", ".."), "--split is '..'; it names"), (("--split", "."), "--split is '.'"),
+     (("--split", ""), "--split is ''"), (("--split", "/tmp/train"), "--split is '/tmp/train'"),
      (("--mode", "fixed_classes", "--shape", "1"), "fixed_classes wants one class for texture, not 0")],
 )  # fmt: skip
 def test_a_set_that_cannot_be_is_refused(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,6 +102,61 @@ def test_a_lock_that_is_taken_is_told_or_waited_for(tmp_path: Path) -> None:
         pass
     with files.locked(lock, "somebody is here"):
         pass
+
+
+@pytest.fixture
+def no_flock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that knows no flock, as some network file systems are mounted."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.usefixtures("no_flock")
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_without_flock_a_lock_is_held_and_given_back(tmp_path: Path) -> None:
+    lock = tmp_path / "store" / ".lock"
+    for _ in range(2):
+        with files.locked(lock), pytest.raises(ReproError, match="busy"), files.locked(lock, "busy"):
+            pass
+        assert not lock.exists()
+    assert Store(tmp_path).get("toy", {}, lambda _: Result({"value": 1})).numbers == {"value": 1}
+    files.write_atomically(tmp_path / "file", b"content")
+    files.remove(tmp_path / "file")
+
+
+@pytest.mark.usefixtures("no_flock")
+@pytest.mark.filterwarnings("ignore:flock not supported")
+@pytest.mark.parametrize("left", ["", "4242\nanother-host\n"])
+def test_a_lock_that_was_left_behind_is_named_with_what_to_do(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Empty, as a run leaves it where flock is known, or of a process that died on another machine."""
+    lock = tmp_path / ".lock"
+    lock.write_text(left)
+    repair = f"if no other run is alive, on any machine, remove {lock}"
+    with pytest.raises(ReproError, match=f"^busy; {re.escape(repair)}$"), files.locked(lock, "busy"):
+        pass
+    monkeypatch.setattr(files, "PATIENCE", 0.2)
+    threading.Timer(1.0, lock.unlink).start()
+    with files.locked(lock):
+        assert f"waiting for another run since 0 s; {repair}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_locks_that_are_switched_off_are_one_sentence(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(
+        StoreError, match=r"\.lock cannot be locked \(.*\); choose a folder on a file system with locks"
+    ):
+        Store(tmp_path).get("toy", {}, lambda _: Result({"value": 1}))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,18 @@ from PIL import Image
 from torch import nn
 
 from reprolib import params
-from reprolib.natural import robustness, tables
+from reprolib.natural import classify, robustness, tables
 from reprolib.natural.classify import Ensemble
 from reprolib.natural.study import NaturalStudy
+from reprolib.run import assets
 from reprolib.run.errors import AssetError
 from reprolib.run.store import Store
 from reprolib.worlds.imagenet import ImageNet
 
-IDS = [f"n{number:08d}" for number in range(1000)]
-SUPERCLASSES = ("00_dog", "01_bird", "02_wheeled vehicle", "03_reptile", "04_carnivore", "05_insect",
-                "06_musical instrument", "07_primate", "08_fish")  # fmt: skip
+IDS, SUPERCLASSES, SIXTEEN, TWO_HUNDRED = (
+    assets.FOLDERS[f"imagenet/{name}"].classes
+    for name in ("imagenet-mini", "backgrounds_challenge", "cue_conflict", "imagenet-a")
+)
 
 
 def _picture(file: Path, grey: int = 128, size: int = 24) -> None:
@@ -37,9 +40,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for variant in ("original", "mixed_same", "mixed_rand"):
         for name in SUPERCLASSES:
             _picture(root / "backgrounds_challenge" / variant / "val" / name / "a.JPEG", size=224)
-    for shape in ("airplane", "truck"):
+    for shape in SIXTEEN:
         _picture(root / "cue_conflict" / shape / f"{shape}1-cat2.png")
-    for name in IDS[::5]:
+    for name in TWO_HUNDRED:
         _picture(root / "imagenet-a" / name / "a.jpg")
     for name in IDS:
         _picture(root / "imagenet-sketch" / name / "a.JPEG")
@@ -58,33 +61,34 @@ def test_imagenet_reads_folders_in_the_real_layout(imagenet: ImageNet) -> None:
     assert image.shape == (3, 224, 224) and int(label) == 7
     assert [int(imagenet.challenge(name)[8][1]) for name in ("original", "mixed_rand")] == [8, 8]
     conflict, groups = imagenet.conflict()
-    names = [[list(robustness.CATEGORIES)[int(category)] for category in conflict[number][1]] for number in (0, 1)]
-    assert names == [["airplane", "cat"], ["truck", "cat"]] and len(groups) == 16
+    names = [[tuple(robustness.CATEGORIES)[int(category)] for category in conflict[number][1]] for number in (0, 1)]
+    assert names == [["airplane", "cat"], ["bear", "cat"]] and len(conflict) == len(groups) == 16  # type: ignore[arg-type]
     out_of_distribution = imagenet.out_of_distribution()
     assert {name: len(classes) for name, (_, classes) in out_of_distribution.items()} == {
         "imagenet-a": 200,
         "imagenet-sketch": 1000,
     }
-    assert out_of_distribution["imagenet-a"][1][:3].tolist() == [0, 5, 10]
+    hard, classes = out_of_distribution["imagenet-a"]
+    assert [IDS[classes[int(hard[number][1])]] for number in (0, 199)] == [TWO_HUNDRED[0], TWO_HUNDRED[199]]
 
 
-def test_a_folder_with_too_few_classes_is_refused(imagenet: ImageNet, folders: Path) -> None:
-    extra = folders / "imagenet" / "backgrounds_challenge" / "original" / "val" / "09_extra"
-    _picture(extra / "a.JPEG")
-    with pytest.raises(AssetError, match="has 10 class folders instead of 9"):
-        imagenet.challenge("original")
-    (extra / "a.JPEG").unlink()
-    with pytest.raises(AssetError, match="no class folders with images"):
-        imagenet.challenge("original")
-    extra.rmdir()
+def test_the_known_classes_are_those_that_the_labels_mean() -> None:
+    assert (IDS[281], IDS[999], len(IDS)) == ("n02123045", "n15075141", 1000) and list(IDS) == sorted(
+        IDS
+    )  # tabby, paper
+    assert [name[3:] for name in SUPERCLASSES] == list(robustness.SUPERCLASSES)
+    assert tuple(robustness.CATEGORIES) == SIXTEEN
+    assert set(TWO_HUNDRED) < set(IDS) and list(TWO_HUNDRED) == sorted(TWO_HUNDRED)
 
 
-def test_a_broken_picture_is_named(imagenet: ImageNet, folders: Path) -> None:
-    file = folders / "imagenet" / "imagenet-mini" / "val" / IDS[3] / "a.JPEG"
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_picture_ends_a_run_with_one_sentence(workers: int, imagenet: ImageNet, folders: Path) -> None:
+    file = folders / "imagenet" / "cue_conflict" / "bear" / "bear1-cat2.png"
     whole = file.read_bytes()
     file.write_bytes(whole[:40])
-    with pytest.raises(AssetError, match=r"n00000003/a.JPEG is missing or broken"):
-        imagenet.real("val")[3]
+    with pytest.raises(AssetError) as caught:
+        classify.scores(Small(), imagenet.conflict()[0], workers)
+    assert re.fullmatch(r"\S*/bear1-cat2.png is missing or broken; put a whole copy .*", str(caught.value))
     file.write_bytes(whole)
 
 

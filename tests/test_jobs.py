@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from reprolib.run import jobs
+from reprolib.run.errors import ReproError
 from reprolib.run.store import Checkpoint
 
 
@@ -69,7 +71,7 @@ def test_no_jobs_give_no_results(n_jobs: int) -> None:
 def test_minus_one_means_as_many_processes_as_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     parallel = jobs.joblib.Parallel
-    monkeypatch.setattr(jobs.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(jobs.joblib, "cpu_count", lambda: 3)
 
     def spy(n_jobs: int, **options: str) -> object:
         seen.append(n_jobs)
@@ -79,6 +81,33 @@ def test_minus_one_means_as_many_processes_as_cores(monkeypatch: pytest.MonkeyPa
     jobs.run("toy", [(abs, (i,)) for i in range(5)], -1)
     jobs.run("toy", [(abs, (i,)) for i in range(2)], -1)  # no more processes than jobs
     assert seen == [3, 2]
+
+
+V1 = "/sys/fs/cgroup/cpu/cpu.cfs"
+QUOTAS = {
+    "cgroup v2": ({"/sys/fs/cgroup/cpu.max": "100000 100000"}, 1),
+    "two of many, v2": ({"/sys/fs/cgroup/cpu.max": "150000 100000"}, 2),
+    "no quota, v2": ({"/sys/fs/cgroup/cpu.max": "max 100000"}, 16),
+    "cgroup v1": ({f"{V1}_quota_us": "50000", f"{V1}_period_us": "50000"}, 1),
+    "no quota, v1": ({f"{V1}_quota_us": "-1", f"{V1}_period_us": "50000"}, 16),
+    "affinity": ({}, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", QUOTAS)
+def test_minus_one_respects_quota_and_affinity(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, expected = QUOTAS[name]
+    machine = jobs.joblib.externals.loky.backend.context
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4 if name == "affinity" else 16)))
+    monkeypatch.setattr(machine.os.path, "exists", lambda file: file in files)
+    monkeypatch.setattr(machine, "open", lambda file: io.StringIO(files[file]), raising=False)
+    seen: list[int] = []
+    parallel = jobs.joblib.Parallel
+    monkeypatch.setattr(jobs.joblib, "Parallel", lambda n_jobs, **how: seen.append(n_jobs) or parallel(n_jobs=1, **how))
+    jobs.run("toy", [(abs, (i,)) for i in range(20)], -1)
+    assert seen == [expected]
 
 
 PARENT = """
@@ -135,6 +164,19 @@ def _wait(reached: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_functions_of_several_arguments_get_them_all() -> None:
     assert jobs.run("toy", [(pow, (2, 3)), (pow, (3, 2, 5))]) == [8, 4]
+
+
+def test_a_scheduler_that_does_not_answer_is_one_sentence() -> None:
+    pytest.importorskip("distributed")
+    with (
+        pytest.importorskip("dask").config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(
+            ReproError, match=r"scheduler tcp://127.0.0.1:1 does not answer .*; start it, or leave out 'sched"
+        ),
+    ):
+        jobs.run("toy", [(abs, (1,))], 1, "tcp://127.0.0.1:1")
+    with pytest.raises(ReproError, match="scheduler nonsense://host does not answer"):
+        jobs.run("toy", [(abs, (1,))], 1, "nonsense://host")
 
 
 def test_jobs_run_on_a_dask_cluster() -> None:

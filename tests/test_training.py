@@ -22,29 +22,35 @@ STEPS = 23
 class Toy:
     """A small net under Adam that notes every step it makes; ``before`` may interfere."""
 
+    after: Callable[[int], object] = staticmethod(lambda i: None)
+
     def __init__(self, before: Callable[[int], float | None] = lambda i: None) -> None:
         with rng.seeded("toy"):
             self.net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
         self.optimiser = torch.optim.Adam(self.net.parameters(), 0.01)
         self.memory = training.Memory(losses=[])
         self.steps: list[int] = []
+        self.last = STEPS
         self.before = before
 
     def step(self, i: int) -> dict[str, Tensor]:
         override = self.before(i)
-        self.steps.append(i)
+        if i < self.last:  # that one is a look ahead, which is taken back
+            self.steps.append(i)
         with rng.seeded("toy", i):
             loss = self.net(torch.randn(8, 5)).square().mean()
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
         self.memory.values["losses"].append(float(loss.detach()))
+        self.after(i)
         return {"loss": loss if override is None else torch.tensor(override)}
 
     def run(self, checkpoint: Checkpoint, steps: int = STEPS, every: int = 5) -> Toy:
         states: dict[str, training.Stateful] = {
             "net": self.net, "optimiser": self.optimiser, "memory": self.memory
         }  # fmt: skip
+        self.last = steps
         training.run("Toy", steps, self.step, states, checkpoint, every)
         return self
 
@@ -174,6 +180,36 @@ def test_a_signal_does_not_save_a_diverged_state(checkpoint: Checkpoint) -> None
         toy.run(checkpoint, steps=200, every=1000)
     saved = checkpoint.load()
     assert saved is None or saved["done"] <= 5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_an_update_that_spoils_the_last_state_leaves_none(checkpoint: Checkpoint, value: float) -> None:
+    toy = Toy()
+    toy.after = lambda i: i == STEPS - 1 and toy.net[3].weight.data.fill_(value)
+    with pytest.raises(training.DivergedError, match=f"Toy diverged at step {STEPS} .*another seed"):
+        toy.run(checkpoint, every=5)
+    assert checkpoint.load()["done"] == 20, "the last good state"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_update_that_spoils_a_state_keeps_the_one_before(checkpoint: Checkpoint, value: float) -> None:
+    toy = Toy()
+    toy.after = lambda i: i == 9 and toy.net[3].weight.data.fill_(value)
+    with pytest.raises(
+        training.DivergedError, match=f"step 10 .net is not finite.; the last good state is {checkpoint.file}"
+    ):
+        toy.run(checkpoint, every=5)
+    assert checkpoint.load()["done"] == 5
+
+
+def test_a_run_that_was_stopped_after_its_last_step_looks_ahead_too(checkpoint: Checkpoint) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Toy(_signal_at(STEPS - 1)).run(checkpoint)
+    saved = checkpoint.load()
+    saved["states"]["net"]["3.weight"].fill_(1e30)
+    checkpoint.save(saved)
+    with pytest.raises(training.DivergedError, match=f"step {STEPS}"):
+        Toy().run(checkpoint)
 
 
 def test_memory_restores_plain_values_and_tensors(checkpoint: Checkpoint) -> None:

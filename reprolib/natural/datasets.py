@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
-from torchvision.datasets import ImageFolder
 
 from reprolib.natural.counterfactuals import COLUMNS
 from reprolib.run import rng
@@ -41,35 +40,37 @@ def in9_transform() -> Transform:
     return transforms.Compose(NORMALISED)
 
 
-@contextmanager
-def opened(file: Path) -> Iterator[Image.Image]:
-    """A picture in RGB. Raises AssetError with its name if it is missing or broken."""
-    try:
-        with Image.open(file) as picture:
-            yield picture.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise AssetError(f"{file} is missing or broken; put a whole copy in its place, or remove it") from error
+def read(file: Path, repair: str = "put a whole copy in its place, or remove it") -> Image.Image:
+    """A picture in RGB, as torchvision reads it; the first one of an animation.
 
-
-class _Pictures(ImageFolder):
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        file, label = self.samples[index]
-        with opened(Path(file)) as picture:
-            return self.transform(picture), torch.tensor(label)
-
-
-def class_folders(root: Path, classes: int, transform: Transform) -> Images:
-    """Images in one folder per class; the label is the place of the folder in sorted order.
-
-    Raises AssetError if there are not ``classes`` folders, or if one has no image.
+    Raises AssetError with its name, and what to do, if it is missing, broken, or has more than eight bits per channel,
+    which Pillow would cut off instead of rounding.
     """
     try:
-        found = _Pictures(str(root), transform)
-    except (FileNotFoundError, OSError) as error:
-        raise AssetError(f"{root} has no class folders with images in them ({error}); unpack the data again") from error
-    if len(found.classes) != classes:
-        raise AssetError(f"{root} has {len(found.classes)} class folders instead of {classes}; unpack the data again")
-    return found
+        with Image.open(file) as picture:
+            if not picture.mode.startswith(("I", "F")):
+                return picture.convert("RGB")
+            mode = picture.mode
+    except MemoryError:
+        raise
+    except Exception as error:  # each of Pillow's decoders has its own: OSError, SyntaxError, ValueError, struct.error
+        raise AssetError(f"{file} is missing or broken; {repair}") from error
+    raise AssetError(f"{file} has mode {mode}, more than 8 bits per channel; {repair}")
+
+
+class Pictures(Dataset[tuple[Tensor, Tensor]]):
+    """Pictures from disk: (image, label). An image that cannot be read is an AssetError, see ``read``."""
+
+    def __init__(self, files: Sequence[tuple[Path, Any]], transform: Transform) -> None:
+        """files: each with its label, one number or several."""
+        self.files, self.transform = files, transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        file, label = self.files[index]
+        return self.transform(read(file)), torch.tensor(label)
 
 
 def examples(data: Images, count: int) -> Tensor:
@@ -101,11 +102,7 @@ class CounterfactualFolder(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         file = self.folder / "ims" / f"{self.names[index]}_x_gen.jpg"
-        try:
-            with Image.open(file) as picture:
-                return self.transform(picture.convert("RGB")), self.labels[index]
-        except (OSError, UnidentifiedImageError) as error:
-            raise AssetError(f"{file} is missing or broken; remove it, then the same command makes it again") from error
+        return self.transform(read(file, "remove it, then the same command makes it again")), self.labels[index]
 
 
 class Relabelled(Dataset[tuple[Tensor, Tensor]]):

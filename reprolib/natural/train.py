@@ -151,11 +151,14 @@ def train_cgn(
         name: Adam(model.parameters(), settings.learning_rate * rates[name]) for name, model in mechanisms.items()
     }
 
-    seen, watch_at = training.Memory(), watched_updates(settings.updates) if watch else []
+    seen, watch_at = training.Memory(), watched_updates(settings.updates)
 
     def look(update: int) -> None:
-        if watch and update in watch_at:
-            seen.values[str(update)] = watch(cgn.eval())
+        if update in watch_at:
+            if not finite(cgn.eval()):  # its losses may still be: in training spectral norms are others
+                raise training.diverged(title, update * settings.accumulation, "images are not finite", checkpoint)
+            if watch:
+                seen.values[str(update)] = watch(cgn)
             cgn.train()
 
     def step(i: int) -> dict[str, Tensor]:
@@ -198,6 +201,15 @@ SHEET = ("mask", "premask", "foreground", "background", "image", "truth")
 def watched_updates(updates: int) -> list[int]:
     """Where training is looked at: at its start and at six times up to its end, each about twice the one before."""
     return sorted({0, *(max(1, round(updates / 2**power)) for power in range(6))})
+
+
+@torch.no_grad()
+def finite(cgn: CGN) -> bool:
+    """Whether every pixel of nine classes, far from each other, is finite in every map."""
+    y = cgn.one_hot(torch.linspace(0, cgn.architecture.classes - 1, 9).long())
+    u, device = cgn.noise(len(y), ("finite",)), next(cgn.parameters()).device
+    maps: Maps = cgn(u.to(device), *[y.to(device)] * 3)
+    return all(bool(torch.isfinite(each).all()) for each in maps)
 
 
 @torch.no_grad()

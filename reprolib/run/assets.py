@@ -9,7 +9,6 @@ A file whose publisher names no whole hash is held to the one that it had when i
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import yaml
 
 from reprolib.run.errors import AssetError, StoreError
 from reprolib.run.files import digest, refused, sealed, sha256_of, unsealed, write_atomically
+from reprolib.run.folders import Folder, cache_folder, classes, places
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,6 @@ class Asset:
         return [(self.name, self.sha256), *unpacked]
 
 
-@dataclass(frozen=True)
-class Folder:
-    """A data set that a user puts in place: a folder below the assets folder, and what must be in it."""
-
-    name: str
-    group: str
-    parts: tuple[str, ...]
-    """Subfolders that must not be empty."""
-    how: str
-    licence: str
-
-
 def _asset(name: str, group: str, about: dict[str, Any]) -> Asset:
     """A file of the data file; ``about``: its group."""
     file, places = about["files"][name], {"name": name, "file": Path(name).name, "stem": Path(name).stem}
@@ -73,7 +61,7 @@ def _asset(name: str, group: str, about: dict[str, Any]) -> Asset:
 
 
 def _folder(group: str, about: dict[str, Any]) -> Folder:
-    return Folder(about["folder"], group, tuple(about["parts"]), about["how"], about["licence"])
+    return Folder(about["folder"], group, about["parts"], classes(about["classes"]), about["how"], about["licence"])
 
 
 _GROUPS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("assets.yaml").read_text(encoding="utf-8"))
@@ -83,11 +71,8 @@ ASSETS = {asset.name: asset for asset in TABLE}
 FOLDERS = {about["folder"]: _folder(group, about) for group, about in _GROUPS.items() if "folder" in about}
 
 
-def cache_folder() -> Path:
-    """Where fetched files go: ``REPROLIB_CACHE``, else ``$XDG_CACHE_HOME/reprolib``, else ``~/.cache/reprolib``."""
-    if named := os.environ.get("REPROLIB_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reprolib"
+CHEAP = 10**8
+"""Bytes up to which a file is hashed when a run is checked; of a larger one only the size is looked at."""
 
 
 def group(name: str) -> list[Asset]:
@@ -97,22 +82,9 @@ def group(name: str) -> list[Asset]:
     return [asset for asset in TABLE if asset.group == name]
 
 
-def folder(name: str) -> Path:
-    """The folder of a data set. Raises AssetError, saying what to put where, if it or a part of it is missing."""
-    chosen = FOLDERS[name]
-    roots = [Path(named)] if (named := os.environ.get("REPROLIB_ASSETS")) else []
-    for root in [*roots, cache_folder()]:
-        if all((root / name / part).is_dir() and any((root / name / part).iterdir()) for part in chosen.parts):
-            return root / name
-    where = roots[0] if roots else cache_folder()
-    parts = "" if chosen.parts == (".",) else f" with {', '.join(chosen.parts)}"
-    raise AssetError(f"data set {name} is not on this machine; {chosen.how}, so that {where / name} is there{parts}")
-
-
 def locate(name: str) -> tuple[Path, str] | None:
     """(file, the hash it must have) if an asset lies in the assets folder or the cache; the file is not read."""
-    folders = [Path(named)] if (named := os.environ.get("REPROLIB_ASSETS")) else []
-    for folder in [*folders, cache_folder()]:
+    for folder in places():
         for form, sha256 in ASSETS[name].forms:
             if (folder / form).is_file():
                 return folder / form, sha256
@@ -134,9 +106,15 @@ def _problems(group: str) -> Iterator[str]:
     for each in FOLDERS.values():
         if each.group == group:
             try:
-                folder(each.name)
+                each.look_into()
             except AssetError as error:
-                yield str(error)
+                yield str(error) if each.how in str(error) else f"{error}: {each.how}"
+    located = [(asset, found) for asset in TABLE if asset.group == group and (found := locate(asset.name))]
+    for asset, found in located:
+        try:
+            _verify(asset, *found, large=False)
+        except AssetError as error:
+            yield str(error)
     lacking = [ASSETS[name] for name in missing(group)]
     yield from (_by_hand(asset, asset.manual) for asset in lacking if asset.manual)
     if fetched := [asset.name for asset in lacking if not asset.manual]:
@@ -148,7 +126,7 @@ def _problems(group: str) -> Iterator[str]:
 
 
 def _by_hand(asset: Asset, how: str) -> str:
-    where = Path(os.environ.get("REPROLIB_ASSETS") or cache_folder()) / asset.name
+    where = places()[0] / asset.name
     return f"asset {asset.name} ({asset.size / 1e6:.0f} MB) is not on this machine; {how} and save it as {where}"
 
 
@@ -163,24 +141,34 @@ def path(name: str) -> Path:
     if found is None:
         require(asset.group)
         raise AssetError(f"asset {name} vanished while it was looked up; run the command again")
-    file, sha256 = found
-    actual = sha256_of(file)
-    begins = actual.startswith(sha256)
+    _verify(asset, *found)
+    return found[0]
+
+
+def _verify(asset: Asset, file: Path, sha256: str, large: bool = True) -> None:
+    """Raise AssetError if a file is not the published one, see ``path``. large: hash it even where that takes long."""
+    size, about = file.stat().st_size, 0 if len(sha256) == 64 else asset.size // 10
+    fits = file.name != Path(asset.name).name or abs(size - asset.size) <= about  # the unpacked form has another size
+    if fits and not large and size > CHEAP:
+        return
+    actual = sha256_of(file) if fits else ""
+    begins = fits and actual.startswith(sha256)
     if begins and (len(sha256) == 64 or actual == _first_seen(file, actual)):
-        return file
+        return
     cached = file.is_relative_to(cache_folder())
     if begins and (asset.manual or not cached):
         raise AssetError(
             f"asset {file} is not the file that was first used here; restore it, or remove {_record(file)} if you "
             "replaced it on purpose"
         )
-    repair = f"fetch it again with `python -m reprolib fetch {asset.group}`"
+    why = "wrong SHA-256" if fits else f"{size:,} bytes instead of {'about ' if about else ''}{asset.size:,}"
+    repair = asset.manual or f"fetch it again with `python -m reprolib fetch {asset.group}`"
     if cached:
         with contextlib.suppress(OSError):  # another process may have been faster, or nobody may write here
             _record(file).unlink(missing_ok=True)
             file.replace(file.with_name(file.name + ".corrupt"))
-            raise AssetError(f"asset {file} is corrupt (wrong SHA-256) and was set aside as *.corrupt; {repair}")
-    raise AssetError(f"asset {file} is corrupt (wrong SHA-256); replace it, or remove it and {repair}")
+            raise AssetError(f"asset {file} is corrupt ({why}) and was set aside as *.corrupt; {repair}")
+    raise AssetError(f"asset {file} is corrupt ({why}); replace it, or remove it and {repair}")
 
 
 def _first_seen(file: Path, actual: str) -> str:
@@ -204,7 +192,7 @@ def fetch(group_name: str) -> list[Path]:
     user's own folder (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download; StoreError
     if the cache cannot be written.
     """
-    files = [folder(each.name) for each in FOLDERS.values() if each.group == group_name]
+    files = [each.root() for each in FOLDERS.values() if each.group == group_name]
     for asset in group(group_name):
         found = locate(asset.name)
         own = found is not None and not found[0].is_relative_to(cache_folder())

@@ -4,6 +4,10 @@
 class ReproError(Exception):
     """Shown without a traceback by the command line; the exit code is 2."""
 
+    def __str__(self) -> str:
+        """Without what torch puts before the sentence of a process that reads images: that one's traceback."""
+        return super().__str__().rsplit(f".{type(self).__name__}: ", 1)[-1].rstrip()
+
 
 class ParameterError(ReproError):
     """A profile or a notebook parameter that the schema refuses."""

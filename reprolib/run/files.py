@@ -30,6 +30,8 @@ SUMS = "SHA256SUMS"
 """The name of a list of hashes, beside the files."""
 LARGE = 2**24
 """Bytes from which a file is hashed once per process, as long as its size and its times stay the same."""
+PATIENCE = 60.0
+"""Seconds after which a process that waits for a lock says so."""
 _DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EEXIST,
          errno.ENOTDIR, errno.EISDIR}  # fmt: skip
 
@@ -146,15 +148,25 @@ def set_aside(file: Path, why: str) -> None:
 def locked(file: Path, busy: str = "") -> Iterator[None]:
     """Hold a lock file; that of a killed process is free. busy: what to say, as a ReproError, instead of waiting.
 
-    Raises StoreError where the lock cannot be written.
+    A file system without flock knows only whether the file is there, so one that was left behind is held for ever:
+    after PATIENCE seconds a line on stderr says which to remove. Raises StoreError where the lock cannot be written.
     """
     make_folder(file.parent)
-    lock = FileLock(file, timeout=0 if busy else -1)
+    lock, repair = FileLock(file), f"if no other run is alive, on any machine, remove {file}"
     with writing(file):
         try:
-            lock.acquire()
+            lock.acquire(timeout=0 if busy else PATIENCE)
         except Timeout:
-            raise ReproError(busy) from None
+            if busy:
+                raise ReproError(f"{busy}; {repair}") from None
+            print(f"waiting for another run since {PATIENCE:.0f} s; {repair}", file=sys.stderr, flush=True)
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            raise StoreError(
+                f"{file} cannot be locked ({error.strerror}); choose a folder on a file system with locks"
+            ) from error
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ import joblib
 import torch
 
 from reprolib.run import progress
+from reprolib.run.errors import ReproError
 from reprolib.run.store import Store
 from reprolib.schema import Params
 
@@ -49,13 +50,14 @@ class Experiments:
 def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None = None) -> list[Any]:
     """Call every (function, arguments) and return the results in order.
 
-    n_jobs: 1 runs in this process, -1 uses one process per core. scheduler: address of a Dask scheduler, such as
-    ``tcp://host:8786``; start its workers with dask-jobqueue (SLURM) or dask-kubernetes. An exception of a job ends
-    the run and is raised here; what other jobs have stored stays stored.
+    n_jobs: 1 runs in this process, -1 uses one process per core that this one may use, by affinity and by the quota of
+    its container. scheduler: address of a Dask scheduler, such as ``tcp://host:8786``; start its workers with
+    dask-jobqueue (SLURM) or dask-kubernetes. An exception of a job ends the run and is raised here; what other jobs
+    have stored stays stored. Raises ReproError if the scheduler does not answer.
     """
     if not jobs:
         return []
-    workers = min(len(jobs), n_jobs if n_jobs > 0 else len(os.sched_getaffinity(0)))
+    workers = min(len(jobs), n_jobs if n_jobs > 0 else joblib.cpu_count())
     shown = progress.Progress(title, len(jobs), "jobs")
     results: list[Any] = []
     with _backend(scheduler):
@@ -92,5 +94,13 @@ def _backend(scheduler: str | None) -> Any:
         return
     from distributed import Client
 
-    with Client(scheduler), joblib.parallel_config(backend="dask"):
+    try:
+        client = Client(scheduler)
+    except (OSError, ValueError) as error:
+        raise ReproError(
+            f"the Dask scheduler {scheduler} does not answer ({error}); start it, or leave out 'scheduler'"
+        ) from error
+    with client, joblib.parallel_config(backend="dask"):
+        if not client.scheduler_info()["workers"]:
+            print(f"waiting for a worker of the Dask scheduler {scheduler}", file=sys.stderr, flush=True)
         yield

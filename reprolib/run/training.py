@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -59,7 +61,8 @@ def run(
 
     A step returns its losses (scalars), draws its randomness from a key that holds i, and keeps all that it needs in
     ``states``: then an interrupted run ends with the same bits as an unbroken one. A checkpoint is written every
-    ``every`` steps and on SIGINT or SIGTERM. Raises DivergedError at the first non-finite loss that is looked at.
+    ``every`` steps and on SIGINT or SIGTERM. Raises DivergedError at the first non-finite loss that is looked at, or
+    if the last update left what gives one: ``step(steps)`` is called too, and taken back.
 
     whole_every: in between, a part of the state lies in other processes, and nothing is saved.
     """
@@ -74,33 +77,61 @@ def run(
             if save or done % CHECK_EVERY == 0 or done == steps:  # a state is saved only after a look at its losses
                 progress.update(done, _describe(title, done, losses, checkpoint))
             if save:
-                _save(states, checkpoint, done)
+                _save(title, states, checkpoint, done)
             if stop:
                 raise KeyboardInterrupt(f"{title} stopped after step {done}; run the same command to go on")
+    before = copy.deepcopy(_finite(title, states, checkpoint, steps))
+    _describe(title, steps, step(steps), checkpoint)
+    _put_back(states, before)
 
 
 def _describe(title: str, done: int, losses: dict[str, Tensor], checkpoint: Checkpoint) -> str:
     values = {name: float(loss.detach()) for name, loss in losses.items()}
-    if not all(torch.isfinite(torch.tensor(value)) for value in values.values()):
-        good = f"the last good state is {checkpoint.file}" if checkpoint.file.exists() else "no state was saved"
-        raise DivergedError(
-            f"{title} diverged at step {done} ({', '.join(f'{k} {v}' for k, v in values.items())}); "
-            f"{good}; try another seed or a smaller learning rate"
-        )
+    if not all(math.isfinite(value) for value in values.values()):
+        raise diverged(title, done, ", ".join(f"{name} {value}" for name, value in values.items()), checkpoint)
     return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
-def _save(states: dict[str, Stateful], checkpoint: Checkpoint, done: int) -> None:
-    checkpoint.save({"done": done, "states": {name: state.state_dict() for name, state in states.items()}})
+def diverged(title: str, done: int, seen: str, checkpoint: Checkpoint) -> DivergedError:
+    """The error of a training in whose state after so many steps something is not finite, and what to do."""
+    good = f"the last good state is {checkpoint.file}" if checkpoint.file.exists() else "no state was saved"
+    return DivergedError(
+        f"{title} diverged at step {done} ({seen}); {good}; try another seed or a smaller learning rate"
+    )
+
+
+def _save(title: str, states: dict[str, Stateful], checkpoint: Checkpoint, done: int) -> None:
+    checkpoint.save({"done": done, "states": _finite(title, states, checkpoint, done)})
+
+
+def _finite(title: str, states: dict[str, Stateful], checkpoint: Checkpoint, done: int) -> dict[str, Any]:
+    """The states, all of whose numbers are finite: an update can spoil what its losses were still good for."""
+    now = {name: state.state_dict() for name, state in states.items()}
+    for name, state in now.items():
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(state)):
+            raise diverged(title, done, f"{name} is not finite", checkpoint)
+    return now
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, dict | list):
+        for part in state.values() if isinstance(state, dict) else state:
+            yield from _tensors(part)
 
 
 def _restore(states: dict[str, Stateful], checkpoint: Checkpoint) -> int:
     saved = checkpoint.load()
     if saved is None:
         return 0
-    for name, state in states.items():
-        state.load_state_dict(saved["states"][name])
+    _put_back(states, saved["states"])
     return int(saved["done"])
+
+
+def _put_back(states: dict[str, Stateful], saved: dict[str, Any]) -> None:
+    for name, state in states.items():
+        state.load_state_dict(saved[name])
 
 
 @contextmanager

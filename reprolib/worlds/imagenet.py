@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 from torchvision.models import ResNet50_Weights
 
 from reprolib import features
@@ -25,7 +24,6 @@ from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import Images
 from reprolib.natural.train import Patches
 from reprolib.run import assets, files, rng, weights
-from reprolib.run.errors import AssetError
 from reprolib.schema import ImagenetParams, NaturalSource
 
 
@@ -102,7 +100,7 @@ class ImageNet:
 
     def real(self, split: str) -> Images:
         transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
-        return datasets.class_folders(assets.folder(f"imagenet/{self.data}") / split, self.classes, transform)
+        return datasets.Pictures(assets.FOLDERS[f"imagenet/{self.data}"].pictures(split), transform)
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
@@ -112,40 +110,22 @@ class ImageNet:
         raise NotImplementedError("nobody knows the true counterfactuals of ImageNet")
 
     def challenge(self, name: str) -> Images:
-        root = assets.folder("imagenet/backgrounds_challenge") / name / "val"
-        return datasets.class_folders(root, len(robustness.SUPERCLASSES), datasets.in9_transform())
+        files = assets.FOLDERS["imagenet/backgrounds_challenge"].pictures(f"{name}/val")
+        return datasets.Pictures(files, datasets.in9_transform())
 
     def superclasses(self) -> Tensor:
         return robustness.superclasses()
 
     def conflict(self) -> tuple[Images, list[list[int]]]:
-        return ConflictFolder(assets.folder("imagenet/cue_conflict")), robustness.imagenet_groups()
+        pictures = assets.FOLDERS["imagenet/cue_conflict"].pictures()
+        files = [(file, robustness.labels_of(file)) for file, _ in pictures]
+        return datasets.Pictures(files, datasets.eval_transform()), robustness.imagenet_groups()
 
     def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
-        transform = datasets.eval_transform()
-        ids = sorted(folder.name for folder in (assets.folder(f"imagenet/{self.data}") / "val").iterdir())
+        everything = assets.FOLDERS[f"imagenet/{self.data}"].classes
         found: dict[str, tuple[Images, Tensor]] = {}
-        for name, count in (("imagenet-a", 200), ("imagenet-sketch", 1000)):
-            root = assets.folder(f"imagenet/{name}")
-            present = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
-            if unknown := set(present) - set(ids):
-                raise AssetError(f"{root} has the class folder {min(unknown)}, which {self.data} does not know")
-            classes = torch.tensor([ids.index(folder) for folder in present])
-            found[name] = (datasets.class_folders(root, count, transform), classes)
+        for name in ("imagenet-a", "imagenet-sketch"):
+            given = assets.FOLDERS[f"imagenet/{name}"]
+            present = torch.tensor([everything.index(each) for each in given.classes])
+            found[name] = (datasets.Pictures(given.pictures(), datasets.eval_transform()), present)
         return found
-
-
-class ConflictFolder(Dataset[tuple[Tensor, Tensor]]):
-    """The cue-conflict pictures below a folder: (image, categories of shape and texture)."""
-
-    def __init__(self, root: Path) -> None:
-        self.files = sorted(root.rglob("*.png"))
-        self.labels = torch.tensor([robustness.labels_of(file) for file in self.files])
-        self.transform = datasets.eval_transform()
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        with datasets.opened(self.files[index]) as picture:
-            return self.transform(picture), self.labels[index]

@@ -219,7 +219,8 @@ def train(network: Network, checkpoint: Checkpoint) -> nn.Module:
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        schedule.step()
+        if i < network.steps:  # the one after the last is taken back
+            schedule.step()
         return {"loss": loss}
 
     states: dict[str, training.Stateful] = {"model": model, "optimiser": optimiser, "schedule": schedule}
