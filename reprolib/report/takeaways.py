@@ -1,0 +1,193 @@
+"""What the numbers of a table or figure say, in a sentence or two that are made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from reprolib import statistics
+
+CHANCE = 10.0
+"""Percent, of ten classes."""
+
+
+def listed(names: Iterable[object]) -> str:
+    """``a, b and c``."""
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def span(frame: pd.DataFrame, column: str, digits: int = 1) -> str:
+    """The rows with the highest and the lowest value of a column; a row is called by its first two columns."""
+    rows = frame.dropna(subset=column).sort_values(column)
+    ends = [f"{row[column]:.{digits}f} ({row.iloc[0]}: {row.iloc[1]})" for _, row in rows.iloc[[-1, 0]].iterrows()]
+    return f"It goes from {ends[1]} to {ends[0]}."
+
+
+def quality(runs: pd.DataFrame) -> str:
+    """runs: of ``tables.quality_runs``, titled."""
+    told = []
+    for (variant, source), part in runs.groupby(["variant", "source"], sort=False):
+        bad = [digit for digit in range(10) if part[f"good_{digit}"].astype(bool).mean() < 0.5]
+        mean = part["good_digits"].mean()
+        told.append(f"{variant} {mean:.1f}" + (f" (not {listed(bad)})" if bad else "") + f", {source}")
+    fewest = runs.groupby("variant")["good_digits"].mean().idxmin()
+    return f"Good digits of ten: {'; '.join(told)}. Fewest are good on {fewest}."
+
+
+def good_digit_runs(data: pd.DataFrame) -> str:
+    """data: of ``comparison.good_digits``."""
+    told = []
+    for study, part in data.groupby("study", sort=False):
+        share = 100 * part.loc[part["good_digits"] >= 9, "runs"].sum() / part["runs"].sum()
+        told.append(f"{share:.0f} % of {part['runs'].sum():.0f} runs ({study})")
+    return f"Nine or ten good digits: {'; '.join(told)}."
+
+
+def control(shares: pd.DataFrame) -> str:
+    """shares: of ``control_shares`` or ``natural.tables.control``."""
+    own = shares[shares["factor"] == shares["label"]]
+    leaks = shares[shares["factor"] != shares["label"]]
+    low, leak = own.loc[own["share"].idxmin()], leaks.loc[leaks["share"].idxmax()]
+    verb = "decide" if low["share"] > leak["share"] else "do not decide"
+    return (
+        f"Labels {verb} their own factors everywhere: the weakest, {low['factor']} on {low['variant']}, is read as its "
+        f"own label {low['share']:.1f} % of the time; the largest leak is {leak['share']:.1f} % ({leak['factor']} read "
+        f"as the label of {leak['label']}, {leak['variant']})."
+    )
+
+
+def taught(accuracy: pd.DataFrame) -> str:
+    """accuracy: of ``tables.counterfactual_accuracy_runs``, titled."""
+    made = accuracy[accuracy["source"].str.startswith("CGN ") & accuracy["relative"].notna()]
+    if made.empty:
+        return "Counterfactuals of real digits taught too little here for a comparison."
+    means = made.groupby("variant", sort=False)["relative"].mean()
+    told = listed(f"{value:.1f} % ({variant})" for variant, value in means.items())
+    return f"Counterfactuals of CGNs teach {told} of what true ones teach; least on {means.idxmin()}."
+
+
+def nulls(known: pd.DataFrame) -> str:
+    """known: of ``tables.null_runs``, titled."""
+    real, others = known[known["source"] == "real digits"], known[known["source"] != "real digits"]
+    best = others.loc[others["good_digits"].idxmax()]
+    return (
+        f"Real digits in place of a CGN have at least {real['good_digits'].min()} good digits; the best of what must "
+        f"fail, {best['source']} on {best['variant']}, has {best['good_digits']}."
+    )
+
+
+def norms(rows: pd.DataFrame) -> str:
+    """rows: of ``tables.background_norms``, titled."""
+    far = rows[rows["bias"].abs() > rows["reach"]]
+    where = listed(dict.fromkeys(far["variant"])) if len(far) else "none of the data sets"
+    return f"The bias lies beyond the reach of Adam on {where}; the lowest is {rows['bias'].min():.2f}."
+
+
+def recipes(rows: pd.DataFrame) -> str:
+    """rows: of ``recipe.summary``."""
+    by = rows.groupby("source", sort=False)[["nine_or_ten", "CGNs"]].sum()
+    told = "; ".join(f"{row['nine_or_ten']:.0f} of {row['CGNs']:.0f} ({source})" for source, row in by.iterrows())
+    return f"CGNs with at least nine good digits: {told}."
+
+
+def readers(rows: pd.DataFrame) -> str:
+    """rows: variant, and the accuracy of each reader in percent."""
+    long = rows.melt("variant", var_name="reader").dropna()
+    low = long.loc[long["value"].idxmin()]
+    return f"The worst reader is that of {low['reader'].partition('_')[0]} on {low['variant']}, {low['value']:.1f} %."
+
+
+def losses(rated: pd.DataFrame) -> str:
+    """rated: of ``natural.tables.quality``. What leaving a loss out does to the factors, or else to the masks."""
+    column, name, digits = (
+        ("own", "factors read as their own label", 1) if "own" in rated else ("mean_mask", "mean mask", 2)
+    )
+    whole = rated.loc[rated["losses"] == "all", column].mean()
+    told = [
+        f"{row['losses']} {row[column]:.{digits}f} ({row[column] - whole:+.{digits}f})"
+        for _, row in rated[rated["losses"] != "all"].iterrows()
+    ]
+    return f"With all losses {name}: {whole:.{digits}f}. Others: {'; '.join(told)}."
+
+
+def accuracy(runs: pd.DataFrame, value: str) -> str:
+    """runs: of ``tables.accuracy_runs``, titled; value: the column of an accuracy in percent."""
+    told = []
+    for variant, part in runs.groupby("variant", sort=False):
+        means = part.groupby(["training_set", "source"], sort=False)[value].mean()
+        (best, source), top = means.idxmax(), means.max()
+        base = means.xs("Original", level="training_set").iloc[0]
+        told.append(f"{variant}: {best} {top:.1f} %{f' ({source})' if source else ''}, original data {base:.1f} %")
+    return f"Best by mean: {'; '.join(told)}."
+
+
+def beside(points: pd.DataFrame, within: float = 2.0) -> str:
+    """points: of ``comparison.points``. How many published values are near ours."""
+    ours = points[points["study"] == "here"].groupby(["variant", "row"])["value"].mean().rename("ours")
+    known = points[points["study"] != "here"].join(ours, on=["variant", "row"])
+    if known.empty:
+        return "Nothing comparable was published."
+    off = (known["value"] - known["ours"]).abs()
+    far = known.loc[off.idxmax()]
+    return (
+        f"{(off <= within).sum()} of {len(known)} published values are within {within:.0f} points of the mean here; "
+        f"the farthest is {far['study']}, {far['training_set']} on {far['variant']}: {far['value']:.1f} against "
+        f"{far['ours']:.1f} %."
+    )
+
+
+def by_quality(data: pd.DataFrame) -> str:
+    """data: of ``tables.quality_and_accuracy``."""
+    cgns = data.groupby(["variant", "source", "good_digits"])["test"].mean().reset_index()
+    if cgns["good_digits"].nunique() < 3:
+        return f"{cgns['good_digits'].nunique()} different numbers of good digits say nothing of a trend."
+    rank = cgns["good_digits"].corr(cgns["test"], method="spearman")
+    return f"Rank correlation of good digits and accuracy: {rank:.2f} over {len(cgns)} kinds of CGN."
+
+
+def ablation(data: pd.DataFrame) -> str:
+    """data: of ``comparison.ablation``."""
+    told = []
+    for variant, part in data[data["study"] == "ours"].groupby("variant", sort=False):
+        ends = [part.loc[part["size"] == end, "test"].mean() for end in (part["size"].min(), part["size"].max())]
+        top = part.loc[part["test"].idxmax()]
+        told.append(f"{variant} {ends[0]:.1f} to {ends[1]:.1f} %, best at CF ratio {top['ratio']}")
+    sizes = data.loc[data["study"] == "ours", "size"]
+    return f"From {sizes.min():,} to {sizes.max():,} counterfactuals: {'; '.join(told)}."
+
+
+def gradcam_variance(heat: pd.DataFrame) -> str:
+    """heat: of ``tables.gradcam_runs``."""
+    means = (
+        heat[heat["heatmap"] == "GradCAM"].groupby("training_set", sort=False)[["along_themes", "along_digits"]].mean()
+    )
+    told = [
+        f"{name} {'more by theme' if row['along_themes'] > row['along_digits'] else 'more by digit'} "
+        f"({row['along_themes'] / row['along_digits']:.1f} to 1)"
+        for name, row in means.iterrows()
+    ]
+    return f"Variance by theme against variance by digit: {'; '.join(told)}."
+
+
+def gradcam_measures(heat: pd.DataFrame, measure: str = "mass_inside") -> str:
+    """heat: of ``tables.gradcam_runs``. Where GradCAM is above the maps of other images by its whole interval."""
+    told = []
+    for name, part in heat.groupby("training_set", sort=False):
+        own, other = (100 * part.loc[part["heatmap"] == kind, measure] for kind in ("GradCAM", "shuffled"))
+        gained = (own.to_numpy() - other.to_numpy()).tolist()
+        found = statistics.interval(gained, statistics.DIFFERENCE)
+        told.append((name, found, found.low > 0))
+    above = [name for name, _, is_above in told if is_above]
+    points = "; ".join(f"{name} {found:.1f}" for name, found, _ in told)
+    where = listed(above) if above else "no training set"
+    return f"Maps beat the maps of other images for {where}; heat inside the digit above those, in points: {points}."
+
+
+def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False) -> str:
+    """The training set with the best mean of a column of ``natural.tables.classifiers``, beside real images alone."""
+    means = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].mean()
+    name = means.idxmin() if lowest else means.idxmax()
+    real = f"; real images alone {means['real images']:.1f}" if "real images" in means else ""
+    return f"{what}: {'lowest' if lowest else 'highest'} for {name}, {means[name]:.1f}{real}."
