@@ -45,7 +45,7 @@ _COLORS = {
     "real images": _NAMED[0], "true counterfactuals": _NAMED[2],
 }  # fmt: skip
 _MARKERS = {
-    **dict(zip(SOURCES, "oPoDs", strict=True)), "dcgan": "X", "": "o",
+    **dict(zip(SOURCES, "oPhD*", strict=True)), "dcgan": "X", "": "o",
     "Sauer & Geiger": "^", "reproduction study": "s", "Bagad et al.": "v",
 }  # fmt: skip
 
@@ -158,11 +158,12 @@ def dots(
                 continue
             least, most = min(0.0, *values), max(100.0, *values)
             found = statistics.interval(values, (-most if least < 0 else 0.0, most))
-            ax.plot(values, [at] * len(values), "o", ms=3, color=paint, alpha=0.5, mew=0)
+            ax.plot(values, [at - 0.25] * len(values), "o", ms=3, color=paint, alpha=0.7, mew=0)
             ax.plot([found.mean], [at], marker(source), ms=6, color=paint)
             ax.plot([found.low, found.high], [at, at], "-", lw=1.2, color=paint)
         ax.set(title=panel, yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6))
         ax.grid(axis="x", color="0.9")
+        ax.margins(x=0.15)
         ax.set_axisbelow(True)
         if chance is not None:
             ax.axvline(chance, color="0.4", ls="--", lw=1)

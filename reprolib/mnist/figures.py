@@ -146,7 +146,7 @@ def accuracy(data: pd.DataFrame) -> Figure:
 @figure("in_domain")
 def in_domain(data: pd.DataFrame) -> Figure:
     """Reproduction Table 1, drawn like ``accuracy``."""
-    return dots(data.rename(columns={"variant": "panel"}), "accuracy in domain (%) →")
+    return dots(data.rename(columns={"variant": "panel"}), "accuracy in domain (%) →", shared=False)
 
 
 @figure("accuracy_by_quality")
@@ -164,7 +164,7 @@ def accuracy_by_quality(data: pd.DataFrame) -> Figure:
 def ablation(data: pd.DataFrame) -> Figure:
     """Reproduction Figs 5 and 6: accuracy against number of counterfactuals, one line a CF ratio, a column a variant.
 
-    Rows: mix of training data and whose CGN; dashed grey: Bagad et al. (counterfactuals only, authors' CGN).
+    Rows: mix of training data and whose CGN; dashed grey: Bagad et al. (counterfactuals only, all ratios).
     """
     variants = list(dict.fromkeys(data["variant"]))
     mine = data[data["study"] == "ours"]
@@ -175,7 +175,8 @@ def ablation(data: pd.DataFrame) -> Figure:
     palette = dict(zip(ratios, sns.color_palette("viridis", len(ratios)), strict=True))
     for i, (mix, source) in enumerate(rows):
         for ax, variant in zip(axes[i], variants, strict=True):
-            here = data[(data["variant"] == variant) & (data["mix"] == mix) & (data["source"] == source)]
+            whose = (data["source"] == source) | (data["study"] != "ours")
+            here = data[(data["variant"] == variant) & (data["mix"] == mix) & whose]
             for (study, ratio), line in here.groupby(["study", "ratio"]):
                 mean = line.groupby("size")["test"].mean()
                 ours = study == "ours"
@@ -237,6 +238,9 @@ def gradcam_measures(data: pd.DataFrame) -> Figure:
     long = long.assign(
         value=100 * long["value"], panel=long["panel"].map(names), row=long["training_set"] + ": " + kind
     )
+    macro, inside = long["panel"] == names["iou_macro"], long["panel"] == names["mass_inside"]
+    empty = (long["heatmap"] == "all zero") & ~macro | (long["heatmap"] == "uniform") & ~inside
+    long["value"] = long["value"].mask(empty)  # zeros and uniform maps tell something where they are no bound
     nulls = long["heatmap"] != "GradCAM"
     order = long["training_set"].map(list(dict.fromkeys(data["training_set"])).index)
     long = long.assign(training_set=long["training_set"].mask(nulls, "null"), source="")

@@ -55,7 +55,7 @@ def render(folder: Path) -> Path:
     environment.filters["table"] = markdown_table
     front = environment.get_template("report.md.j2").render(context)
     executed = [_executed(folder, name, context["claims"][claim]) for claim, name in NOTEBOOKS.items()]
-    text, body = (front + _joined([_markdown(nb, code) for nb in executed]) for code in (False, True))
+    text, body = (_joined([front, *(_markdown(nb, code) for nb in executed)]) for code in (False, True))
     title = text.partition("\n")[0].lstrip("# ")
     page = environment.get_template("report.html.j2").render(title=title, body=_html(body, folder))
     nulls = pd.concat([read_table(folder, f"{claim}_nulls") for claim in NOTEBOOKS], ignore_index=True)
@@ -178,11 +178,14 @@ def _executed(folder: Path, name: str, manifest: dict[str, Any]) -> nbformat.Not
                 raise ReproError(f"{name} shows {sealed} nowhere; display what Results returned for it in a cell")
             if shown.get(sealed, sha256) != sha256:
                 raise ReproError(f"{name} shows another {sealed} than {manifest['claim']} sealed; {repair}")
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"^#", "##", cell.source, flags=re.MULTILINE)  # below the title of the report
     return notebook
 
 
 def _markdown(notebook: nbformat.NotebookNode, code: bool) -> str:
-    """A notebook as Markdown, its headings one level lower; pictures are those of ``figures/``."""
+    """A notebook as Markdown; pictures are those of ``figures/``, and that of the front page is not shown again."""
     from nbconvert import MarkdownExporter
 
     first = {"display_data_priority": ["text/markdown", "image/png", "text/plain"]}
@@ -190,22 +193,16 @@ def _markdown(notebook: nbformat.NotebookNode, code: bool) -> str:
     template = str(TEMPLATES / "notebook.md.j2")
     exporter = MarkdownExporter(config=config, template_file=template, exclude_input=not code)
     text: str = exporter.from_notebook_node(notebook)[0]
-    fences = re.split(r"(^```.*?^```$)", text.strip(), flags=re.DOTALL | re.MULTILINE)
-    lowered = "".join(
-        re.sub(r"^#", "##", part, flags=re.MULTILINE) if i % 2 == 0 else part for i, part in enumerate(fences)
-    )
-    return re.sub(
-        r"\n{3,}", "\n\n", re.sub(rf"!\[(.*?)\]\({FRONT}\)", "(The picture at the top of the report.)", lowered)
-    )
+    text = re.sub(rf"!\[(.*?)\]\({FRONT}\)", "(The picture at the top of the report.)", text)
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def _joined(parts: list[str]) -> str:
-    """The notebooks one after the other, with their appendices at the end."""
+    """Front page and notebooks one after the other, with their appendices at the end."""
     split = [part.partition(APPENDIX) for part in parts]
-    appendix = "\n".join(f"{APPENDIX[1:]}{rest}\n" for _, _, rest in split if rest)
-    return "\n".join(f"\n{before.strip()}\n" for before, _, _ in split) + (
-        f"\n## Appendix\n\n{appendix}" if appendix else ""
-    )
+    appendices = [f"{heading.strip()}{rest.rstrip()}\n" for _, heading, rest in split if rest]
+    whole = [*(before.strip() + "\n" for before, _, _ in split), *(["\n## Appendix\n"] if appendices else [])]
+    return "\n".join([*whole, *appendices])
 
 
 def _html(text: str, folder: Path) -> str:

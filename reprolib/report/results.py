@@ -217,8 +217,9 @@ class Results:
         nulls = pd.concat(self.nulls, ignore_index=True)
         measured = nulls[nulls["outcome"] != "not measured"]
         passed = measured[measured["outcome"] == "holds"]
-        empty = ", ".join(sorted(set(passed["criterion"]))) or "no criterion"
-        told = f"Of {len(measured)} that were measured {len(passed)} passed: {empty} says nothing."
+        empty = ", ".join(sorted(set(passed["criterion"])))
+        told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed."
+        told += f" What they pass says nothing and is not counted: {empty}." if empty else ""
         shown = self.table(f"{self.claim}_nulls", nulls, "What must not pass, judged by the same code.", told)
         base = load({"profile": self.params.profile}).model_dump()
         ours = self.params.model_dump()
@@ -274,8 +275,3 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     table = pd.read_csv(io.BytesIO((folder / "results" / f"{name}.csv").read_bytes()))
     text = table.select_dtypes(exclude="number").columns
     return table.assign(**{column: table[column].fillna("") for column in text})
-
-
-def read_text(folder: Path, name: str) -> pd.DataFrame:
-    """A table of a run with every cell as the text that stands in the file."""
-    return pd.read_csv(folder / "results" / f"{name}.csv", dtype=str, keep_default_na=False)

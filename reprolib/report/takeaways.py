@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from reprolib import statistics
+from reprolib.report.words import DIGITS, TITLES
 
 CHANCE = 10.0
 """Percent, of ten classes."""
@@ -18,22 +19,30 @@ def listed(names: Iterable[object]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def span(frame: pd.DataFrame, column: str, digits: int = 1) -> str:
-    """The rows with the highest and the lowest value of a column; a row is called by its first two columns."""
-    rows = frame.dropna(subset=column).sort_values(column)
-    ends = [f"{row[column]:.{digits}f} ({row.iloc[0]}: {row.iloc[1]})" for _, row in rows.iloc[[-1, 0]].iterrows()]
-    return f"It goes from {ends[1]} to {ends[0]}."
+def _of(source: str, sources: pd.Series) -> str:
+    """Whose CGN, where there are several."""
+    return f" ({source})" if source and sources[sources != ""].nunique() > 1 else ""
+
+
+def span(frame: pd.DataFrame, column: str) -> str:
+    """The rows with the lowest and the highest value of a column; a row is called by its first two columns."""
+    rows, digits = frame.dropna(subset=column).sort_values(column), DIGITS.get(column, 1)
+    ends = [f"{row[column]:.{digits}f} ({row.iloc[0]}: {row.iloc[1]})" for _, row in rows.iloc[[0, -1]].iterrows()]
+    return f"{TITLES.get(column, column)}: lowest {ends[0]}, highest {ends[1]}."
 
 
 def quality(runs: pd.DataFrame) -> str:
     """runs: of ``tables.quality_runs``, titled."""
-    told = []
-    for (variant, source), part in runs.groupby(["variant", "source"], sort=False):
-        bad = [digit for digit in range(10) if part[f"good_{digit}"].astype(bool).mean() < 0.5]
-        mean = part["good_digits"].mean()
-        told.append(f"{variant} {mean:.1f}" + (f" (not {listed(bad)})" if bad else "") + f", {source}")
-    fewest = runs.groupby("variant")["good_digits"].mean().idxmin()
-    return f"Good digits of ten: {'; '.join(told)}. Fewest are good on {fewest}."
+    means = runs.groupby(["variant", "source"], sort=False)["good_digits"].mean()
+    told = listed(f"{mean:.1f} on {variant}{_of(source, runs['source'])}" for (variant, source), mean in means.items())
+    return f"Of ten digits are good: {told}."
+
+
+def digits(runs: pd.DataFrame) -> str:
+    """runs: the same. Which digit is recognised least."""
+    shares = runs.groupby("variant", sort=False)[[f"digit_{digit}" for digit in range(10)]].mean()
+    told = listed(f"{row.idxmin()[-1]} on {variant} ({100 * row.min():.1f} %)" for variant, row in shares.iterrows())
+    return f"The digit whose masks are recognised least: {told}."
 
 
 def good_digit_runs(data: pd.DataFrame) -> str:
@@ -99,17 +108,15 @@ def readers(rows: pd.DataFrame) -> str:
     return f"The worst reader is that of {low['reader'].partition('_')[0]} on {low['variant']}, {low['value']:.1f} %."
 
 
-def losses(rated: pd.DataFrame) -> str:
-    """rated: of ``natural.tables.quality``. What leaving a loss out does to the factors, or else to the masks."""
-    column, name, digits = (
-        ("own", "factors read as their own label", 1) if "own" in rated else ("mean_mask", "mean mask", 2)
-    )
+def losses(rated: pd.DataFrame, column: str) -> str:
+    """rated: of ``natural.tables.quality``. What leaving a loss out does to a measure."""
+    name, digits = TITLES[column], DIGITS.get(column, 1)
     whole = rated.loc[rated["losses"] == "all", column].mean()
     told = [
-        f"{row['losses']} {row[column]:.{digits}f} ({row[column] - whole:+.{digits}f})"
+        f"{row['losses'].removeprefix('all; ').replace('none', 'before training')} {row[column]:.{digits}f}"
         for _, row in rated[rated["losses"] != "all"].iterrows()
     ]
-    return f"With all losses {name}: {whole:.{digits}f}. Others: {'; '.join(told)}."
+    return f"{name}: {whole:.{digits}f} with all losses; {'; '.join(told)}."
 
 
 def accuracy(runs: pd.DataFrame, value: str) -> str:
@@ -117,10 +124,20 @@ def accuracy(runs: pd.DataFrame, value: str) -> str:
     told = []
     for variant, part in runs.groupby("variant", sort=False):
         means = part.groupby(["training_set", "source"], sort=False)[value].mean()
-        (best, source), top = means.idxmax(), means.max()
+        best, source = means.idxmax()
         base = means.xs("Original", level="training_set").iloc[0]
-        told.append(f"{variant}: {best} {top:.1f} %{f' ({source})' if source else ''}, original data {base:.1f} %")
+        told.append(f"{best} on {variant}{_of(source, runs['source'])}, {means.max():.1f} % ({base:.1f} % without)")
     return f"Best by mean: {'; '.join(told)}."
+
+
+def lost(runs: pd.DataFrame, value: str) -> str:
+    """runs: the same. What counterfactuals cost, in points."""
+    means = runs.groupby(["variant", "training_set"], sort=False)[value].mean().unstack()
+    told = listed(
+        f"{row['Original'] - row['Original+CGN']:.1f} ({row['Original'] - row['CGN']:.1f}) on {variant}"
+        for variant, row in means.iterrows()
+    )
+    return f"Points lost beside original data, with counterfactuals (and with those alone): {told}."
 
 
 def beside(points: pd.DataFrame, within: float = 2.0) -> str:
