@@ -158,7 +158,8 @@ def dots(
                 continue
             least, most = min(0.0, *values), max(100.0, *values)
             found = statistics.interval(values, (-most if least < 0 else 0.0, most))
-            ax.plot(values, [at - 0.25] * len(values), "o", ms=3, color=paint, alpha=0.7, mew=0)
+            if len(values) > 1:
+                ax.plot(values, [at - 0.25] * len(values), "o", ms=3, color=paint, alpha=0.7, mew=0)
             ax.plot([found.mean], [at], marker(source), ms=6, color=paint)
             ax.plot([found.low, found.high], [at, at], "-", lw=1.2, color=paint)
         ax.set(title=panel, yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6))

@@ -33,10 +33,12 @@ def test_runs_with_nine_or_ten_good_digits_are_counted() -> None:
     assert "75 % of 4 runs" in takeaways.good_digit_runs(counted.assign(good_digits=[9, 5]))
 
 
-@pytest.mark.parametrize(("own", "said"), [(60.0, "Labels decide their own"), (20.0, "Labels do not decide their own")])
+@pytest.mark.parametrize(
+    ("own", "said"), [(60.0, "Every factor follows its own"), (20.0, "Another label decides shape on")]
+)
 def test_control_is_lost_where_another_label_decides(own: float, said: str) -> None:
     rows = [("shape", "shape", own), ("shape", "texture", 30.0), ("texture", "texture", 90.0)]
-    shares = pd.DataFrame(rows, columns=["factor", "label", "share"]).assign(variant="Scenes")
+    shares = pd.DataFrame(rows, columns=["factor", "label", "share"]).assign(variant="Scenes", source="CGN")
     told = takeaways.control(shares)
     assert told.startswith(said) and f"{own:.1f} %" in told and "shape read as the label of texture" in told
 
@@ -80,7 +82,9 @@ def _runs(counterfactuals: float) -> pd.DataFrame:
 
 
 def test_the_best_training_set_and_what_is_lost() -> None:
-    assert "Original+CGN on Colored MNIST, 50.0 % (20.0 % without)" in takeaways.accuracy(_runs(40), "test")
+    assert "Original+CGN on Colored MNIST, 50.0 % (20.0 % with original data alone)" in takeaways.accuracy(
+        _runs(40), "test"
+    )
     assert "by mean: CGN on Colored MNIST, 60.0 %" in takeaways.accuracy(_runs(60), "test")
     assert takeaways.lost(_runs(10), "test").endswith("-30.0 (10.0) on Colored MNIST.")
 

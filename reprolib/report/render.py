@@ -210,11 +210,11 @@ def _html(text: str, folder: Path) -> str:
     run."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
-    def fence(tokens: Any, index: int, *_: Any) -> str:
+    def fence(_: Any, tokens: Any, index: int, *rest: Any) -> str:
         code = f"<pre><code>{html.escape(tokens[index].content)}</code></pre>"
         return f"<details><summary>code</summary>{code}</details>" if tokens[index].info == "python" else code
 
-    markdown.renderer.rules["fence"] = fence
+    markdown.add_render_rule("fence", fence)
 
     def inline(match: re.Match[str]) -> str:
         content = base64.b64encode((folder / match[1]).read_bytes()).decode()

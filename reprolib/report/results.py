@@ -113,20 +113,21 @@ class Results:
         drawn = figures.draw(name, self.folder / file)
         picture = figures.png(drawn)
         plt.close(drawn)
-        return self._picture(name, picture, caption, f"{'**Takeaway.** ' if takeaway else ''}{takeaway} (`{file}`)")
+        return self._picture(name, picture, caption, file, takeaway)
 
     def animation(self, name: str, data: figures.Arrays, caption: str) -> Shown:
         """Keep ``frames`` (N, H, W, 3) and the animated picture of them."""
         file = f"figures/{name}.npz"
         self._write(file, figures.to_bytes(data))
-        return self._picture(name, figures.animated(data["frames"]), caption, f"(`{file}`)")
+        return self._picture(name, figures.animated(data["frames"]), caption, file)
 
-    def _picture(self, name: str, picture: bytes, caption: str, told: str) -> Shown:
+    def _picture(self, name: str, picture: bytes, caption: str, data: str, takeaway: str = "") -> Shown:
         file = f"figures/{name}.png"
         self._write(file, picture)
+        told = f"*{caption}* " + (f"**Takeaway.** {takeaway} " if takeaway else "") + f"(`{data}`)"
         bundle = {"image/png": base64.b64encode(picture).decode(), "text/plain": caption}
         image = (bundle, {"shows": file, "sha256": self.files[file], "alt": caption})
-        return Shown((image, self._markdown(f"*{caption}* {told}".replace("  ", " "))))
+        return Shown((image, self._markdown(told)))
 
     def judge(self, evidence: pd.DataFrame, world: str = "mnist") -> Shown:
         """Apply the claim's rule in a world to evidence (see ``statistics.judge``) per ``source``; return the verdicts

@@ -9,9 +9,6 @@ import pandas as pd
 from reprolib import statistics
 from reprolib.report.words import DIGITS, TITLES
 
-CHANCE = 10.0
-"""Percent, of ten classes."""
-
 
 def listed(names: Iterable[object]) -> str:
     """``a, b and c``."""
@@ -33,16 +30,21 @@ def span(frame: pd.DataFrame, column: str) -> str:
 
 def quality(runs: pd.DataFrame) -> str:
     """runs: of ``tables.quality_runs``, titled."""
-    means = runs.groupby(["variant", "source"], sort=False)["good_digits"].mean()
-    told = listed(f"{mean:.1f} on {variant}{_of(source, runs['source'])}" for (variant, source), mean in means.items())
-    return f"Of ten digits are good: {told}."
+    told = [
+        f"{part['good_digits'].mean():.1f} on {variant}{_of(source, runs['source'])}"
+        for (variant, source), part in runs.groupby(["variant", "source"], sort=False)
+    ]
+    return f"Of ten digits are good: {listed(told)}."
 
 
 def digits(runs: pd.DataFrame) -> str:
     """runs: the same. Which digit is recognised least."""
-    shares = runs.groupby("variant", sort=False)[[f"digit_{digit}" for digit in range(10)]].mean()
-    told = listed(f"{row.idxmin()[-1]} on {variant} ({100 * row.min():.1f} %)" for variant, row in shares.iterrows())
-    return f"The digit whose masks are recognised least: {told}."
+    told = []
+    for variant, part in runs.groupby("variant", sort=False):
+        shares = {digit: 100 * part[f"digit_{digit}"].mean() for digit in range(10)}
+        least = min(shares, key=lambda digit: shares[digit])
+        told.append(f"{least} on {variant} ({shares[least]:.1f} %)")
+    return f"The digit whose masks are recognised least: {listed(told)}."
 
 
 def good_digit_runs(data: pd.DataFrame) -> str:
@@ -56,14 +58,15 @@ def good_digit_runs(data: pd.DataFrame) -> str:
 
 def control(shares: pd.DataFrame) -> str:
     """shares: of ``control_shares`` or ``natural.tables.control``."""
-    own = shares[shares["factor"] == shares["label"]]
-    leaks = shares[shares["factor"] != shares["label"]]
-    low, leak = own.loc[own["share"].idxmin()], leaks.loc[leaks["share"].idxmax()]
-    verb = "decide" if low["share"] > leak["share"] else "do not decide"
+    rank = shares.sort_values("share")
+    read_as = rank.groupby(["variant", "source", "factor"], sort=False).tail(1)
+    lost = read_as[read_as["factor"] != read_as["label"]]
+    where = f"Another label decides {listed(lost['factor'] + ' on ' + lost['variant'])}" if len(lost) else ""
+    low, leak = rank[rank["factor"] == rank["label"]].iloc[0], rank[rank["factor"] != rank["label"]].iloc[-1]
     return (
-        f"Labels {verb} their own factors everywhere: the weakest, {low['factor']} on {low['variant']}, is read as its "
-        f"own label {low['share']:.1f} % of the time; the largest leak is {leak['share']:.1f} % ({leak['factor']} read "
-        f"as the label of {leak['label']}, {leak['variant']})."
+        f"{where or 'Every factor follows its own label most'}: the weakest, {low['factor']} on {low['variant']}, is "
+        f"read as its own {low['share']:.1f} % of the time; the largest leak is {leak['share']:.1f} % "
+        f"({leak['factor']} read as the label of {leak['label']}, {leak['variant']})."
     )
 
 
@@ -80,7 +83,7 @@ def taught(accuracy: pd.DataFrame) -> str:
 def nulls(known: pd.DataFrame) -> str:
     """known: of ``tables.null_runs``, titled."""
     real, others = known[known["source"] == "real digits"], known[known["source"] != "real digits"]
-    best = others.loc[others["good_digits"].idxmax()]
+    best = others.sort_values("good_digits", kind="stable").iloc[-1]
     return (
         f"Real digits in place of a CGN have at least {real['good_digits'].min()} good digits; the best of what must "
         f"fail, {best['source']} on {best['variant']}, has {best['good_digits']}."
@@ -104,7 +107,7 @@ def recipes(rows: pd.DataFrame) -> str:
 def readers(rows: pd.DataFrame) -> str:
     """rows: variant, and the accuracy of each reader in percent."""
     long = rows.melt("variant", var_name="reader").dropna()
-    low = long.loc[long["value"].idxmin()]
+    low = long.sort_values("value").iloc[0]
     return f"The worst reader is that of {low['reader'].partition('_')[0]} on {low['variant']}, {low['value']:.1f} %."
 
 
@@ -123,10 +126,10 @@ def accuracy(runs: pd.DataFrame, value: str) -> str:
     """runs: of ``tables.accuracy_runs``, titled; value: the column of an accuracy in percent."""
     told = []
     for variant, part in runs.groupby("variant", sort=False):
-        means = part.groupby(["training_set", "source"], sort=False)[value].mean()
-        best, source = means.idxmax()
-        base = means.xs("Original", level="training_set").iloc[0]
-        told.append(f"{best} on {variant}{_of(source, runs['source'])}, {means.max():.1f} % ({base:.1f} % without)")
+        means = part.groupby(["training_set", "source"], sort=False)[value].mean().reset_index()
+        best, base = means.sort_values(value).iloc[-1], means.loc[means["training_set"] == "Original", value].iloc[0]
+        name = f"{best['training_set']} on {variant}{_of(best['source'], runs['source'])}"
+        told.append(f"{name}, {best[value]:.1f} % ({base:.1f} % with original data alone)")
     return f"Best by mean: {'; '.join(told)}."
 
 
@@ -147,7 +150,7 @@ def beside(points: pd.DataFrame, within: float = 2.0) -> str:
     if known.empty:
         return "Nothing comparable was published."
     off = (known["value"] - known["ours"]).abs()
-    far = known.loc[off.idxmax()]
+    far = known.assign(off=off).sort_values("off").iloc[-1]
     return (
         f"{(off <= within).sum()} of {len(known)} published values are within {within:.0f} points of the mean here; "
         f"the farthest is {far['study']}, {far['training_set']} on {far['variant']}: {far['value']:.1f} against "
@@ -169,7 +172,7 @@ def ablation(data: pd.DataFrame) -> str:
     told = []
     for variant, part in data[data["study"] == "ours"].groupby("variant", sort=False):
         ends = [part.loc[part["size"] == end, "test"].mean() for end in (part["size"].min(), part["size"].max())]
-        top = part.loc[part["test"].idxmax()]
+        top = part.sort_values("test").iloc[-1]
         told.append(f"{variant} {ends[0]:.1f} to {ends[1]:.1f} %, best at CF ratio {top['ratio']}")
     sizes = data.loc[data["study"] == "ours", "size"]
     return f"From {sizes.min():,} to {sizes.max():,} counterfactuals: {'; '.join(told)}."
@@ -204,7 +207,7 @@ def gradcam_measures(heat: pd.DataFrame, measure: str = "mass_inside") -> str:
 
 def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False) -> str:
     """The training set with the best mean of a column of ``natural.tables.classifiers``, beside real images alone."""
-    means = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].mean()
-    name = means.idxmin() if lowest else means.idxmax()
+    means = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].mean().to_dict()
+    name = (min if lowest else max)(means, key=lambda name: means[name])
     real = f"; real images alone {means['real images']:.1f}" if "real images" in means else ""
     return f"{what}: {'lowest' if lowest else 'highest'} for {name}, {means[name]:.1f}{real}."
