@@ -16,7 +16,7 @@ def listed(names: Iterable[object]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _of(source: str, sources: pd.Series) -> str:
+def _of(source: object, sources: pd.Series) -> str:
     """Whose CGN, where there are several."""
     return f" ({source})" if source and sources[sources != ""].nunique() > 1 else ""
 
