@@ -126,7 +126,7 @@ def test_a_table_is_kept_with_six_digits_and_shown_with_few(tmp_path: Path) -> N
     assert content == b"name,source,value,n\na,,0.333333,1\nb,x,2e-09,2\n"
     assert metadata == {"shows": "results/numbers.csv", "sha256": digest(content)}
     assert data["text/markdown"] == (
-        "**Numbers.**\n\n| name | whose CGN | value | repetitions |\n|---|---|---|---|\n| a |  | 0.3 | 1 |\n"
+        "**Numbers.**\n\n| name | whose CGN | value | n |\n|---|---|---|---|\n| a |  | 0.3 | 1 |\n"
         "| b | x | 0.0 | 2 |\n\n**Takeaway.** Few. (`results/numbers.csv`)"
     )
 

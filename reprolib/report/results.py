@@ -191,7 +191,7 @@ class Results:
             nulls=beside,
         )
         columns = ["source", "criterion", "case", "rule", "measured", "n", "outcome", "nulls"]
-        return "\n".join([*lines, "", markdown_table(table[columns])])
+        return "\n".join([*lines, "", markdown_table(table[columns].rename(columns={"n": "repetitions"}))])
 
     def _nulls(self, name: str, world: str, evidence: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
         """The table of nulls that a rule names, on each data set or on those where they were measured."""

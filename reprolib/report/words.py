@@ -14,7 +14,6 @@ TITLES = {
     "seed": "seed",
     "training_set": "trained on",
     "measured": "measured, 95 % interval",
-    "n": "repetitions",
     "nulls": "what must fail",
     "null": "what must fail",
     "ours": "here, %",
