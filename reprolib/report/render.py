@@ -185,11 +185,13 @@ def _executed(folder: Path, name: str, manifest: dict[str, Any]) -> nbformat.Not
 
 
 def _markdown(notebook: nbformat.NotebookNode, code: bool) -> str:
-    """A notebook as Markdown; pictures are those of ``figures/``, and that of the front page is not shown again."""
+    """A notebook as Markdown without cells that are tagged ``notebook``, which only say how to use one; pictures are
+    those of ``figures/``, and that of the front page is not shown again."""
     from nbconvert import MarkdownExporter
 
     first = {"display_data_priority": ["text/markdown", "image/png", "text/plain"]}
-    config = Config({"NbConvertBase": first, "ExtractOutputPreprocessor": {"enabled": False}})
+    options: dict[str, Any] = {"NbConvertBase": first, "ExtractOutputPreprocessor": {"enabled": False}}
+    config = Config(options | {"TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ["notebook"]}})
     template = str(TEMPLATES / "notebook.md.j2")
     exporter = MarkdownExporter(config=config, template_file=template, exclude_input=not code)
     text: str = exporter.from_notebook_node(notebook)[0]
