@@ -11,7 +11,6 @@ TITLES = {
     "case": "data set",
     "source": "whose CGN",
     "cgn": "CGN",
-    "seed": "seed",
     "training_set": "trained on",
     "measured": "measured, 95 % interval",
     "nulls": "what must fail",
@@ -73,7 +72,6 @@ TITLES = {
     "top-5": "top-5, % ↑",
     "rate": "learning rate",
     "ratio": "CF ratio",
-    "world": "world",
 }
 """Column -> title; other names are shown with spaces for underscores."""
 DIGITS = {
