@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.end_to_end import runs, seeds
 from benchmarks.steps import STEPS, limits, scaling
-from reprolib.report.build import markdown_table
+from reprolib.report.words import markdown_table
 from reprolib.run import provenance
 from reprolib.run.files import write_atomically
 

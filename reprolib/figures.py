@@ -17,9 +17,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import PIL.Image
+import seaborn as sns
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from reprolib import statistics
+from reprolib.schema import SOURCES
 
 Arrays = Mapping[str, np.ndarray]
 Data = pd.DataFrame | Arrays
@@ -34,6 +39,30 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
     "svg.hashsalt": "reprolib",
 }
+
+_NAMED = sns.color_palette("colorblind")
+_COLORS = {
+    "Original": _NAMED[0], "GAN": _NAMED[8], "Original+GAN": _NAMED[1], "CGN": _NAMED[3], "Original+CGN": _NAMED[4],
+    "real images": _NAMED[0], "true counterfactuals": _NAMED[2],
+}  # fmt: skip
+_MARKERS = {
+    **dict(zip(SOURCES, "oPhD*", strict=True)), "dcgan": "X", "": "o",
+    "Sauer & Geiger": "^", "reproduction study": "s", "Bagad et al.": "v",
+}  # fmt: skip
+
+
+def color(training_set: str) -> Any:
+    """The colour of a training set, the same in every figure; grey for what is none."""
+    first, _, added = training_set.partition(" + ")
+    name = {"": first, "true counterfactuals": added}.get(added, "Original+CGN")
+    return _COLORS.get(name, "0.35")
+
+
+def marker(source: str) -> str:
+    """The marker of a source of images, by key or by title, or of a study; the same in every figure."""
+    titles = {title: key for key, title in SOURCES.items()}
+    return _MARKERS.get(titles.get(source, source), "o")
+
 
 _DRAW: dict[str, Callable[[Any], Figure]] = {}
 
@@ -117,6 +146,46 @@ def sheet(images: np.ndarray, gap: int = 2) -> np.ndarray:
             top, left = r * (height + gap), c * (width + gap)
             canvas[top : top + height, left : left + width] = images[r, c]
     return canvas
+
+
+def dots(
+    data: pd.DataFrame, label: str, width: float = 3.2, chance: float | None = None, shared: bool = True
+) -> Figure:
+    """Panels of rows: each repetition as a small point, their mean with its 95 % interval, and published values hollow.
+
+    data: panel, row, training_set (colour), source (marker), value, and study, empty or ``here`` for what was measured
+    here. shared: one axis for all panels; else each has its own.
+    """
+    data = data.assign(study=data.get("study", "here")).fillna({"study": "here", "source": ""}).dropna(subset="value")
+    panels, rows = list(dict.fromkeys(data["panel"])), list(dict.fromkeys(data["row"]))
+    size = (width * len(panels) + 1.6, 0.3 * len(rows) + 1.1)
+    drawn, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, sharex=shared, squeeze=False)
+    keys = ["row", "study", "training_set", "source"]
+    for ax, panel in zip(axes[0], panels, strict=True):
+        for (row, study, training_set, source), part in data[data["panel"] == panel].groupby(keys, sort=False):
+            at, values, paint = rows.index(row), part["value"].tolist(), color(training_set)
+            if study != "here":
+                ax.plot(values, [at + 0.25] * len(values), marker(study), mfc="white", mec=paint, ms=5, zorder=3)
+                continue
+            least, most = min(0.0, *values), max(100.0, *values)
+            found = statistics.interval(values, (-most if least < 0 else 0.0, most))
+            if len(values) > 1:
+                ax.plot(values, [at - 0.25] * len(values), "o", ms=3, color=paint, alpha=0.7, mew=0)
+            ax.plot([found.mean], [at], marker(source), ms=6, color=paint)
+            ax.plot([found.low, found.high], [at, at], "-", lw=1.2, color=paint)
+        ax.set(title=panel, yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6))
+        ax.grid(axis="x", color="0.9")
+        ax.margins(x=0.15)
+        ax.set_axisbelow(True)
+        if chance is not None:
+            ax.axvline(chance, color="0.4", ls="--", lw=1)
+    axes[0, 0].set_yticklabels(rows, fontsize=7.5)
+    drawn.supxlabel(label, fontsize=9)
+    studies = [study for study in dict.fromkeys(data["study"]) if study != "here"]
+    if studies:
+        hollow = [plt.Line2D([], [], ls="", marker=marker(study), mfc="white", mec="0.3") for study in studies]
+        drawn.legend(hollow, studies, loc="outside upper center", ncols=len(studies), fontsize=8, frameon=False)
+    return drawn
 
 
 def show(axes: Axes, picture: np.ndarray, title: str = "") -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
-from nbformat.v4 import new_code_cell, new_notebook, writes
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from reprolib.report import build
-from reprolib.report.results import Results
+from reprolib.report.results import Results, Shown
 from reprolib.run import rules
 from reprolib.run.files import write_atomically
 from reprolib.schema import Params
@@ -30,12 +31,24 @@ def evidence(name: str, values: dict[str, float], source: str = "CGN trained her
     return frame.assign(source=source, case=case, null=null, worse=50.0, rules=stamp)
 
 
+def executed(folder: Path, claim: str, shown: list[Shown], code: str = "1", markdown: str = "# Title") -> None:
+    """Write the executed notebook of a claim, which displays what its results returned."""
+    cell = new_code_cell(code, id=claim)
+    cell.outputs = [
+        new_output("display_data", data, metadata=metadata) for each in shown for data, metadata in each.outputs
+    ]
+    notebook = new_notebook(cells=[new_markdown_cell(markdown, id="title"), cell])
+    notebook.metadata["language_info"] = {"name": "python"}
+    file = folder / "results" / "notebooks" / f"{build.NOTEBOOKS[claim]}.ipynb"
+    write_atomically(file, nbformat.writes(notebook).encode())
+
+
 def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
     """All three claims with two tables each, one figure, executed notebooks and seals; ``level`` is in every number."""
-    for claim, name in build.NOTEBOOKS.items():
-        run = Results(claim, chosen, folder)
+    for claim in build.NOTEBOOKS:
+        run, shown = Results(claim, chosen, folder), []
         for number in (1, 2):
-            run.table(f"{claim}_{number}", pd.DataFrame({"accuracy": [level + number]}))
+            shown.append(run.table(f"{claim}_{number}", pd.DataFrame({"accuracy": [level + number]}), "Table", "High."))
         if claim == "claim1":
             curve = {
                 "variant": ["a"] * 2,
@@ -44,16 +57,13 @@ def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
                 "step": [0, 10],
                 "good_digits": [level / 10, 9],
             }
-            run.figure("training_quality", pd.DataFrame(curve))
-            run.figure("good_digit_runs", pd.DataFrame({"study": ["here"], "good_digits": [9], "runs": [level]}))
+            shown.append(run.figure("training_quality", pd.DataFrame(curve), "Curve."))
+            dots = pd.DataFrame({"study": ["here"], "good_digits": [9], "runs": [int(level)]})
+            shown.append(run.figure("good_digit_runs", dots, "Dots."))
             picture = np.full((2, 2, 32, 32, 3), int(level), np.uint8)
-            run.figure("counterfactuals", {"Colored MNIST": picture})
-            run.figure("training_sheets", {"Colored MNIST|0,1": picture})
+            shown.append(run.figure("counterfactuals", {"Colored MNIST": picture}, "Pictures."))
+            shown.append(run.figure("training_sheets", {"Colored MNIST|0,1": picture}, "Pictures."))
         values = {criterion: level / 10 if criterion == "good_digits" else level for criterion in CRITERIA[claim]}
-        run.judge(evidence(claim, values))
-        run.finish()
-        cell = new_code_cell(f"print('{claim}: {level}')")
-        cell["id"] = claim
-        notebook = writes(new_notebook(cells=[cell])).encode()
-        write_atomically(folder / "results" / "notebooks" / f"{name}.ipynb", notebook)
+        shown += [run.judge(evidence(claim, values)), run.finish()]
+        executed(folder, claim, shown, f"print('{claim}: {level}')")
     build.seal_notebooks(folder)

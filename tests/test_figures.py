@@ -17,6 +17,7 @@ from PIL import Image
 from reprolib import figures
 from reprolib.mnist import figures as _mnist  # noqa: F401 - adds its figures to these
 from reprolib.natural import figures as _natural  # noqa: F401
+from reprolib.schema import SOURCES
 
 RANDOM = np.random.default_rng(0)
 VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
@@ -27,12 +28,16 @@ def _pictures(*shape: int) -> np.ndarray:
     return RANDOM.integers(0, 256, (*shape, 32, 32, 3), dtype=np.uint8)
 
 
-def _bars(value: str) -> pd.DataFrame:
-    rows = [(v, s, "CGN trained here" if s == "CGN" else np.nan) for v in VARIANTS for s in SETS]
-    frame = pd.DataFrame(rows, columns=["variant", "training_set", "source"])
-    middle = np.linspace(60, 90, len(frame))
-    ends = {f"{value}_low": [*middle[:-1] - 2, np.nan], f"{value}_high": [*middle[:-1] + 2, np.nan]}
-    return frame.assign(**{value: middle, f"{value}_each": [*["60 61.5 63"] * (len(frame) - 1), "89 91"]}, **ends)
+def _points() -> pd.DataFrame:
+    """Three repetitions of each training set, and a published value of one."""
+    rows = [
+        (v, s, s, "shipped" if s == "CGN" else np.nan, study, 60.0 + 3 * i)
+        for v in VARIANTS
+        for s in SETS
+        for study, values in (("here", range(3)), ("Bagad et al.", range(5 if s == "CGN" else 0)))
+        for i in values
+    ]
+    return pd.DataFrame(rows, columns=["variant", "row", "training_set", "source", "study", "value"])
 
 
 def _ablation() -> pd.DataFrame:
@@ -62,12 +67,13 @@ def _measures() -> pd.DataFrame:
 
 
 DATA: dict[str, figures.Data] = {
+    "data": {title: _pictures(4, 10) for title in VARIANTS},
     "counterfactuals": {title: _pictures(10, 6) for title in VARIANTS},
     "mechanisms": {title: _pictures(5, 10) for title in VARIANTS[:1]},
     "training_sheets": {"Colored MNIST|0,1000": _pictures(2, 10)},
     "good_digits": pd.DataFrame(
         [
-            {"variant": v, "source": "CGN trained here"}
+            {"variant": v, "source": "CGN trained here", "seed": 200}
             | {f"digit_{i}": i / 10 for i in range(10)}
             | {f"good_{i}": i > 7 for i in range(10)}
             for v in VARIANTS
@@ -84,8 +90,8 @@ DATA: dict[str, figures.Data] = {
         }
     ),
     "control": _control(),
-    "accuracy": _bars("test"),
-    "in_domain": _bars("in_domain"),
+    "accuracy": _points(),
+    "in_domain": _points(),
     "accuracy_by_quality": pd.DataFrame(
         {"variant": VARIANTS, "source": ["CGN trained here"] * 2, "good_digits": [5, 9], "test": [30.0, 80.0]}
     ),
@@ -96,6 +102,7 @@ DATA: dict[str, figures.Data] = {
 for world in ("scenes", "imagenet"):
     small = RANDOM.integers(0, 256, (3, 4, 6, 16, 16, 3), dtype=np.uint8)
     DATA |= {
+        f"{world}_data": {"images": small[:, :, 0], "rows": np.array(["training", "test", "cue conflict"])},
         f"{world}_counterfactuals": {
             "images": small.reshape(-1, 16, 16, 3)[:16],
             "labels": np.array(["a / b / c"] * 16),
@@ -131,7 +138,7 @@ def _changed(data: figures.Data) -> figures.Data:
     """The same data with another value in one place."""
     if isinstance(data, pd.DataFrame):
         column = next(c for c in ("test", "in_domain", "share", "digit_5", "runs", "good_digits", "mass_inside",
-                                  "is_share", "accuracy", "shape_bias")
+                                  "is_share", "accuracy", "shape_bias", "value")
                       if c in data)  # fmt: skip
         copy = data.copy()
         copy.loc[0, column] = data.loc[0, column] / 2 + 1
@@ -174,6 +181,27 @@ def test_no_style_of_the_user_changes_a_byte(name: str, tmp_path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         assert _draw(name, DATA[name], tmp_path) == first
         assert matplotlib.rcParams["font.size"] == 20, "and the user's own plots stay as they are"
+
+
+def test_every_row_has_its_points_mean_and_interval_within_the_axis() -> None:
+    frame = _points().rename(columns={"variant": "panel"})
+    drawn = figures.dots(frame, "accuracy")
+    for ax in drawn.axes:
+        least, most = ax.get_xlim()
+        points = [line.get_xdata() for line in ax.lines]
+        assert all(least <= x <= most for xs in points for x in np.asarray(xs, float))
+        assert [60.0, 63.0, 66.0] in [list(xs) for xs in points] and [63.0] in [list(xs) for xs in points]
+    assert [text.get_text() for text in drawn.axes[0].get_yticklabels()] == SETS
+    plt.close(drawn)
+
+
+def test_a_training_set_has_one_colour_and_a_source_one_marker() -> None:
+    sets = ("Original", "GAN", "Original+GAN", "CGN", "Original+CGN", "real images + true counterfactuals")
+    assert len({figures.color(name) for name in sets}) == len(sets)
+    assert figures.color("real images") == figures.color("Original")
+    assert figures.color("real images + CGN of the authors") == figures.color("Original+CGN")
+    assert figures.marker("CGN of the authors") == figures.marker("authors")
+    assert len({figures.marker(source) for source in SOURCES}) == len(SOURCES)
 
 
 def test_a_figure_that_nobody_draws_is_a_key_error(tmp_path: Path) -> None:

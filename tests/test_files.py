@@ -183,7 +183,7 @@ ATTEMPTS: dict[str, Callable[[Path], object]] = {
     "run": lambda folder: build.make(params.load("smoke")),
     "render": lambda folder: build.render(folder / "smoke"),
     "promote": lambda folder: build.promote(params.load("smoke")),
-    "claim": lambda folder: Results("claim1", params.load("smoke"), folder / "store").figure("a", pd.DataFrame()),
+    "claim": lambda folder: Results("claim1", params.load("smoke"), folder / "store").figure("a", pd.DataFrame(), "A."),
 }
 
 

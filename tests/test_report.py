@@ -11,12 +11,14 @@ import damage
 import nbformat
 import pandas as pd
 import pytest
-from claims import CRITERIA, evidence, finish
+from claims import CRITERIA, evidence, executed, finish
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from reprolib import params
 from reprolib.report import build
+from reprolib.report.render import decisive
 from reprolib.report.results import NULLS, Results
+from reprolib.report.words import markdown_table
 from reprolib.run import provenance, rules
 from reprolib.run.errors import ReproError
 from reprolib.run.files import locked
@@ -28,15 +30,23 @@ EVIL = "<script>alert('evil')</script>"
 SUMMARY = pd.DataFrame({"variant": ["Colored MNIST"], "good_digits": [7]})
 
 
-def _claim(folder: Path, claim: str, level: float = 90.5, summary: pd.DataFrame = SUMMARY, **changes: object) -> None:
-    """Finish a claim with made-up numbers: one table, one figure, one verdict."""
-    some = Results(claim, params.load({"profile": "smoke"} | changes), folder)
+CURVE = pd.DataFrame(
+    {"variant": ["a"] * 2, "source": ["b"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]}
+)
+
+
+def _claim(
+    folder: Path, claim: str, level: float = 90.5, summary: pd.DataFrame = SUMMARY, leave: str = "", markdown: str = "",
+    **changes: object,
+) -> None:  # fmt: skip
+    """Finish a claim with made-up numbers, one table, one figure, one verdict, and write its notebook.
+
+    leave: a file that the notebook does not show.
+    """
+    some, shown = Results(claim, params.load({"profile": "smoke"} | changes), folder), []
     if claim == "claim1":
-        some.table("quality_summary", summary)
-        curve = pd.DataFrame(
-            {"variant": ["a"] * 2, "source": ["b"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]}
-        )
-        some.figure("training_quality", curve)
+        shown.append(some.table("quality_summary", summary, "Good digits.", "Seven are good."))
+        shown.append(some.figure("training_quality", CURVE, "Good digits over training.", "They rise."))
     values = {name: level / 10 if name == "good_digits" else level for name in CRITERIA[claim]}
     null = dict.fromkeys(CRITERIA[claim], 95.0 if claim == "claim3" else 1.0)
     parts = [
@@ -44,8 +54,11 @@ def _claim(folder: Path, claim: str, level: float = 90.5, summary: pd.DataFrame 
         evidence(claim, dict.fromkeys(CRITERIA[claim], 4.0), "CGN of the authors"),
         evidence(claim, null, null="wrong labels" if claim != "claim1" else "untrained"),
     ]
-    some.judge(pd.concat(parts))
-    some.finish()
+    shown += [some.judge(pd.concat(parts)), some.finish()]
+    shown = [each for each in shown if leave not in [metadata.get("shows") for _, metadata in each.outputs]]
+    executed(folder, claim, shown, f"print('code of {claim}')", markdown or f"# {claim}\n\n## Part\n\nWords.")
+    if all((folder / "results" / "notebooks" / f"{name}.ipynb").exists() for name in build.NOTEBOOKS.values()):
+        build.seal_notebooks(folder)
 
 
 def _notebook(code: str, markdown: str = "# Title") -> nbformat.NotebookNode:
@@ -62,10 +75,8 @@ def _write(notebook: nbformat.NotebookNode, file: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for claim, name in build.NOTEBOOKS.items():
+    for claim in build.NOTEBOOKS:
         _claim(tmp_path, claim)
-        _write(_notebook(f"print('code of {claim}')"), tmp_path / "results" / "notebooks" / f"{name}.ipynb")
-    build.seal_notebooks(tmp_path)
     return tmp_path
 
 
@@ -80,17 +91,75 @@ def test_rendering_twice_gives_the_same_bytes(folder: Path) -> None:
     assert [(folder / name).read_bytes() for name in ("report.md", "report.html")] == first
 
 
-def test_the_report_shows_every_claim_table_and_figure(folder: Path) -> None:
+def test_the_report_is_a_front_page_and_the_notebooks(folder: Path) -> None:
     build.render(folder)
     text, page = _read(folder), _read(folder, "report.html")
-    assert text.startswith("# Counterfactual Generative Networks")
+    assert text.startswith("# Counterfactual Generative Networks") and "smoke profile" in text
     assert "<title>Counterfactual Generative Networks" in page
-    assert text.count("**Verdict, CGN trained here:** Colored MNIST **") == 3 and "| Colored MNIST | 7 |" in text
-    assert "| good digits |" in text.replace("variant | ", "")  # underscores are spaces in headings
+    row = r"\| Colored MNIST \| \*\*supported\*\* \| CGN trained here \| .*: 90\.5 \(.*\), asked ≥ \d+ \|"
+    assert re.search(row, text) and re.search(r"\| Colored MNIST \| not supported \| CGN of the authors \|", text)
+    assert text.count("**Verdict, CGN trained here:** Colored MNIST **") == 3
+    assert "| data set | good digits of ten ↑ |\n|---|---|\n| Colored MNIST | 7 |" in text
     measured = r"90\.5 \(\d\d\.\d to \d\d\.\d\) \| 3 \| holds \| labels agree not measured; wrong labels 1"
-    assert re.search(rf"\| gain_cgn \| Colored MNIST \| ≥ 10 \| {measured} \|", text)
+    gain = r"\| gain of counterfactuals alone, points \| Colored MNIST \| ≥ 10 \|"
+    assert re.search(f"{gain} {measured} \\|", text)
+    assert "![Good digits over training.](figures/training_quality.png)" in text and "**Takeaway.** They rise." in text
+    assert text.index("# Counterfactual") < text.index("\n## claim1\n\n### Part\n") < text.index("\n## claim3\n")
     assert "±" not in text
-    assert "![Good digits over training" in text and "code of claim2" in page and "smoke profile" in text
+
+
+def test_code_is_left_out_of_the_text_and_folded_in_the_page(folder: Path) -> None:
+    build.render(folder)
+    assert "code of claim2" not in _read(folder)
+    folded = "<details><summary>code</summary><pre><code>print(&#x27;code of claim2&#x27;)\n</code></pre></details>"
+    assert folded in _read(folder, "report.html")
+
+
+def test_appendices_come_last(folder: Path) -> None:
+    _claim(folder, "claim1", markdown="# claim1\n\n## Verdict\n\n## Appendix to claim 1\n\nTables.")
+    build.render(folder)
+    text = _read(folder)
+    assert text.index("## claim3") < text.index("## Appendix\n") < text.index("### Appendix to claim 1\n\nTables.")
+
+
+@pytest.mark.parametrize(
+    "name", ["results/quality_summary.csv", "figures/training_quality.png", "results/claim1_verdict.csv"]
+)
+def test_what_a_claim_seals_is_shown_or_there_is_no_report(folder: Path, name: str) -> None:
+    _claim(folder, "claim1", leave=name)
+    with pytest.raises(ReproError, match=rf"claim1_quality shows {re.escape(name)} nowhere; display what Results"):
+        build.render(folder)
+    assert not (folder / "report.md").exists()
+
+
+def test_a_notebook_of_another_execution_is_refused(folder: Path) -> None:
+    """The claim was run again by hand, and the notebook beside it shows older numbers."""
+    file = folder / "results" / "notebooks" / "claim2_robustness.ipynb"
+    older = file.read_bytes()
+    _claim(folder, "claim2", level=72.25)
+    file.write_bytes(older)
+    build.seal_notebooks(folder)
+    with pytest.raises(ReproError, match=r"claim2_robustness shows another results/claim2_verdict\.csv than claim2"):
+        build.render(folder)
+
+
+def _verdicts(*rows: tuple[str, float, float, str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["criterion", "low", "high", "outcome"])
+    return frame.assign(measured=[f"{low} to {high}" for low, high in frame[["low", "high"]].to_numpy()])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        (("holds", "holds"), "shape control, % of the reader: 81.0 to 84.0, asked ≥ 80"),  # the nearest to its bound
+        (("holds", "fails"), "good digits of ten: 9.0 to 9.5, asked ≥ 8"),
+        (("not decided: few", "holds"), "shape control, % of the reader: 81.0 to 84.0, asked ≥ 80 (few)"),
+    ],
+)
+def test_the_number_that_decides_is_named(outcomes: tuple[str, str], said: str) -> None:
+    criteria = rules.every()["claim1"]["criteria"]
+    rows = _verdicts(("shape_control", 81.0, 84.0, outcomes[0]), ("good_digits", 9.0, 9.5, outcomes[1]))
+    assert decisive(rows, criteria) == said
 
 
 def test_a_number_that_changes_in_a_run_changes_in_the_report(folder: Path) -> None:
@@ -105,7 +174,7 @@ def test_changed_sizes_are_said_in_the_report(folder: Path) -> None:
     for claim in build.NOTEBOOKS:
         _claim(folder, claim, seeds=4)
     build.render(folder)
-    assert "Changed for this run: seeds." in _read(folder) and "Every classifier is trained 4 times" in _read(folder)
+    assert "Changed for this run: seeds." in _read(folder) and "every classifier 4 times" in _read(folder)
     assert "| repetitions | 1 | 1 | 1 | 4 |" in _read(folder)
 
 
@@ -131,16 +200,16 @@ def test_the_page_holds_every_picture(folder: Path) -> None:
 def test_html_from_results_and_parameters_is_shown_and_not_run(folder: Path) -> None:
     summary = SUMMARY.assign(variant=f"{EVIL}<img src=x onerror=alert(1)>")
     for claim in build.NOTEBOOKS:
-        _claim(folder, claim, summary=summary, scheduler=f"tcp://{EVIL}")
-    name = folder / "results" / "notebooks" / "claim1_quality.ipynb"
-    notebook = _notebook("1", EVIL)
-    notebook.cells[2].outputs = [new_output("display_data", {"text/html": f"<b>bold</b>{EVIL}"})]
-    _write(notebook, name)
+        _claim(folder, claim, summary=summary, markdown=EVIL, scheduler=f"tcp://{EVIL}")
+    file = folder / "results" / "notebooks" / "claim2_robustness.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    notebook.cells[1].outputs.append(new_output("display_data", {"text/html": EVIL, "text/plain": EVIL}))
+    nbformat.write(notebook, file)
     build.seal_notebooks(folder)
     build.render(folder)
     page = _read(folder, "report.html")
     assert "<script" not in page and "<img src=x" not in page
-    assert page.count("&lt;script&gt;alert") >= 2 and "<b>bold</b>" in page
+    assert page.count("&lt;script&gt;alert") >= 4
 
 
 @pytest.mark.parametrize(
@@ -182,21 +251,19 @@ def test_two_notebooks_that_were_swapped_are_noticed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("frame", "row"),
     [
-        (pd.DataFrame({"a_b": ["x|y"], "c": [1.5]}), "| x\\|y | 1.5 |"),
+        (pd.DataFrame({"a_b": ["x|y"], "c": [1.25]}), "| x\\|y | 1.2 |"),
         (pd.DataFrame({"a_b": [None], "c": [float("nan")]}), "|  |  |"),
-        (pd.DataFrame({"a_b": ["one\ntwo"], "c": [1]}), "| one two | 1 |"),
+        (pd.DataFrame({"a_b": ["one\ntwo"], "c": [12345]}), "| one two | 12,345 |"),
     ],
 )
 def test_a_markdown_table_keeps_its_columns(frame: pd.DataFrame, row: str) -> None:
-    assert build.markdown_table(frame).split("\n") == ["| a b | c |", "|---|---|", row]
+    assert markdown_table(frame).split("\n") == ["| a b | c |", "|---|---|", row]
 
 
-def test_numbers_are_printed_as_they_stand_in_the_file(folder: Path) -> None:
-    """Even where a column mixes whole numbers, fractions and gaps, which pandas reads as floats."""
-    some = pd.DataFrame({"variant": ["a", "b"], "x": [12.0, 12.5], "y": [1234567.0, 2e-9], "n": [1, None]})
-    _claim(folder, "claim1", summary=some)
-    build.render(folder)
-    assert "| a | 12 | 1.23457e+06 | 1 |\n| b | 12.5 | 2e-09 |  |" in _read(folder)
+def test_columns_have_titles_and_digits_that_fit_them() -> None:
+    frame = pd.DataFrame({"residue": [0.1234], "good_digits": [7], "top-1": [91.26]})
+    title, _, row = markdown_table(frame).split("\n")
+    assert title == "| background residue ↓ | good digits of ten ↑ | top-1, % ↑ |" and row == "| 0.12 | 7 | 91.3 |"
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,25 +338,29 @@ def test_every_data_set_has_a_verdict_before_the_claim(folder: Path) -> None:
     """Scenes has a source of its own; where decided data sets disagree the claim is partly supported."""
     for claim in build.NOTEBOOKS:
         run = Results(claim, params.load("smoke"), folder)
-        run.table("imagenet_published_quality", pd.DataFrame({"model": ["BigGAN"], "is_gen": [195.9]}))
         values = {
             name: 9.5 if name == "good_digits" else 0.0 if name == "loss_both" else 90.0 for name in CRITERIA[claim]
         }
-        run.judge(pd.concat([evidence(claim, values), evidence(claim, values, case="Wildlife MNIST")[:2]]))
+        shown = [run.judge(pd.concat([evidence(claim, values), evidence(claim, values, case="Wildlife MNIST")[:2]]))]
         name = f"{claim}_scenes"
         low = {n: -9.0 if "at_least" in bound else 9.0 for n, bound in rules.every()[name]["criteria"].items()}
         if claim == "claim1":
             low = {"own": 9.0, "residue": 0.8, "entanglement": 0.8}
-        run.judge(pd.concat([evidence(name, low, source, "Scenes") for source in ("CGN shipped", "truth")]), "scenes")
-        run.finish()
+        scenes = pd.concat([evidence(name, low, source, "Scenes") for source in ("CGN shipped", "truth")])
+        executed(folder, claim, [*shown, run.judge(scenes, "scenes"), run.finish()])
+    build.seal_notebooks(folder)
     build.render(folder)
     text = _read(folder)
-    assert "| claim | source | Colored MNIST | Wildlife MNIST | Scenes | the claim |" in text
-    mixed = "supported | not decided | not supported (CGN shipped) | partly supported (2 of 3 data sets) |"
-    assert f"| 1 | CGN trained here | {mixed}" in text
-    assert "| 3 | truth |  |  | not supported | not supported |" in text
+    assert text.count(": partly supported (2 of 3 data sets)\n") == 3
+    for case, verdict, source in (
+        ("Colored MNIST", "**supported**", "CGN trained here"),
+        ("Wildlife MNIST", "**not decided**", "CGN trained here"),
+        ("Scenes", "**not supported**", "CGN shipped"),
+        ("Scenes", "not supported", "truth"),
+    ):
+        assert text.count(f"| {case} | {verdict} | {source} | ") == 3
     assert text.count("**Verdict, CGN shipped:** Scenes **not supported**") == 3
-    assert "ImageNet itself was not run here" in text and "| BigGAN | 195.9 |" in text
+    assert "ImageNet, which needs a GPU" in text
 
 
 def test_the_nulls_of_all_claims_are_in_one_table(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -34,8 +35,8 @@ TABLE = pd.DataFrame({"name": ["a", "b"], "source": ["", "x"], "value": [1 / 3, 
 def folder(tmp_path: Path) -> Path:
     """A finished claim 3 with a table, a figure and a verdict."""
     some = Results("claim3", params.load({"profile": "smoke", "seeds": 4}), tmp_path)
-    some.table("numbers", TABLE)
-    some.figure("training_quality", CURVE)
+    some.table("numbers", TABLE, "Numbers.", "Few.")
+    some.figure("training_quality", CURVE, "Curve.")
     some.judge(EVIDENCE)
     some.finish()
     return tmp_path
@@ -66,13 +67,14 @@ def test_the_manifest_says_what_was_run_and_by_which_rule(folder: Path) -> None:
 def test_every_source_is_judged_and_the_first_decides(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
     worse = EVIDENCE.assign(value=EVIDENCE["value"] + 8, source="CGN of the authors")
-    said = some.judge(pd.concat([EVIDENCE, worse]))
+    said = some.judge(pd.concat([EVIDENCE, worse])).outputs[0][0]["text/markdown"]
     scenes = evidence("claim3_scenes", {"top1": 0.0, "original": 0.0}, "CGN shipped with reprolib", "Scenes")
-    assert some.judge(scenes, "scenes") == "CGN shipped with reprolib: Scenes supported"
+    some.judge(scenes, "scenes")
     some.finish()
-    assert said.splitlines() == [
-        "CGN trained here: Colored MNIST supported, Wildlife MNIST supported",
-        "CGN of the authors: Colored MNIST not supported, Wildlife MNIST not supported",
+    assert said.splitlines()[:3] == [
+        "**Verdict, CGN trained here:** Colored MNIST **supported**, Wildlife MNIST **supported**.",
+        "",
+        "**Beside it, CGN of the authors:** Colored MNIST **not supported**, Wildlife MNIST **not supported**.",
     ]
     manifest = read_manifest(tmp_path, "claim3")
     assert manifest["deciding"] == {"mnist": "CGN trained here", "scenes": "CGN shipped with reprolib"}
@@ -88,17 +90,20 @@ def test_nulls_are_listed_with_what_they_had(tmp_path: Path) -> None:
     some.judge(pd.concat([EVIDENCE, NULL]))
     row = {"claim": "claim3", "world": "mnist", "criterion": "loss_both", "case": "Colored MNIST",
            "null": "wrong labels", "value": 60.0, "outcome": "fails"}  # fmt: skip
-    assert some.nulls_table().to_dict("records") == [row]
+    told = some.finish().outputs[0][0]["text/markdown"]
+    assert pd.read_csv(tmp_path / "results" / "claim3_nulls.csv").to_dict("records") == [row]
+    assert "Of 1 that were measured none passed." in told
     assert "wrong labels" not in (tmp_path / "results" / "claim3_verdict.csv").read_text()
 
 
 def test_a_criterion_that_a_null_passes_is_not_counted(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
     passing = NULL.assign(value=NULL["value"] - 60)
-    assert "not decided" in some.judge(pd.concat([EVIDENCE, passing]))
+    assert "not decided" in some.judge(pd.concat([EVIDENCE, passing])).outputs[0][0]["text/markdown"]
     verdict = (tmp_path / "results" / "claim3_verdict.csv").read_text()
     assert "not counted: the null 'wrong labels' passes on Colored MNIST" in verdict
-    assert some.nulls_table()["outcome"].tolist() == ["holds"]
+    told = some.finish().outputs[0][0]["text/markdown"]
+    assert "Of 1 that were measured 1 passed. What they pass says nothing and is not counted: loss_both." in told
 
 
 def test_a_null_that_was_not_measured_is_listed_as_such(folder: Path) -> None:
@@ -108,17 +113,31 @@ def test_a_null_that_was_not_measured_is_listed_as_such(folder: Path) -> None:
 
 def test_a_claim_without_a_verdict_cannot_be_sealed(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
-    some.table("numbers", TABLE)
+    some.table("numbers", TABLE, "Numbers.", "Few.")
     with pytest.raises(ReproError, match="claim3 has no verdict; call judge"):
         some.finish()
     assert not (tmp_path / "results" / "claim3.json").exists()
 
 
-def test_a_table_is_kept_with_six_digits_and_handed_back(tmp_path: Path) -> None:
+def test_a_table_is_kept_with_six_digits_and_shown_with_few(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
-    assert some.table("numbers", TABLE) is TABLE
+    ((data, metadata),) = some.table("numbers", TABLE, "Numbers.", "Few.").outputs
     content = (tmp_path / "results" / "numbers.csv").read_bytes()
     assert content == b"name,source,value,n\na,,0.333333,1\nb,x,2e-09,2\n"
+    assert metadata == {"shows": "results/numbers.csv", "sha256": digest(content)}
+    assert data["text/markdown"] == (
+        "**Numbers.**\n\n| name | whose CGN | value | n |\n|---|---|---|---|\n| a |  | 0.3 | 1 |\n"
+        "| b | x | 0.0 | 2 |\n\n**Takeaway.** Few. (`results/numbers.csv`)"
+    )
+
+
+def test_a_figure_is_shown_as_it_was_kept(tmp_path: Path) -> None:
+    some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
+    (picture, metadata), (words, _) = some.figure("training_quality", CURVE, "Curve.", "It rises.").outputs
+    kept = (tmp_path / "figures" / "training_quality.png").read_bytes()
+    assert base64.b64decode(picture["image/png"]) == kept
+    assert metadata == {"shows": "figures/training_quality.png", "sha256": digest(kept), "alt": "Curve."}
+    assert words["text/markdown"] == "*Curve.* **Takeaway.** It rises. (`figures/training_quality.csv`)"
 
 
 def test_empty_cells_stay_empty_strings_in_text_columns(folder: Path) -> None:
@@ -129,20 +148,20 @@ def test_a_figure_is_drawn_from_the_kept_file(tmp_path: Path, monkeypatch: pytes
     first = (folder / "figures" / "training_quality.png").read_bytes()
     kept = figures.to_bytes(CURVE)
     monkeypatch.setattr(figures, "to_bytes", lambda data: kept.replace(b"10,9", b"10,2"))
-    Results("claim3", params.load({"profile": "smoke"}), tmp_path).figure("training_quality", CURVE)
+    Results("claim3", params.load({"profile": "smoke"}), tmp_path).figure("training_quality", CURVE, "Curve.")
     assert (folder / "figures" / "training_quality.png").read_bytes() != first
 
 
 def test_arrays_are_kept_as_npz(tmp_path: Path) -> None:
     some = Results("claim1", params.load({"profile": "smoke"}), tmp_path)
-    some.figure("training_sheets", {"Toy|0,5": np.zeros((2, 10, 32, 32, 3), np.uint8)})
+    some.figure("training_sheets", {"Toy|0,5": np.zeros((2, 10, 32, 32, 3), np.uint8)}, "Sheets.")
     assert set(some.files) == {"figures/training_sheets.npz", "figures/training_sheets.png"} == _files(tmp_path)
 
 
 def test_an_animation_keeps_its_frames(tmp_path: Path) -> None:
     some, frames = Results("claim1", params.load({"profile": "smoke"}), tmp_path), np.zeros((3, 4, 4, 3), np.uint8)
     frames[1], frames[2] = 100, 200
-    some.animation("scenes_animation", {"frames": frames})
+    some.animation("scenes_animation", {"frames": frames}, "Frames.")
     assert set(some.files) == {"figures/scenes_animation.npz", "figures/scenes_animation.png"} == _files(tmp_path)
     with PIL.Image.open(tmp_path / "figures" / "scenes_animation.png") as picture:
         assert (picture.n_frames, picture.size) == (3, (200, 200))  # type: ignore[attr-defined]
@@ -152,7 +171,7 @@ def test_an_animation_keeps_its_frames(tmp_path: Path) -> None:
 
 def test_a_claim_that_starts_again_is_unfinished_until_it_finishes(folder: Path) -> None:
     again = Results("claim3", params.load({"profile": "smoke"}), folder)
-    again.table("numbers", TABLE)
+    again.table("numbers", TABLE, "Numbers.", "Few.")
     with pytest.raises(ReproError, match=r"claim3 is not finished: .*claim3\.json does not exist"):
         read_manifest(folder, "claim3")
     again.judge(EVIDENCE)
@@ -178,7 +197,7 @@ def test_a_changed_run_has_a_folder_of_its_own_and_shares_the_store() -> None:
 
 def test_results_go_to_the_build_folder_of_their_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "elsewhere"))
-    Results("claim1", params.load({"profile": "smoke"})).table("numbers", TABLE)
+    Results("claim1", params.load({"profile": "smoke"})).table("numbers", TABLE, "Numbers.", "Few.")
     assert (tmp_path / "elsewhere" / "smoke" / "results" / "numbers.csv").is_file()
 
 

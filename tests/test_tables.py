@@ -330,21 +330,6 @@ def test_rows_come_in_the_order_of_the_published_tables() -> None:
     assert comparison.accuracy(_runs(*rows))["trained on"].tolist() == tables.ORDER
 
 
-def test_summarise_gives_mean_and_interval_per_case() -> None:
-    runs = _runs(*(("CGN", "stable", seed, 60.0 + seed) for seed in range(3)), ("Original", "", 0, 30.0))
-    table = tables.summarise(runs, ["training_set", "source"], ["test"])
-    expected = interval([60.0, 61.0, 62.0])
-    assert table.loc[0, ["test", "test_low", "test_high", "n", "test_each"]].tolist() == [
-        61,
-        expected.low,
-        expected.high,
-        3,
-        "60 61 62",
-    ]
-    assert table.loc[1, ["training_set", "test", "n", "test_each"]].tolist() == ["Original", 30, 1, "30"]
-    assert table.loc[1, ["test_low", "test_high"]].isna().all()
-
-
 def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> None:
     study = Fake(seeds=2, cgn={"sources": ["shipped", "stable"], "seeds": 2})
     runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])

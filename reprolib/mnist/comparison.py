@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from reprolib import published
@@ -19,13 +21,11 @@ def accuracy(runs: pd.DataFrame, value: str = "test", metric: str = "test_accura
     """
     ours = shown(runs, ["variant", "training_set", "source"], value)
     theirs = published.accuracy(metric)
-    kind = {"stable": "own", "published": "own", "shipped": "own"}
     columns = [*published.STUDIES.values()]
     rows = []
     for row in ours.to_dict("records"):
-        same = theirs[(theirs["variant"] == row["variant"]) & (theirs["trained_on"] == row["training_set"])]
-        wanted = kind.get(str(row["source"]), str(row["source"]))
-        cells = {study: _cell(same[same["study"] == study], wanted) for study in columns}
+        same = _comparable(theirs, row)
+        cells = {study: _cell(same[same["study"] == study]) for study in columns}
         rows.append(
             {
                 "variant": VARIANTS[str(row["variant"])].title,
@@ -42,14 +42,38 @@ def accuracy(runs: pd.DataFrame, value: str = "test", metric: str = "test_accura
     return table.sort_values(["variant", "trained on"], kind="stable").astype(str).reset_index(drop=True)
 
 
-def _cell(rows: pd.DataFrame, wanted: str) -> str:
-    """Values of the wanted kind of generator; a study may print the same experiment in two tables.
+def _comparable(theirs: pd.DataFrame, row: dict[Any, Any]) -> pd.DataFrame:
+    """Published rows of the same variant, training set and kind of generator.
 
-    Classifiers on original data have no generator (wanted is empty): there every row is comparable.
+    Classifiers on original data have no generator: there every row is comparable.
     """
-    if wanted:
-        rows = rows[rows["cgn"].isin({wanted, "unknown"} if wanted == "dcgan" else {wanted})]
+    same = theirs[(theirs["variant"] == row["variant"]) & (theirs["trained_on"] == row["training_set"])]
+    wanted = "own" if row["source"] in ("stable", "published", "shipped") else row["source"]
+    return same[same["cgn"].isin({wanted, "unknown"} if wanted == "dcgan" else {wanted})] if wanted else same
+
+
+def _cell(rows: pd.DataFrame) -> str:
+    """A study may print the same experiment in two tables."""
     return " / ".join(f"{value:.1f}" for value in dict.fromkeys(rows["value"]))
+
+
+def points(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy_ood") -> pd.DataFrame:
+    """The same for a figure, a row per repetition or published value: variant, row, training_set, source, study
+    (``here`` or a published one) and value."""
+    theirs, parts = published.accuracy(metric), []
+    for _, part in runs.groupby(["variant", "training_set", "source"], sort=False):
+        row = part.iloc[0].to_dict()
+        row["row"] = row["training_set"] + (f"\n{GENERATORS[row['source']]}" if row["source"] else "")
+        both = [
+            part.assign(study="here", value=part[value]),
+            _comparable(theirs, row).drop_duplicates(["study", "value"]),
+        ]
+        same = {name: row[name] for name in ("variant", "row", "training_set", "source")}
+        parts += [each[["study", "value"]].assign(**same) for each in both]
+    rank = pd.concat(parts).sort_values("training_set", key=lambda names: names.map(ORDER.index), kind="stable")
+    variants = list(dict.fromkeys(runs["variant"]))
+    rank = rank.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
+    return titled(rank[["variant", "row", "training_set", "source", "study", "value"]].reset_index(drop=True))
 
 
 def macro_iou(study: Study, measured: pd.DataFrame) -> pd.DataFrame:

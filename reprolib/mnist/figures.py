@@ -9,11 +9,18 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from reprolib.figures import Arrays, figure, sheet, show
+from reprolib.figures import Arrays, dots, figure, marker, sheet, show
 
-COLORS = dict(
-    zip(["Original", "GAN", "Original+GAN", "CGN", "Original+CGN"], sns.color_palette("colorblind"), strict=False)
-)
+
+@figure("data")
+def data_sheets(data: Arrays) -> Figure:
+    """Training images above test images, a column per digit. Arrays: title of the variant -> (4, 10, 32, 32, 3)."""
+    drawn, axes = plt.subplots(1, len(data), figsize=(3.7 * len(data), 1.9), squeeze=False)
+    for ax, (title, images) in zip(axes[0], data.items(), strict=True):
+        show(ax, sheet(images), title)
+        ax.tick_params(length=0)
+    axes[0, 0].set_yticks([33, 101], ["training", "test"])
+    return drawn
 
 
 @figure("counterfactuals")
@@ -31,14 +38,12 @@ def counterfactuals(data: Arrays) -> Figure:
 @figure("mechanisms")
 def mechanisms(data: Arrays) -> Figure:
     """One sample per digit: mask, foreground, background, composition, counterfactual. Arrays: (5, 10, 32, 32, 3)."""
-    drawn, axes = plt.subplots(len(data), 1, figsize=(7.2, 3.9 * len(data)), squeeze=False)
-    rows = ["mask m", "foreground f", "background b", "m·f + (1-m)·b", "counterfactual"]
-    for ax, (title, images) in zip(axes[:, 0], data.items(), strict=True):
+    drawn, axes = plt.subplots(1, len(data), figsize=(3.6 * len(data) + 0.8, 2.3), squeeze=False)
+    rows = ["mask m", "foreground f", "background b", "m⊙f + (1-m)⊙b", "counterfactual"]
+    for ax, (title, images) in zip(axes[0], data.items(), strict=True):
         show(ax, sheet(images), title)
-        ax.set_yticks(34 * np.arange(len(rows)) + 16, rows)
-        ax.set_xticks(34 * np.arange(10) + 16, [str(digit) for digit in range(10)])
         ax.tick_params(length=0)
-    axes[-1, 0].set_xlabel("label of the mask")
+    axes[0, 0].set_yticks(34 * np.arange(len(rows)) + 16, rows)
     return drawn
 
 
@@ -56,39 +61,41 @@ def training_sheets(data: Arrays) -> Figure:
 
 @figure("good_digits")
 def good_digits(data: pd.DataFrame) -> Figure:
-    """Share of masks recognised per digit, one line a CGN, against the 80 % that a good digit needs; filled where a
-    digit is good in all respects."""
+    """Masks recognised, digit by run, in percent; a cross marks a digit that is not good in all respects."""
     titles = list(dict.fromkeys(data["variant"]))
-    drawn, axes = plt.subplots(1, len(titles), figsize=(3.1 * len(titles), 3.1), sharey=True, squeeze=False)
-    digits = np.arange(10)
-    palette = dict(zip(dict.fromkeys(data["source"]), sns.color_palette("colorblind"), strict=False))
+    runs = data.groupby("variant").size().max()
+    size = (3.4 * len(titles) + 1.2, 0.32 * runs + 1.1)
+    drawn, axes = plt.subplots(1, len(titles), figsize=size, squeeze=False)
     for ax, title in zip(axes[0], titles, strict=True):
-        seen: set[str] = set()
-        for row in data[data["variant"] == title].to_dict("records"):
-            label = f"{row['source']}" if row["source"] not in seen else None
-            seen.add(row["source"])
-            shares = [100 * row[f"digit_{digit}"] for digit in digits]
-            good = [digit for digit in digits if row[f"good_{digit}"]]
-            style = {"ms": 4, "lw": 1, "alpha": 0.8, "color": palette[row["source"]]}
-            ax.plot(digits, shares, "o-", mfc="white", label=label, **style)
-            ax.plot(good, [shares[digit] for digit in good], "o", **style)
-        ax.axhline(80, color="0.4", ls="--", lw=1)
-        ax.set(title=title, xlabel="digit", xticks=digits, ylim=(-3, 103))
-    axes[0, 0].set_ylabel("masks recognised (%)")
-    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+        part = data[data["variant"] == title]
+        shares = 100 * part[[f"digit_{digit}" for digit in range(10)]].to_numpy(float)
+        good = part[[f"good_{digit}" for digit in range(10)]].astype(bool).to_numpy()
+        told = np.where(good, np.char.mod("%.0f", shares), np.char.add(np.char.mod("%.0f", shares), "x"))
+        names = [f"{source.removeprefix('CGN ')}, {seed}" for source, seed in part[["source", "seed"]].to_numpy()]
+        sns.heatmap(
+            shares, annot=told, fmt="", vmin=0, vmax=100, cmap="Blues", cbar=False, ax=ax,
+            annot_kws={"fontsize": 7}, yticklabels=names if ax is axes[0, 0] or len(set(names)) > 1 else False,
+        )  # fmt: skip
+        ax.set(title=title, xlabel="digit")
+        ax.tick_params(length=0, labelsize=7.5)
+        ax.tick_params(axis="y", rotation=0)
     return drawn
 
 
 @figure("good_digit_runs")
 def good_digit_runs(data: pd.DataFrame) -> Figure:
-    """How many training runs end with how many good digits: published (by eye) and ours. Columns: runs, study."""
-    drawn, ax = plt.subplots(figsize=(8.2, 3.0))
-    sns.histplot(
-        data, x="good_digits", hue="study", weights="runs", bins=list(np.arange(-0.5, 11)), stat="percent",
-        common_norm=False, multiple="dodge", shrink=0.85, ax=ax, palette="colorblind",
-    )  # fmt: skip
-    ax.set(xlabel="good digits of a trained CGN", ylabel="share of runs (%)", xticks=range(11))
-    sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1), title=None, fontsize=8)
+    """How many training runs end with how many good digits, a dot a run. Columns: good_digits, runs, study."""
+    studies, floor, ticks = list(dict.fromkeys(data["study"])), 0.0, []
+    drawn, ax = plt.subplots(figsize=(8.2, 0.9 * len(studies) + 0.7))
+    for study, paint in zip(studies, sns.color_palette("colorblind", len(studies)), strict=True):
+        counts = data[data["study"] == study].groupby("good_digits")["runs"].sum().astype(int)
+        for digits, count in counts.items():
+            ax.plot([digits] * count, floor + np.arange(count), "o", ms=4, color=paint)
+        ax.axhline(floor - 1, color="0.85", lw=0.8)
+        ticks.append(floor)
+        floor += max(counts.max(), 3) + 2
+    ax.set(xlabel="good digits of a trained CGN", xlim=(-0.5, 10.5), xticks=range(11))
+    ax.set_yticks(ticks, [study.replace(", ", "\n") for study in studies], fontsize=7.5, va="bottom")
     return drawn
 
 
@@ -114,15 +121,15 @@ def training_quality(data: pd.DataFrame) -> Figure:
 
 @figure("control", "scenes_control")
 def control(data: pd.DataFrame) -> Figure:
-    """Which label decides which factor, in percent of counterfactuals; perfect control is 100 on the diagonal."""
+    """Which label decides which factor, in percent of counterfactuals; perfect control is 100 on the diagonal. A data
+    set without a factor has an empty row."""
     cases = list(dict.fromkeys(zip(data["variant"], data["source"], strict=True)))
-    drawn, axes = plt.subplots(1, len(cases), figsize=(max(3.4, 2.6 * len(cases)), 2.9), squeeze=False)
+    known = [name for name in ("shape", "foreground", "texture", "background") if name in set(data["label"])]
+    size = (max(3.4, 2.5 * len(cases) + 0.6), 2.9)
+    drawn, axes = plt.subplots(1, len(cases), figsize=size, sharey=True, squeeze=False)
     for ax, (variant, source) in zip(axes[0], cases, strict=True):
         part = data[(data["variant"] == variant) & (data["source"] == source)]
-        table = part.pivot(index="factor", columns="label", values="share")
-        factors = ("shape", "foreground", "texture", "background")
-        names, labels = ([name for name in factors if name in axis] for axis in (table.index, table.columns))
-        table = table.loc[names, labels]
+        table = part.pivot(index="factor", columns="label", values="share").reindex(index=known, columns=known)
         sns.heatmap(table, annot=True, fmt=".0f", vmin=0, vmax=100, cbar=False, cmap="Blues", ax=ax, square=True)
         ax.set(title=f"{variant}\n{source}", xlabel="label given to", ylabel="factor read" if ax is axes[0, 0] else "")
         ax.tick_params(axis="x", rotation=35)
@@ -132,47 +139,22 @@ def control(data: pd.DataFrame) -> Figure:
 
 @figure("accuracy")
 def accuracy(data: pd.DataFrame) -> Figure:
-    """Accuracy per training set: bars with 95 % intervals where there are any, and a point a repetition."""
-    return _bars(data, "test", "out-of-domain accuracy (%)", chance=10)
+    """Reproduction Tables 2 and 6: accuracy out of domain per training set, and what was published."""
+    return dots(data.rename(columns={"variant": "panel"}), "accuracy out of domain (%) →; dashed: chance", chance=10)
 
 
 @figure("in_domain")
 def in_domain(data: pd.DataFrame) -> Figure:
-    """In-domain accuracy per training set, drawn like ``accuracy``."""
-    drawn = _bars(data, "in_domain", "in-domain accuracy (%)")
-    lowest = data["in_domain"].min()
-    for ax in drawn.axes:
-        ax.set_xlim(max(0, np.floor(lowest / 10) * 10 - 5), 100.5)
-    return drawn
-
-
-def _bars(data: pd.DataFrame, value: str, label: str, chance: float | None = None) -> Figure:
-    variants = list(dict.fromkeys(data["variant"]))
-    drawn, axes = plt.subplots(1, len(variants), figsize=(3.4 * len(variants), 3.6), sharey=True, squeeze=False)
-    for ax, variant in zip(axes[0], variants, strict=True):
-        part = data[data["variant"] == variant].reset_index(drop=True)
-        ends = part[value] - part[f"{value}_low"], part[f"{value}_high"] - part[value]
-        whiskers = [end.clip(lower=0) for end in ends]  # the digits of the file may turn a zero negative
-        names = part["training_set"] + part["source"].map(lambda s: f"\n{s}" if isinstance(s, str) and s else "")
-        colors = [COLORS[name] for name in part["training_set"]]
-        ax.barh(names, part[value], xerr=whiskers, color=colors, error_kw={"lw": 1, "capsize": 2})
-        for name, each in zip(names, part[f"{value}_each"], strict=True):
-            points = [float(text) for text in str(each).split()]
-            ax.plot(points, [name] * len(points), "o", ms=2.5, color="0.2")
-        ax.invert_yaxis()
-        ax.tick_params(axis="y", labelsize=7.5)
-        ax.set(title=variant, xlabel=label)
-        if chance is not None:
-            ax.axvline(chance, color="0.4", ls="--", lw=1)
-            ax.set_xlim(0, 100)
-    return drawn
+    """Reproduction Table 1, drawn like ``accuracy``."""
+    return dots(data.rename(columns={"variant": "panel"}), "accuracy in domain (%) →", shared=False)
 
 
 @figure("accuracy_by_quality")
 def accuracy_by_quality(data: pd.DataFrame) -> Figure:
     """Out-of-domain accuracy of classifiers trained on counterfactuals, against the good digits of their CGN."""
     drawn, ax = plt.subplots(figsize=(5.2, 3.2))
-    sns.scatterplot(data, x="good_digits", y="test", hue="variant", style="source", s=60, ax=ax)
+    shapes = {source: marker(source) for source in data["source"]}
+    sns.scatterplot(data, x="good_digits", y="test", hue="variant", style="source", markers=shapes, s=50, ax=ax)
     ax.set(xlabel="good digits of the CGN", ylabel="out-of-domain accuracy (%)", xlim=(-0.5, 10.5), ylim=(0, 100))
     ax.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1, 0.5))
     return drawn
@@ -182,7 +164,7 @@ def accuracy_by_quality(data: pd.DataFrame) -> Figure:
 def ablation(data: pd.DataFrame) -> Figure:
     """Reproduction Figs 5 and 6: accuracy against number of counterfactuals, one line a CF ratio, a column a variant.
 
-    Rows: mix of training data and whose CGN; dashed grey: Bagad et al. (counterfactuals only, authors' CGN).
+    Rows: mix of training data and whose CGN; dashed grey: Bagad et al. (counterfactuals only, all ratios).
     """
     variants = list(dict.fromkeys(data["variant"]))
     mine = data[data["study"] == "ours"]
@@ -193,18 +175,23 @@ def ablation(data: pd.DataFrame) -> Figure:
     palette = dict(zip(ratios, sns.color_palette("viridis", len(ratios)), strict=True))
     for i, (mix, source) in enumerate(rows):
         for ax, variant in zip(axes[i], variants, strict=True):
-            here = data[(data["variant"] == variant) & (data["mix"] == mix) & (data["source"] == source)]
+            whose = (data["source"] == source) | (data["study"] != "ours")
+            here = data[(data["variant"] == variant) & (data["mix"] == mix) & whose]
             for (study, ratio), line in here.groupby(["study", "ratio"]):
                 mean = line.groupby("size")["test"].mean()
                 ours = study == "ours"
                 style = {"color": palette[ratio], "ls": "-", "marker": "o"} if ours else {"color": "0.6", "ls": "--"}
                 ax.plot(mean.index, mean.values, ms=4, lw=1.3, label=f"CF ratio {ratio}" if ours else study, **style)
+            sizes = sorted(set(data["size"]))
             ax.set(xscale="log", ylim=(0, 100))
+            ax.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=7, rotation=30)
+            ax.minorticks_off()
             if i == 0:
                 ax.set_title(variant)
             if i == len(rows) - 1:
                 ax.set_xlabel("counterfactuals")
-        axes[i, 0].set_ylabel(f"{mix}\n{source}\naccuracy (%)")
+        told = {"cf": "counterfactuals alone", "original+cf": "with original data"}[mix]
+        axes[i, 0].set_ylabel(f"{told}\n{source}\naccuracy (%) →", fontsize=7.5)
     handles = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
     return drawn
@@ -237,28 +224,25 @@ def gradcam_grid(data: Arrays) -> Figure:
 
 @figure("gradcam_measures")
 def gradcam_measures(data: pd.DataFrame) -> Figure:
-    """Measures of the heatmaps with their null baselines: bars are means, points the repetitions. One row per
-    repetition; columns: training_set, heatmap and one per measure."""
+    """Measures of the heatmaps with their null baselines, each on its own axis. One row per repetition; columns:
+    training_set, heatmap and one per measure."""
     names = {
-        "mass_inside": "heat inside the digit",
-        "iou_area": "IoU, same area",
-        "iou_digit": "IoU at 0.5, digit",
-        "iou_macro": "IoU at 0.5, macro\n(as published)",
-        "empty": "empty maps",
+        "mass_inside": "heat inside\nthe digit (%) →",
+        "iou_area": "IoU at the digit's\narea (%) →",
+        "iou_digit": "IoU at 0.5,\ndigit (%) →",
+        "iou_macro": "IoU at 0.5, macro\n(%) →, as published",
     }
-    long = data.melt(["training_set", "heatmap"], list(names), "measure", "value")
-    long["value"] *= 100
-    long["measure"] = long["measure"].map(names)
-    with matplotlib.rc_context({"figure.constrained_layout.use": False}):  # seaborn lays its grids out itself
-        grid = sns.catplot(
-            long, x="value", y="training_set", hue="heatmap", col="measure", kind="bar", errorbar=None,
-            height=3.1, aspect=0.72, palette="colorblind", legend_out=True,
-        )  # fmt: skip
-        kinds = long["heatmap"].unique().tolist()
-        grid.map_dataframe(
-            sns.stripplot, x="value", y="training_set", hue="heatmap", hue_order=kinds, palette=["0.2"] * len(kinds),
-            dodge=True, jitter=False, size=2.5,
-        )  # fmt: skip
-        grid.set_titles("{col_name}").set_axis_labels("%", "trained on")
-    drawn: Figure = grid.figure
-    return drawn
+    kinds = {"all zero": "zeros", "random CAM": "random weights", "shuffled": "another image's map"}
+    long = data.melt(["training_set", "heatmap"], list(names), "panel", "value")
+    kind = long["heatmap"].replace(kinds)
+    long = long.assign(
+        value=100 * long["value"], panel=long["panel"].map(names), row=long["training_set"] + ": " + kind
+    )
+    macro, inside = long["panel"] == names["iou_macro"], long["panel"] == names["mass_inside"]
+    empty = (long["heatmap"] == "all zero") & ~macro | (long["heatmap"] == "uniform") & ~inside
+    long["value"] = long["value"].mask(empty)  # zeros and uniform maps tell something where they are no bound
+    nulls = long["heatmap"] != "GradCAM"
+    order = long["training_set"].map(list(dict.fromkeys(data["training_set"])).index)
+    long = long.assign(training_set=long["training_set"].mask(nulls, "null"), source="")
+    long = long.loc[order.sort_values(kind="stable").index]
+    return dots(long, "small: a repetition; grey: null baselines", width=2.1, shared=False)

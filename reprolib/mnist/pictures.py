@@ -19,6 +19,19 @@ def _grey(mask: Tensor) -> np.ndarray:
     return to_pixels(mask.expand(-1, 3, -1, -1) * 2 - 1)
 
 
+def data_sheets(study: Study) -> dict[str, np.ndarray]:
+    """Title of the variant -> (4, 10 digits, 32, 32, 3): two rows of training images, then two of test images."""
+    sheets = {}
+    for variant in study.params.variants:
+        rows = []
+        for split in ("train", "test"):
+            painted = study.painted(variant, split, rules.FIRST_SEED)
+            picked = torch.stack([(painted.labels == digit).nonzero()[:2, 0] for digit in range(CLASSES)], dim=1)
+            rows.append(to_pixels(painted.images[picked.flatten()]).reshape(2, CLASSES, 32, 32, 3))
+        sheets[VARIANTS[variant].title] = np.concatenate(rows)
+    return sheets
+
+
 def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarray]:
     """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), of our CGN, as in
     reproduction Figs 2 and 4."""

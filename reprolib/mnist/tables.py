@@ -336,21 +336,6 @@ def cost(study: Study) -> pd.DataFrame:
     return pd.DataFrame(study.store.cost())
 
 
-def summarise(runs: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
-    """Mean and 95 % interval over repetitions: one row per case of ``by``; columns value, value_low, value_high, n, and
-    value_each, all of them as text."""
-    rows = []
-    for case, part in runs.groupby(by, sort=False):
-        row: dict[str, Any] = dict(zip(by, case if isinstance(case, tuple) else (case,), strict=True))
-        for value in values:
-            estimate = statistics.interval(part[value].dropna().tolist()) if part[value].notna().any() else None
-            if estimate is not None:
-                row |= {value: estimate.mean, f"{value}_low": estimate.low, f"{value}_high": estimate.high}
-                row[f"{value}_each"] = " ".join(f"{each:.6g}" for each in estimate.values)
-        rows.append(row | {"n": len(part)})
-    return pd.DataFrame(rows)
-
-
 def shown(runs: pd.DataFrame, by: list[str], value: str, digits: int = 1) -> pd.DataFrame:
     """Mean and 95 % interval as text, or few values: one row per case of ``by``, column ``ours``."""
     return statistics.shown(runs, by, {"ours": value}, digits)

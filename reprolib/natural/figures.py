@@ -6,19 +6,34 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from reprolib.figures import Arrays, figure, sheet, show
+from reprolib.figures import Arrays, dots, figure, sheet, show
+
+
+@figure("scenes_data", "imagenet_data")
+def data_sheets(data: Arrays) -> Figure:
+    """Images of every set: ``images`` (R, N, H, W, 3) and ``rows`` (R,)."""
+    images = data["images"]
+    drawn, ax = plt.subplots(figsize=(8.6, 0.85 * len(images) + 0.2))
+    show(ax, sheet(images))
+    step = images.shape[2] + 2
+    ax.set_yticks(step * np.arange(len(images)) + step / 2, list(data["rows"]))
+    ax.tick_params(length=0)
+    return drawn
 
 
 @figure("scenes_counterfactuals", "imagenet_counterfactuals")
 def counterfactuals(data: Arrays) -> Figure:
     """Reproduction Fig 7: sixteen counterfactuals with the classes of shape, texture and background above each."""
-    drawn, axes = plt.subplots(4, 4, figsize=(7.6, 8.6))
+    drawn, axes = plt.subplots(2, 8, figsize=(10.8, 3.7))
     for ax, image, label in zip(axes.flat, data["images"], data["labels"], strict=True):
         show(ax, image)
         ax.set_title(str(label).replace(" / ", "\n"), fontsize=7)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(
+            "shape\ntexture\nbackground", rotation=0, ha="right", va="bottom", y=1.04, fontsize=7, style="italic"
+        )
     return drawn
 
 
@@ -56,7 +71,7 @@ def training(data: Arrays) -> Figure:
 @figure("scenes_samples", "imagenet_samples")
 def samples(data: Arrays) -> Figure:
     """Reproduction Fig 8: what the mechanisms make of several latents, one panel a class. Sheets (C, 5, N, H, W, 3)."""
-    rows = ["premask", "m", "f", "b", "x_gen"]
+    rows = ["shape image", "mask m", "texture f", "background b", "m⊙f + (1-m)⊙b"]
     drawn, axes = plt.subplots(1, len(data["classes"]), figsize=(5.0 * len(data["classes"]), 4.2), squeeze=False)
     for ax, name, each in zip(axes[0], data["classes"], data["sheets"], strict=True):
         show(ax, sheet(each), str(name))
@@ -74,64 +89,60 @@ def failures(data: Arrays) -> Figure:
         "residue": "background residue:\nbackgrounds with the most salient object",
         "realism": "reduced realism:\nimages that their class gives away least",
     }
-    drawn, axes = plt.subplots(1, 3, figsize=(10.5, 2.4))
+    drawn, axes = plt.subplots(1, 3, figsize=(10.5, 1.9))
     for ax, (kind, title) in zip(axes, titles.items(), strict=True):
         show(ax, sheet(data[kind].swapaxes(0, 1)))
         ax.set_title(title, fontsize=8.5)
+    step = data["entanglement"].shape[2] + 2
+    axes[0].set_yticks([step / 2, 1.5 * step], ["map", "image"])
+    axes[0].tick_params(length=0)
     return drawn
 
 
 @figure("scenes_ablation", "imagenet_ablation")
 def ablation(data: pd.DataFrame) -> Figure:
-    """Loss ablation and texture targets: one bar a CGN, one panel a measure that was taken."""
+    """Loss ablation and texture targets: one row a kind of CGN, a point each, one panel a measure that was taken."""
     measures = {
-        "is_share": "Inception Score,\n% of the generator's",
+        "own": "factors read as\ntheir label (%) →",
+        "residue": "background\nresidue ←",
+        "entanglement": "entanglement ←",
+        "mask_iou": "mask IoU →",
         "mean_mask": "mean mask",
-        "mask_iou": "mask IoU",
-        "residue": "background residue",
-        "entanglement": "entanglement",
-        "own": "factors that follow\ntheir label (%)",
+        "is_share": "Inception Score,\n% of the generator's →",
     }
-    taken = {name: title for name, title in measures.items() if name in data and data[name].notna().any()}
-    names = [
-        f"{'all losses' if losses == 'all' else losses}{', random fill' if target == 'fill' else ''}\n{cgn}"
-        for losses, target, cgn in zip(data["losses"], data["target"], data["cgn"], strict=True)
-    ]
-    drawn, axes = plt.subplots(
-        1, len(taken), figsize=(2.0 * len(taken) + 1.6, 0.34 * len(set(names)) + 1.3), sharey=True
-    )
-    for ax, (name, title) in zip(np.atleast_1d(axes), taken.items(), strict=True):
-        sns.barplot(x=data[name], y=names, hue=names, legend=False, palette="colorblind", errorbar=None, ax=ax)
-        ax.set(xlabel=title, ylabel="")
-        ax.tick_params(axis="y", labelsize=7)
-    return drawn
+    words = {"all": "all losses", "none": "before training"}
+    kind = data["losses"].replace(words) + data["target"].map({"fill": ", random fill"}).fillna("")
+    rows = kind + "\n" + data["cgn"]
+    long = data.assign(row=rows, training_set=data["losses"].map({"all": "CGN"}).fillna("other"), source=data["cgn"])
+    taken = [name for name in measures if name in data and data[name].notna().any()]
+    long = long.melt(["row", "training_set", "source"], taken, "panel", "value")
+    return dots(long.assign(panel=long["panel"].map(measures)), "small: a CGN", width=1.7, shared=False)
 
 
 @figure("scenes_gap", "imagenet_gap")
 def gap(data: pd.DataFrame) -> Figure:
     """Reproduction Table 5 as a picture: accuracy on the three sets. Columns trained_on, seed, set, head, accuracy."""
-    heads = list(dict.fromkeys(data["head"]))
-    drawn, axes = plt.subplots(1, len(heads), figsize=(3.4 * len(heads), 3.2), sharey=True, squeeze=False)
-    for ax, head in zip(axes[0], heads, strict=True):
-        part = data[data["head"] == head]
-        sns.barplot(part, x="set", y="accuracy", hue="trained_on", errorbar="sd", palette="colorblind", ax=ax)
-        title = {"avg": "mean of all heads", "shape_texture": "without the background head"}[head]
-        ax.set(title=title, xlabel="", ylabel="accuracy (%)", ylim=(0, 103))
-        ax.get_legend().remove()
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7.5)
-    return drawn
+    heads = {"avg": "mean of heads", "shape_texture": "no background head"}
+    sets = {
+        "original": "unchanged",
+        "mixed_same": "background\nof the class",
+        "mixed_rand": "background of a\nrandom class",
+    }
+    panel = data["set"].map(sets) + "\n(" + data["head"].map(heads) + ")"
+    return _by_training_set(data.rename(columns={"accuracy": "value"}).assign(panel=panel), "accuracy (%) →")
 
 
 @figure("scenes_bias", "imagenet_bias")
 def bias(data: pd.DataFrame) -> Figure:
     """Reproduction Table 4 as a picture: shape bias of every head. Columns trained_on, seed, head, shape_bias."""
-    drawn, ax = plt.subplots(figsize=(6.4, 3.2))
-    sns.barplot(data, x="head", y="shape_bias", hue="trained_on", errorbar="sd", palette="colorblind", ax=ax)
-    ax.axhline(50, color="0.4", ls="--", lw=1)
-    ax.set(xlabel="head", ylabel="shape bias (%)", ylim=(0, 103))
-    ax.legend(title=None, fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
-    return drawn
+    heads = {"shape": "shape head", "texture": "texture head", "bg": "background head", "avg": "mean of heads"}
+    named = data.rename(columns={"shape_bias": "value"}).assign(panel=data["head"].map(heads))
+    return _by_training_set(named, "shape bias (%) →")
+
+
+def _by_training_set(data: pd.DataFrame, label: str) -> Figure:
+    source = data["trained_on"].str.removeprefix("real images + ")
+    return dots(data.assign(row=data["trained_on"], training_set=data["trained_on"], source=source), label, width=1.7)
 
 
 @figure("scenes_heads", "imagenet_heads")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reprolib.figures import to_pixels
-from reprolib.natural import quality
+from reprolib.natural import datasets, quality
 from reprolib.natural.cgn import CGN, compose
 from reprolib.natural.classify import HEADS
 from reprolib.natural.counterfactuals import Sampling, generate, interpolation
@@ -25,6 +25,19 @@ FIGURE_7 = (
 def _own(study: NaturalStudy) -> CGN:
     """The deciding CGN of a study, where it computes."""
     return study.cgn(study.deciding).to(study.params.device)
+
+
+def data_sheets(study: NaturalStudy, count: int = 10) -> dict[str, np.ndarray]:
+    """What classifiers are trained and tested on: ``images`` (5, count, H, W, 3) and ``rows`` (5,), their names."""
+    world = study.world
+    sets = {"training images": world.real("train"), "unchanged test images": world.challenge("original")}
+    sets |= {"background of the class": world.challenge("mixed_same")}
+    sets |= {"background of a random class": world.challenge("mixed_rand"), "cue conflict": world.conflict()[0]}
+    rows = []
+    for images in (datasets.examples(data, count) for data in sets.values()):
+        least, most = images.min(), images.max()  # transforms of ImageNet standardise
+        rows.append(to_pixels(2 * (images - least) / (most - least) - 1))
+    return {"images": np.stack(rows), "rows": np.array(list(sets))}
 
 
 @torch.inference_mode()

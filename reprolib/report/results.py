@@ -7,20 +7,22 @@ claim without one.
 
 from __future__ import annotations
 
+import base64
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Image
-from matplotlib.figure import Figure
+from IPython.display import display
 
 from reprolib import figures, statistics
 from reprolib.mnist import figures as _mnist  # noqa: F401 - adds its plots to `figures`, as the next does
 from reprolib.natural import figures as _natural  # noqa: F401
 from reprolib.params import load
+from reprolib.report.words import CRITERIA, markdown_table
 from reprolib.run import provenance, rules
 from reprolib.run.errors import ReproError
 from reprolib.run.files import ROOT, canonical, digest, place, remove, sealed, unsealed, write_atomically
@@ -52,6 +54,18 @@ def store_folder(params: Params) -> Path:
     return build_folder() / params.profile / "store"
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A sealed table or figure as a notebook displays it. The report takes it from there, and is refused without it."""
+
+    outputs: tuple[tuple[dict[str, str], dict[str, str]], ...]
+    """MIME bundles, each with its metadata: ``shows``, the file, and its ``sha256``."""
+
+    def _ipython_display_(self) -> None:
+        for data, metadata in self.outputs:
+            display(data, metadata=metadata, raw=True)
+
+
 class Results:
     """The results of one claim in one run."""
 
@@ -72,30 +86,52 @@ class Results:
         write_atomically(self.folder / name, content)
         self.files[name] = digest(content)
 
-    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
-        """Keep a table as ``results/<name>.csv`` and return it."""
-        self._write(f"results/{name}.csv", figures.to_bytes(frame))
-        return frame
+    def _markdown(self, text: str, file: str = "") -> tuple[dict[str, str], dict[str, str]]:
+        metadata = {"shows": file, "sha256": self.files[file]} if file else {}
+        return {"text/markdown": text}, metadata
 
-    def figure(self, name: str, data: figures.Data) -> Figure:
-        """Keep the data of a figure, draw the figure *from the kept file*, keep the picture, and return the figure."""
+    def table(self, name: str, frame: pd.DataFrame, caption: str, takeaway: str) -> Shown:
+        """Keep a table as ``results/<name>.csv``; a notebook shows it between its caption and what it says."""
+        file = f"results/{name}.csv"
+        self._write(file, figures.to_bytes(frame))
+        text = f"**{caption}**\n\n{markdown_table(frame)}\n\n**Takeaway.** {takeaway} (`{file}`)"
+        return Shown((self._markdown(text, file),))
+
+    def raw(self, name: str, frame: pd.DataFrame, what: str) -> Shown:
+        """Keep a table that is for programs; a notebook only names it."""
+        file = f"results/{name}.csv"
+        self._write(file, figures.to_bytes(frame))
+        return Shown((self._markdown(f"Data: `{file}`, {what} ({len(frame)} rows).", file),))
+
+    def figure(self, name: str, data: figures.Data, caption: str, takeaway: str = "") -> Shown:
+        """Keep the data of a figure, draw the figure *from the kept file*, and keep the picture.
+
+        takeaway: what its numbers say; a sheet of pictures may have none.
+        """
         file = f"figures/{name}{figures.suffix(data)}"
         self._write(file, figures.to_bytes(data))
-        figure = figures.draw(name, self.folder / file)
-        self._write(f"figures/{name}.png", figures.png(figure))
-        plt.close(figure)
-        return figure
+        drawn = figures.draw(name, self.folder / file)
+        picture = figures.png(drawn)
+        plt.close(drawn)
+        return self._picture(name, picture, caption, file, takeaway)
 
-    def animation(self, name: str, data: figures.Arrays) -> Image:
-        """Keep ``frames`` (N, H, W, 3) and the animated picture of them, and return that for a notebook to show."""
-        self._write(f"figures/{name}.npz", figures.to_bytes(data))
-        content = figures.animated(data["frames"])
-        self._write(f"figures/{name}.png", content)
-        return Image(content, format="png")
+    def animation(self, name: str, data: figures.Arrays, caption: str) -> Shown:
+        """Keep ``frames`` (N, H, W, 3) and the animated picture of them."""
+        file = f"figures/{name}.npz"
+        self._write(file, figures.to_bytes(data))
+        return self._picture(name, figures.animated(data["frames"]), caption, file)
 
-    def judge(self, evidence: pd.DataFrame, world: str = "mnist") -> str:
+    def _picture(self, name: str, picture: bytes, caption: str, data: str, takeaway: str = "") -> Shown:
+        file = f"figures/{name}.png"
+        self._write(file, picture)
+        told = f"*{caption}* " + (f"**Takeaway.** {takeaway} " if takeaway else "") + f"(`{data}`)"
+        bundle = {"image/png": base64.b64encode(picture).decode(), "text/plain": caption}
+        image = (bundle, {"shows": file, "sha256": self.files[file], "alt": caption})
+        return Shown((image, self._markdown(told)))
+
+    def judge(self, evidence: pd.DataFrame, world: str = "mnist") -> Shown:
         """Apply the claim's rule in a world to evidence (see ``statistics.judge``) per ``source``; return the verdicts
-        on each data set as text. The first source decides; others, such as the authors' own CGN, stand beside it.
+        on each data set. The first source decides; others, such as the authors' own CGN, stand beside it.
 
         A criterion that a null passes says nothing and is not counted: its rule is at fault, and results/nulls.csv
         shows by what.
@@ -112,8 +148,9 @@ class Results:
             for table in judged.values():
                 why = f"not counted: the null {null['null']!r} passes on {null['case']} ({null['value']:.4g})"
                 table.loc[table["criterion"] == null["criterion"], "outcome"] = why
-        tables = [table.assign(source=source) for source, table in judged.items()]
-        self.table(f"{name}_verdict", pd.concat(tables, ignore_index=True))
+        whole = pd.concat([table.assign(source=source) for source, table in judged.items()], ignore_index=True)
+        file = f"results/{name}_verdict.csv"
+        self._write(file, figures.to_bytes(whole))
         self.verdicts[world] = {
             source: {
                 str(case): statistics.verdict_of_case(part["outcome"])
@@ -122,10 +159,39 @@ class Results:
             for source, table in judged.items()
         }
         self.nulls.append(found)
-        return "\n".join(
-            f"{source}: {', '.join(f'{case} {verdict}' for case, verdict in cases.items())}"
-            for source, cases in self.verdicts[world].items()
+        return Shown((self._markdown(self._told(name, world, whole, found), file),))
+
+    def _told(self, name: str, world: str, verdicts: pd.DataFrame, nulls: pd.DataFrame) -> str:
+        """The verdicts, the rule, and the table of what was measured beside what each null had."""
+        rule = rules.every()[name]
+        lines = []
+        for number, (source, cases) in enumerate(self.verdicts[world].items()):
+            said = ", ".join(f"{case} **{verdict}**" for case, verdict in cases.items())
+            lines.append(f"**{'Beside it' if number else 'Verdict'}, {source}:** {said}.\n")
+        lines.append(
+            f"The rule, from `params/claims.yaml`, asks for at least {rule['repetitions']} repetitions, or for one CGN "
+            "that is given and the sampling error of its masks and images:\n"
         )
+        for criterion, wanted in rule["criteria"].items():
+            more = ("; one-sided" if "sides" in wanted else "") + (
+                f"; not testable where both sides reach {wanted['ceiling']}" if "ceiling" in wanted else ""
+            )
+            lines.append(f"- *{CRITERIA.get(criterion, criterion)}*: {wanted['text']}; {bounds(wanted)}{more}")
+        values = nulls["value"].astype(float).map("{:.3g}".format)
+        nulls = nulls.assign(
+            told=nulls["null"] + " " + values.where(nulls["outcome"] != "not measured", "not measured")
+        )
+        beside = [
+            "; ".join(nulls["told"][(nulls["criterion"] == criterion) & nulls["case"].str.contains(case, regex=False)])
+            for criterion, case in zip(verdicts["criterion"], verdicts["case"], strict=True)
+        ]
+        table = verdicts.assign(
+            rule=[bounds(rule["criteria"][criterion]) for criterion in verdicts["criterion"]],
+            criterion=verdicts["criterion"].map(lambda criterion: CRITERIA.get(criterion, criterion)),
+            nulls=beside,
+        )
+        columns = ["source", "criterion", "case", "rule", "measured", "n", "outcome", "nulls"]
+        return "\n".join([*lines, "", markdown_table(table[columns].rename(columns={"n": "repetitions"}))])
 
     def _nulls(self, name: str, world: str, evidence: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
         """The table of nulls that a rule names, on each data set or on those where they were measured."""
@@ -141,18 +207,21 @@ class Results:
                     rows.append(row | {"case": ", ".join(cases), "value": None, "outcome": "not measured"})
         return pd.DataFrame(rows, columns=NULLS)
 
-    def nulls_table(self) -> pd.DataFrame:
-        """Keep and return the nulls of everything that was judged so far, with the columns NULLS."""
-        return self.table(f"{self.claim}_nulls", pd.concat(self.nulls, ignore_index=True))
-
-    def finish(self) -> None:
-        """Seal the claim: the manifest with every file's hash, the parameters, and what made them.
+    def finish(self) -> Shown:
+        """Seal the claim: the manifest with every file's hash, the parameters, and what made them. Returns the table of
+        what must not pass, with the columns NULLS.
 
         Raises ReproError for a claim without a verdict: the report could not say what came out.
         """
         if not any(self.verdicts.values()):
             raise ReproError(f"{self.claim} has no verdict; call judge() with its evidence before finish()")
-        self.nulls_table()
+        nulls = pd.concat(self.nulls, ignore_index=True)
+        measured = nulls[nulls["outcome"] != "not measured"]
+        passed = measured[measured["outcome"] == "holds"]
+        empty = ", ".join(sorted(set(passed["criterion"])))
+        told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed."
+        told += f" What they pass says nothing and is not counted: {empty}." if empty else ""
+        shown = self.table(f"{self.claim}_nulls", nulls, "What must not pass, judged by the same code.", told)
         base = load({"profile": self.params.profile}).model_dump()
         ours = self.params.model_dump()
         manifest = {
@@ -167,6 +236,13 @@ class Results:
             "verdicts": self.verdicts,
         }
         write_atomically(self._manifest, sealed(manifest))
+        return shown
+
+
+def bounds(wanted: dict[str, Any]) -> str:
+    """The bounds of a criterion, such as ``≥ 57, ≤ 90``."""
+    signs = {"at_least": "≥", "at_most": "≤"}
+    return ", ".join(f"{sign} {wanted[key]}" for key, sign in signs.items() if key in wanted)
 
 
 def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
@@ -200,8 +276,3 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     table = pd.read_csv(io.BytesIO((folder / "results" / f"{name}.csv").read_bytes()))
     text = table.select_dtypes(exclude="number").columns
     return table.assign(**{column: table[column].fillna("") for column in text})
-
-
-def read_text(folder: Path, name: str) -> pd.DataFrame:
-    """A table of a run with every cell as the text that stands in the file."""
-    return pd.read_csv(folder / "results" / f"{name}.csv", dtype=str, keep_default_na=False)

@@ -1,0 +1,225 @@
+"""The pages: a front page with the verdicts, then the executed notebooks, as report.md and as one report.html.
+
+Nothing here computes a number. A claim enters a report only through its manifest, which is written last and seals
+every file; each sealed table and figure must be shown by a notebook, just as it was sealed.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from traitlets.config import Config
+
+from reprolib import params as parameters
+from reprolib import published, statistics
+from reprolib.figures import to_bytes
+from reprolib.report.results import bounds, read_manifest, read_table
+from reprolib.report.words import CRITERIA, markdown_table
+from reprolib.run import rules, weights
+from reprolib.run.errors import ReproError
+from reprolib.run.files import SUMS, agrees, sha256_of, write_atomically
+from reprolib.schema import RECIPES, Params
+from reprolib.vocabulary import VARIANTS, shipped_name
+
+NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3": "claim3_accuracy"}
+NATURAL = {"scenes": "Scenes", "imagenet": "ImageNet"}
+"""The worlds of natural images."""
+TEMPLATES = Path(__file__).parent / "templates"
+FRONT = "figures/mechanisms.png"
+"""The picture of the first screen."""
+ON_FRONT = {"results/compute.csv"}
+"""What the front page shows, because it tells when and where."""
+APPENDIX = "\n### Appendix"
+
+
+def render(folder: Path) -> Path:
+    """Write ``report.md``, ``report.html`` and ``results/nulls.csv`` from ``results/`` and ``figures/`` of a folder;
+    the same bytes each time.
+
+    Raises ReproError if a claim is unfinished or was judged by another rule, if one of its files was changed, or if a
+    notebook does not show what its claim sealed.
+    """
+    context = _context(folder)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["table"] = markdown_table
+    front = environment.get_template("report.md.j2").render(context)
+    executed = [_executed(folder, name, context["claims"][claim]) for claim, name in NOTEBOOKS.items()]
+    text, body = (_joined([front, *(_markdown(nb, code) for nb in executed)]) for code in (False, True))
+    title = text.partition("\n")[0].lstrip("# ")
+    page = environment.get_template("report.html.j2").render(title=title, body=_html(body, folder))
+    nulls = pd.concat([read_table(folder, f"{claim}_nulls") for claim in NOTEBOOKS], ignore_index=True)
+    write_atomically(folder / "results" / "nulls.csv", to_bytes(nulls))
+    write_atomically(folder / "report.html", page.encode())
+    write_atomically(folder / "report.md", text.encode())
+    return folder / "report.md"
+
+
+def _context(folder: Path) -> dict[str, Any]:
+    claims = {}
+    for claim, notebook in NOTEBOOKS.items():
+        manifest = read_manifest(folder, claim)
+        worlds = [world for world in ("mnist", *NATURAL) if world in manifest["deciding"]]
+        rows = [row for world in worlds for row in _judged(folder, manifest, world)]
+        verdict = _of_claim([row["verdict"] for row in rows if row["decides"]])
+        claims[claim] = manifest | {"title": rules.every()[claim]["title"], "notebook": notebook}
+        claims[claim] |= {"worlds": worlds, "rows": rows, "verdict": verdict}
+    first = claims["claim1"]
+    for claim, manifest in claims.items():
+        if manifest["params"] != first["params"]:
+            raise ReproError(f"{claim} in {folder} was run with other parameters than claim1; run all notebooks again")
+    files = [name for claim in claims.values() for name in claim["files"]]
+    return {
+        "claims": claims,
+        "natural": [title for name, title in NATURAL.items() if name in first["worlds"]],
+        "settings": published.settings(first["params"]),
+        "shipped": _shipped(first["params"]),
+        "trains": bool(set(RECIPES) & set(first["params"]["cgn"]["sources"])),
+        "params": Params.model_validate(first["params"]),
+        "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
+        "profile": parameters.load({"profile": first["params"]["profile"]}),
+        "changed": sorted({key for claim in claims.values() for key in claim["changed"]}),
+        "audit": yaml.safe_load((TEMPLATES / "audit.yaml").read_text(encoding="utf-8")),
+        "front": FRONT if FRONT in files else None,
+        "compute": read_table(folder, "compute") if "results/compute.csv" in files else None,
+    }
+
+
+def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str, Any]]:
+    """One row per source, the deciding one first, and data set: case, source, verdict, decides, and why.
+
+    Raises ReproError if it was judged by another rule.
+    """
+    name = rules.named(manifest["claim"], world)
+    if manifest["rules"][name] != rules.hashes()[name]:
+        raise ReproError(
+            f"{name} in {folder} was judged by another rule than params/claims.yaml has now; run its notebook again"
+        )
+    verdicts, first = manifest["verdicts"][world], manifest["deciding"][world]
+    table, rows = read_table(folder, f"{name}_verdict"), []
+    for source in sorted(verdicts, key=lambda source: source != first):
+        for case, verdict in verdicts[source].items():
+            own = table[(table["source"] == source) & (table["case"] == case)]
+            why = decisive(own, rules.every()[name]["criteria"])
+            rows.append({"case": case, "source": source, "verdict": verdict, "decides": source == first, "why": why})
+    return rows
+
+
+def decisive(rows: pd.DataFrame, criteria: dict[str, Any]) -> str:
+    """The criterion that decides a verdict, with its number: one that fails, else one that is open, else the one whose
+    interval is nearest to its bound. rows: those of a verdict table for one source and data set."""
+    kinds = rows["outcome"].str.partition(":")[0]
+    open_ones = [kind for kind in ("fails", "not counted", "not decided", "not testable") if (kinds == kind).any()]
+    row = rows[kinds == open_ones[0]].iloc[0] if open_ones else min(
+        (row for _, row in rows.iterrows()), key=lambda row: _margin(row, criteria[row["criterion"]])
+    )  # fmt: skip
+    reason = row["outcome"].partition(": ")[2]
+    told = f"{CRITERIA.get(row['criterion'], row['criterion'])}: {row['measured'] or 'not measured'}"
+    return f"{told}, asked {bounds(criteria[row['criterion']])}" + (f" ({reason})" if reason else "")
+
+
+def _margin(row: pd.Series, wanted: dict[str, Any]) -> float:
+    """How far an interval is within its bounds, as a share of the range of the measure."""
+    least, most = wanted.get("range", statistics.SHARE)
+    inside = min(row["low"] - wanted.get("at_least", -1e9), wanted.get("at_most", 1e9) - row["high"])
+    return float(inside / (most - least))
+
+
+def _of_claim(cases: list[str]) -> str:
+    """The verdict of a claim, and on how many data sets it rests if some are not decided."""
+    verdict = statistics.verdict_of_claim(cases)
+    decided = sum(each in ("supported", "not supported") for each in cases)
+    return verdict if decided in (0, len(cases)) else f"{verdict} ({decided} of {len(cases)} data sets)"
+
+
+def _shipped(params: dict[str, Any]) -> list[str]:
+    """A sentence on the origin of each shipped CGN that a run used."""
+    if "shipped" not in params["cgn"]["sources"]:
+        return []
+    known = weights.record(weights.FOLDER / "quality.json")
+    sentences = []
+    for variant in params["variants"]:
+        made = known[shipped_name(variant, params["digits"]["textures"])]
+        sentences.append(
+            f"The shipped CGN of {VARIANTS[variant].title} is the first run of the stable recipe, seed {made['seed']}: "
+            f"{made['steps']:,} steps on all digits in {made['measured']['seconds']:.0f} s of one thread."
+        )
+    return sentences
+
+
+def _executed(folder: Path, name: str, manifest: dict[str, Any]) -> nbformat.NotebookNode:
+    """An executed notebook, which shows all that its claim sealed.
+
+    Raises ReproError if it is missing, not the one that was sealed, or does not show a table or figure of its claim.
+    """
+    file = folder / "results" / "notebooks" / f"{name}.ipynb"
+    sums, repair = file.parent / SUMS, "run the notebooks again, or restore the file"
+    for needed in (file, sums):
+        if not needed.is_file():
+            raise ReproError(f"{needed} is missing; {repair}")
+    if not agrees(sums, file.name, sha256_of(file)):
+        raise ReproError(f"{file} or {sums.name} beside it was changed after it was made; {repair}")
+    notebook = nbformat.read(file, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "metadata" in output]
+    shown = {output.metadata.get("shows"): output.metadata.get("sha256") for output in outputs}
+    for sealed, sha256 in manifest["files"].items():
+        if sealed.startswith("results/") or sealed.endswith(".png"):
+            if sealed not in shown and sealed not in ON_FRONT:
+                raise ReproError(f"{name} shows {sealed} nowhere; display what Results returned for it in a cell")
+            if shown.get(sealed, sha256) != sha256:
+                raise ReproError(f"{name} shows another {sealed} than {manifest['claim']} sealed; {repair}")
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"^#", "##", cell.source, flags=re.MULTILINE)  # below the title of the report
+    return notebook
+
+
+def _markdown(notebook: nbformat.NotebookNode, code: bool) -> str:
+    """A notebook as Markdown without cells that are tagged ``notebook``, which only say how to use one; pictures are
+    those of ``figures/``, and that of the front page is not shown again."""
+    from nbconvert import MarkdownExporter
+
+    first = {"display_data_priority": ["text/markdown", "image/png", "text/plain"]}
+    options: dict[str, Any] = {"NbConvertBase": first, "ExtractOutputPreprocessor": {"enabled": False}}
+    config = Config(options | {"TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ["notebook"]}})
+    template = str(TEMPLATES / "notebook.md.j2")
+    exporter = MarkdownExporter(config=config, template_file=template, exclude_input=not code)
+    text: str = exporter.from_notebook_node(notebook)[0]
+    text = re.sub(rf"!\[(.*?)\]\({FRONT}\)", "(The picture at the top of the report.)", text)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _joined(parts: list[str]) -> str:
+    """Front page and notebooks one after the other, with their appendices at the end."""
+    split = [part.partition(APPENDIX) for part in parts]
+    appendices = [f"{heading.strip()}{rest.rstrip()}\n" for _, heading, rest in split if rest]
+    whole = [*(before.strip() + "\n" for before, _, _ in split), *(["\n## Appendix\n"] if appendices else [])]
+    return "\n".join([*whole, *appendices])
+
+
+def _html(text: str, folder: Path) -> str:
+    """Markdown as HTML with every picture inside the page and code folded away; raw HTML in the text is shown, not
+    run."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+    def fence(_: Any, tokens: Any, index: int, *rest: Any) -> str:
+        code = f"<pre><code>{html.escape(tokens[index].content)}</code></pre>"
+        return f"<details><summary>code</summary>{code}</details>" if tokens[index].info == "python" else code
+
+    markdown.add_render_rule("fence", fence)
+
+    def inline(match: re.Match[str]) -> str:
+        content = base64.b64encode((folder / match[1]).read_bytes()).decode()
+        return f'src="data:image/png;base64,{content}"'
+
+    return re.sub(r'src="(figures/[\w.-]+\.png)"', inline, markdown.render(text))

@@ -1,0 +1,142 @@
+"""What a table says changes with its numbers: each test flips a result and reads the sentence."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from reprolib.report import takeaways
+
+VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
+
+
+def _quality(good: int) -> pd.DataFrame:
+    rows = pd.DataFrame({"variant": VARIANTS, "source": "CGN trained here", "good_digits": [10, good]})
+    return rows.assign(**{f"digit_{digit}": [0.9, 0.2 if digit == good else 0.9] for digit in range(10)})
+
+
+def test_good_digits_are_told_by_data_set() -> None:
+    assert takeaways.quality(_quality(7)) == "Of ten digits are good: 10.0 on Colored MNIST and 7.0 on Wildlife MNIST."
+    assert "4.0 on Wildlife MNIST" in takeaways.quality(_quality(4))
+    assert takeaways.digits(_quality(7)).endswith("7 on Wildlife MNIST (20.0 %).")
+    assert takeaways.digits(_quality(4)).endswith("4 on Wildlife MNIST (20.0 %).")
+
+
+def test_whose_cgn_is_said_where_there_are_several() -> None:
+    both = pd.concat([_quality(7), _quality(9).assign(source="CGN of the authors")])
+    assert "9.0 on Wildlife MNIST (CGN of the authors)" in takeaways.quality(both)
+
+
+def test_runs_with_nine_or_ten_good_digits_are_counted() -> None:
+    counted = pd.DataFrame({"study": ["eye", "eye"], "good_digits": [5, 9], "runs": [3, 1]})
+    assert takeaways.good_digit_runs(counted) == "Nine or ten good digits: 25 % of 4 runs (eye)."
+    assert "75 % of 4 runs" in takeaways.good_digit_runs(counted.assign(good_digits=[9, 5]))
+
+
+@pytest.mark.parametrize(
+    ("own", "said"), [(60.0, "Every factor follows its own"), (20.0, "Another label decides shape on")]
+)
+def test_control_is_lost_where_another_label_decides(own: float, said: str) -> None:
+    rows = [("shape", "shape", own), ("shape", "texture", 30.0), ("texture", "texture", 90.0)]
+    shares = pd.DataFrame(rows, columns=["factor", "label", "share"]).assign(variant="Scenes", source="CGN")
+    told = takeaways.control(shares)
+    assert told.startswith(said) and f"{own:.1f} %" in told and "shape read as the label of texture" in told
+
+
+@pytest.mark.parametrize(("relative", "least"), [(39.0, "Wildlife MNIST"), (95.0, "Colored MNIST")])
+def test_what_counterfactuals_teach(relative: float, least: str) -> None:
+    rows = pd.DataFrame({"variant": VARIANTS, "source": "CGN trained here", "relative": [90.0, relative]})
+    assert takeaways.taught(rows).endswith(f"least on {least}.")
+    assert "too little" in takeaways.taught(rows.assign(relative=float("nan")))
+
+
+def test_the_best_null_is_named() -> None:
+    rows = pd.DataFrame({"variant": "a", "source": ["real digits", "untrained", "blank"], "good_digits": [10, 0, 2]})
+    assert "blank on a, has 2" in takeaways.nulls(rows)
+    assert "untrained on a, has 3" in takeaways.nulls(rows.assign(good_digits=[10, 3, 2]))
+
+
+@pytest.mark.parametrize(("bias", "where"), [(-3.9, "on Colored MNIST;"), (-0.2, "on none of the data sets;")])
+def test_where_a_norm_is_beyond_reach(bias: float, where: str) -> None:
+    rows = pd.DataFrame({"variant": VARIANTS, "reach": 0.8, "bias": [bias, -0.1]})
+    assert where in takeaways.norms(rows) and f"{bias:.2f}" in takeaways.norms(rows)
+
+
+def test_recipes_and_readers_name_their_extremes() -> None:
+    rows = pd.DataFrame({"source": ["a", "a", "b"], "nine_or_ten": [1, 0, 2], "CGNs": [1, 2, 2]})
+    assert takeaways.recipes(rows) == "CGNs with at least nine good digits: 1 of 3 (a); 2 of 2 (b)."
+    read = pd.DataFrame({"variant": VARIANTS, "shape_reader": [90.0, 80.0], "digit_reader": [97.0, 97.0]})
+    assert takeaways.readers(read) == "The worst reader is that of shape on Wildlife MNIST, 80.0 %."
+
+
+def test_a_loss_that_is_left_out_is_told_by_what_it_changes() -> None:
+    rated = pd.DataFrame({"losses": ["all", "without shape loss", "none"], "own": [94.0, 93.5, 70.0]})
+    told = takeaways.losses(rated, "own")
+    assert "94.0 with all losses; without shape loss 93.5; before training 70.0." in told
+
+
+def _runs(counterfactuals: float) -> pd.DataFrame:
+    sets = {"Original": 20.0, "CGN": counterfactuals, "Original+CGN": 50.0}
+    rows = [("Colored MNIST", name, "x" if "CGN" in name else "", value) for name, value in sets.items()]
+    return pd.DataFrame(rows, columns=["variant", "training_set", "source", "test"])
+
+
+def test_the_best_training_set_and_what_is_lost() -> None:
+    assert "Original+CGN on Colored MNIST, 50.0 % (20.0 % with original data alone)" in takeaways.accuracy(
+        _runs(40), "test"
+    )
+    assert "by mean: CGN on Colored MNIST, 60.0 %" in takeaways.accuracy(_runs(60), "test")
+    assert takeaways.lost(_runs(10), "test").endswith("-30.0 (10.0) on Colored MNIST.")
+
+
+@pytest.mark.parametrize(("here", "near"), [(81.0, "1 of 2"), (60.0, "0 of 2")])
+def test_published_values_near_ours_are_counted(here: float, near: str) -> None:
+    rows = [("here", here), ("Bagad et al.", 80.0), ("reproduction study", 30.0)]
+    points = pd.DataFrame(rows, columns=["study", "value"]).assign(variant="a", row="CGN", training_set="CGN")
+    told = takeaways.beside(points)
+    assert told.startswith(near) and f"reproduction study, CGN on a: 30.0 against {here:.1f} %" in told
+    assert "Nothing comparable" in takeaways.beside(points[:1])
+
+
+def test_a_trend_needs_three_numbers_of_good_digits() -> None:
+    data = pd.DataFrame({"variant": "a", "source": "b", "good_digits": [5, 7, 9], "test": [20.0, 50.0, 80.0]})
+    assert takeaways.by_quality(data).startswith("Rank correlation of good digits and accuracy: 1.00")
+    assert ": -1.00" in takeaways.by_quality(data.assign(test=[80.0, 50.0, 20.0]))
+    assert "nothing of a trend" in takeaways.by_quality(data[:2])
+
+
+def test_the_ablation_is_told_from_end_to_end() -> None:
+    rows = pd.DataFrame({"size": [1000, 3000], "ratio": [1, 10], "test": [20.0, 80.0], "study": "ours", "variant": "a"})
+    assert takeaways.ablation(rows) == "From 1,000 to 3,000 counterfactuals: a 20.0 to 80.0 %, best at CF ratio 10."
+    assert "80.0 to 20.0 %, best at CF ratio 1." in takeaways.ablation(rows.assign(test=[80.0, 20.0]))
+
+
+def _heat(inside: float, themes: float = 0.1) -> pd.DataFrame:
+    own = pd.DataFrame({"heatmap": "GradCAM", "mass_inside": [inside, inside, inside + 0.01], "along_themes": themes})
+    other = pd.DataFrame({"heatmap": "shuffled", "mass_inside": [0.2, 0.21, 0.22]})
+    return pd.concat([own.assign(along_digits=0.05), other]).assign(training_set="CGN")
+
+
+def test_heatmaps_beat_those_of_other_images_or_do_not() -> None:
+    assert takeaways.gradcam_measures(_heat(0.5)).startswith("Maps beat the maps of other images for CGN;")
+    assert takeaways.gradcam_measures(_heat(0.2)).startswith("Maps beat the maps of other images for no training set;")
+    assert "CGN more by theme (2.0 to 1)" in takeaways.gradcam_variance(_heat(0.5))
+    assert "CGN more by digit (0.2 to 1)" in takeaways.gradcam_variance(_heat(0.5, themes=0.01))
+
+
+@pytest.mark.parametrize(("value", "name"), [(70.0, "real images + b"), (10.0, "real images")])
+def test_the_best_classifier_of_natural_images(value: float, name: str) -> None:
+    rows = pd.DataFrame(
+        {"trained_on": ["real images", "real images + b", "plain"], "top1": [50.0, value, float("nan")]}
+    )
+    assert (
+        takeaways.best(rows, "top1", "Top-1")
+        == f"Top-1: highest for {name}, {max(50.0, value):.1f}; real images alone 50.0."
+    )
+    assert "lowest for" in takeaways.best(rows, "top1", "Top-1", lowest=True)
+
+
+def test_the_ends_of_a_column_are_named() -> None:
+    rows = pd.DataFrame({"study": ["A", "B"], "model": ["x", "y"], "gap": [1.0, 9.0]})
+    assert takeaways.span(rows, "gap") == "background gap, points ↓: lowest 1.0 (A: x), highest 9.0 (B: y)."
+    assert "lowest 1.0 (B: y)" in takeaways.span(rows.assign(gap=[9.0, 1.0]), "gap")
