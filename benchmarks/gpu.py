@@ -207,31 +207,24 @@ def estimates(rows: list[Row]) -> list[Row]:
 
 def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]:
     """What takes long in the gpu profile, on MNIST and on ImageNet: how many images, and the work with their rate."""
-    from types import SimpleNamespace
-
     from reprolib import params
-    from reprolib.mnist import tables
+    from reprolib.mnist import plan
     from reprolib.mnist.train import published_steps
-    from reprolib.natural import tables as natural
-    from reprolib.vocabulary import VARIANTS
+    from reprolib.natural import plan as natural
+    from reprolib.worlds.imagenet import ImageNet
 
-    chosen: Any = params.load("gpu")
-    study: Any = SimpleNamespace(params=chosen, chosen=chosen.imagenet, world=SimpleNamespace(name="imagenet"))
-    counts = {name: 60_000 if VARIANTS[name].held_out == "test_file" else 50_000 for name in chosen.variants}
+    chosen = params.load("gpu")
+    counts = {name: plan.data(chosen, name).count for name in chosen.variants}
     cgn, ablation, mini = chosen.cgn, chosen.ablation, chosen.imagenet
     steps = sum(published_steps(count, cgn.batch) for count in counts.values())
-    cases = [(name, each) for name in counts for each in tables.training_sets(study)]
-    cases += [(chosen.variants[0], each) for each in tables.null_sets(study)]
+    cases = [(name, each) for name in counts for each in plan.training_sets(chosen, name, 0)]
+    cases += [(chosen.variants[0], each) for each in plan.null_sets(chosen, chosen.variants[0], 0)]
     sets = sum((counts[name] if each.original else 0) + each.size for name, each in cases)
-    points = sum(
-        (counts[name] if mix == "original+cf" else 0) + size
+    points = ablation.epochs * sum(
+        (counts[name] if handle["training_set"].original else 0) + handle["training_set"].size
         for name in counts
-        for mix in ablation.mixes
-        for ratio in ablation.ratios
-        for size in ablation.sizes
-        if ratio <= VARIANTS[name].max_ratio and size >= 100 * ratio
+        for handle in plan.ablation(chosen, name)
     )
-    points *= len(cgn.sources) * ablation.seeds * ablation.epochs
     mnist = {
         "CGNs of MNIST, published": (16 * steps * cgn.seeds_of("published"), "CGN, published, VGG16"),
         "CGNs of MNIST, stable": (20 * cgn.stable_steps * len(counts) * cgn.seeds_of("stable"), "CGN, stable, VGG16"),
@@ -239,10 +232,11 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
         "classifiers of MNIST": (sets * chosen.seeds * chosen.classifier.epochs, "classifiers, 1 together"),
         "ablation of MNIST": (points, "classifiers, 1 together"),
     }
-    cgns = natural.cgns(study)
-    made = {which for kind, which, *_ in natural.classifier_cases(study) if kind == "cgn"}
-    ratios = [0.0 if kind == "real" else mini.cf_ratio for kind, *_ in natural.classifier_cases(study)]
-    ratios += [ratio for *_, ratio in natural.search_cases(study)]
+    run = natural.WorldRun(chosen, ImageNet(mini))
+    cgns, cases_of_world = natural.cgns(run), natural.classifiers(run)
+    made = {which for kind, which, _ in cases_of_world if kind == "cgn"}
+    ratios = [0.0 if kind == "real" else mini.cf_ratio for kind, *_ in cases_of_world]
+    ratios += [ratio for *_, ratio in natural.search(run)]
     updates = sum(which.source == "trained" and which.changed is None for which in cgns) * mini.updates
     imagenet = {
         "CGNs of ImageNet": (updates * mini.accumulation * mini.micro_batch, "CGN, biggan-deep-256"),

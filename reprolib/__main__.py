@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,10 +16,8 @@ from reprolib import __version__, params
 from reprolib.run import assets
 from reprolib.run.errors import ReproError
 from reprolib.run.files import place, refused, require_this_checkout, settle_places
+from reprolib.schema import Params
 from reprolib.vocabulary import FACTORS
-
-if TYPE_CHECKING:
-    from reprolib.mnist.study import Study
 
 FINISHED = "what was finished is kept, the same command goes on"
 
@@ -161,12 +159,14 @@ def _told(copied: int, chosen: params.Params, repair: str) -> None:
 def train(profile: str, world: str) -> None:
     """Make the CGNs and classifiers of a world; under torchrun all processes share each training."""
     chosen = params.check(profile)
+    from reprolib.natural.plan import WorldRun
     from reprolib.report.results import store_folder
-    from reprolib.run import distributed
-    from reprolib.worlds import studies
+    from reprolib.run import distributed, store
+    from reprolib.worlds import runs
 
     with distributed.processes(chosen.device):
-        studies.train_together(chosen, world, distributed.SharedStore(store_folder(chosen)))
+        store.use(distributed.SharedStore(store_folder(chosen)), chosen.threads)
+        runs.train_together(WorldRun(chosen, runs.world_of(world, chosen)))
         if distributed.rank() == 0:
             print(f"every CGN and classifier of {world} is in {store_folder(chosen)}")
 
@@ -201,20 +201,20 @@ def counterfactuals(
     The set is written to FOLDER/SPLIT: ims/ and labels.csv.
     """
     chosen = params.check(profile)
-    from reprolib.natural.study import NaturalStudy
+    from reprolib.natural.plan import WorldRun
     from reprolib.report.results import store_folder
-    from reprolib.run import distributed
-    from reprolib.worlds import studies
+    from reprolib.run import distributed, store
+    from reprolib.worlds import runs
 
     if count < 1:
         raise ReproError(f"--count is {count}; ask for at least one image")
     if split in ("", "..") or Path(split).name != split:
         raise ReproError(f"--split is {split!r}; it names one folder, such as train")
     with distributed.processes(chosen.device):
-        store = distributed.SharedStore(store_folder(chosen))
-        study = NaturalStudy(chosen, studies.world_of(world, chosen), store)
+        store.use(distributed.SharedStore(store_folder(chosen)), chosen.threads)
+        run = WorldRun(chosen, runs.world_of(world, chosen))
         ids = [classes[factor] for factor in FACTORS]
-        file = studies.write_counterfactuals(study, folder, split, count, mode, ids, seed)
+        file = runs.write_counterfactuals(run, folder, split, count, mode, ids, seed)
         if distributed.rank() == 0:
             print(file)
 
@@ -223,14 +223,14 @@ def counterfactuals(
 @profile
 def recipe(profile: str) -> None:
     """Train the CGNs of a profile by each recipe, then without each ingredient; results/recipe*.csv."""
-    study = _study(profile)
+    chosen = _in_use(profile)
     from reprolib import figures
     from reprolib.mnist import recipe
     from reprolib.run.files import ROOT, write_atomically
 
     for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
         file = ROOT / "results" / f"{name}.csv"
-        write_atomically(file, figures.to_bytes(table(study)))
+        write_atomically(file, figures.to_bytes(table(chosen)))
         print(file)
 
 
@@ -238,22 +238,23 @@ def recipe(profile: str) -> None:
 @profile
 def weights(profile: str) -> None:
     """Train the CGNs that come with reprolib: of every data set the first run of the stable recipe."""
-    study = _study(profile)
-    from reprolib.mnist import recipe, tables
+    chosen = _in_use(profile)
+    from reprolib.mnist import plan, recipe
 
-    if study.params.digits.source == "mnist" and study.params.digits.limit is None:
-        print("\n".join([recipe.keep_reader(study), *recipe.keep_factor_readers(study)]))
-    tables.prepare_cgns(study)
-    print("\n".join(recipe.keep_cgns(study)))
+    if chosen.digits.source == "mnist" and chosen.digits.limit is None:
+        print("\n".join([recipe.keep_reader(chosen), *recipe.keep_factor_readers(chosen)]))
+    plan.train_cgns(chosen)
+    print("\n".join(recipe.keep_cgns(chosen)))
 
 
-def _study(profile: str) -> Study:
+def _in_use(profile: str) -> Params:
+    """The parameters of a profile, with its store in use."""
     chosen = params.check(profile)
-    from reprolib.mnist.study import Study
     from reprolib.report.results import store_folder
-    from reprolib.run.store import Store
+    from reprolib.run import store
 
-    return Study(chosen, Store(store_folder(chosen)))
+    store.use(store.Store(store_folder(chosen)), chosen.threads)
+    return chosen
 
 
 @commands.command()
@@ -261,15 +262,15 @@ def _study(profile: str) -> Study:
 def scenes(names: tuple[str, ...]) -> None:
     """Train the networks of Scenes that come with reprolib, such as generator, saliency, cgn; all take an hour."""
     from reprolib.report.results import build_folder
-    from reprolib.run.store import Store
-    from reprolib.worlds import studies
+    from reprolib.run import store
+    from reprolib.worlds import runs
     from reprolib.worlds.scenes import networks
 
-    store, known = Store(build_folder() / "scenes" / "store"), [*networks.NETWORKS, "cgn"]
+    made_in, known = store.use(store.Store(build_folder() / "scenes" / "store")), [*networks.NETWORKS, "cgn"]
     if unknown := set(names) - set(known):
         raise ReproError(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     for name in names or known:
-        made = studies.keep_cgn(store) if name == "cgn" else networks.make(name, store)
+        made = runs.keep_cgn() if name == "cgn" else networks.make(name, made_in)
         print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
 
 

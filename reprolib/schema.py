@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -24,6 +25,8 @@ SOURCES: dict[str, str] = {
 """Whose CGN, as a reader sees it, in the order of ``deciding``."""
 GanKind = Literal["cgn_noncf", "dcgan"]
 MOST_STEPS = 10_000_000
+ASIDE = {"aside": True}
+"""Metadata of a field that changes no bit of a result, so that it does not belong to its name."""
 
 
 class Group(BaseModel):
@@ -72,9 +75,7 @@ class CgnParams(Group):
     checkpoint_every: int = Field(1000, ge=1, description="steps between two checkpoints")
     demo_steps: int = Field(0, ge=0, description="train this many steps from scratch to show the loop")
     quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
-    accuracy_images: int = Field(
-        10_000, ge=100, le=1_000_000, description="counterfactuals that train the classifier which measures a CGN"
-    )
+    accuracy_images: int = Field(10_000, ge=100, le=1_000_000, description="counterfactuals behind a CGN's accuracy")
 
     @field_validator("steps", mode="plain")
     @classmethod
@@ -216,7 +217,6 @@ class ScenesParams(NaturalParams):
 
     sources: list[NaturalSource] = Field(["trained"], min_length=1, description="CGNs: trained here, or shipped")
     cgns: int = Field(3, ge=1, le=100, description="CGNs trained with all losses")
-    updates: int = Field(200, ge=1, le=100_000, description="optimiser updates of a CGN")
     micro_batch: int = Field(8, ge=1, le=4096)
     accumulation: int = Field(2, ge=1, le=100_000, description="micro-batches whose gradients make one update")
     learning_rate: float = Field(60.0, gt=0, le=10_000, description="factor on the three published learning rates")
@@ -234,6 +234,15 @@ class ScenesParams(NaturalParams):
         [1e-3, 4e-3], description="beside classifier_rate, for the search of reproduction Table 7; [] for none"
     )
     workers: int = Field(0, ge=0, le=256, description="processes that read images")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What computes: it changes bits without changing the experiment."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+    workers: int = field(default=0, metadata=ASIDE)  # processes that read images
 
 
 class Params(Group):
@@ -255,6 +264,11 @@ class Params(Group):
     gradcam: GradcamParams = GradcamParams()
     scenes: ScenesParams = ScenesParams()
     imagenet: ImagenetParams = ImagenetParams()
+
+    @property
+    def machine(self) -> Machine:
+        """What computes; belongs to the name of every result."""
+        return Machine(self.device, self.threads)
 
     @field_validator("variants")
     @classmethod

@@ -19,10 +19,9 @@ import claims
 import torch
 
 from reprolib import params
-from reprolib.mnist.study import Study, TrainingSet
+from reprolib.mnist import experiments, plan
 from reprolib.report import build
-from reprolib.run import training
-from reprolib.run.store import Store
+from reprolib.run import store, training
 
 VARIANT = "colored_MNIST"
 INTERVAL = 5
@@ -47,7 +46,7 @@ TINY = {
 
 forkserver = multiprocessing.get_context("forkserver")
 """Processes that need not import torch; it preloads only what is installed, because it does not know this folder."""
-forkserver.set_forkserver_preload(["reprolib.report.build", "reprolib.mnist.study"])
+forkserver.set_forkserver_preload(["reprolib.report.build", "reprolib.mnist.experiments"])
 
 
 def run(folder: Path, die_at_write: int | None = None, largest_file: int | None = None) -> None:
@@ -61,9 +60,12 @@ def run(folder: Path, die_at_write: int | None = None, largest_file: int | None 
     _die_at_write(die_at_write, folder / "writes")
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-    study = Study(params.load(TINY), Store(folder / "store"))
-    made = study.classifier(VARIANT, TrainingSet(True, "counterfactual", "stable", 200), 0, 1)
-    claims.finish(folder, study.params, level=made.numbers["history"][-1]["train"])
+    store.use(store.Store(folder / "store"))
+    chosen = params.load(TINY)
+    how = chosen.classifier.batch, chosen.classifier.precision, chosen.machine
+    wanted = plan.training_set(chosen, VARIANT, True, "counterfactual", "stable", 0)
+    made = experiments.classifier(plan.data(chosen, VARIANT), wanted, 0, 1, *how, None).result()
+    claims.finish(folder, chosen, level=made.numbers["history"][-1]["train"])
     build.render(folder)
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from benchmarks import __main__ as bench
 from reprolib import params
-from reprolib.mnist.study import Study, TrainingSet
+from reprolib.mnist import experiments, plan
 from reprolib.report.results import build_folder
-from reprolib.run import jobs
-from reprolib.run.store import Store
+from reprolib.run import jobs, store
 from reprolib.vocabulary import VARIANTS
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.assets, pytest.mark.slow]
@@ -31,13 +30,19 @@ CASES = [(variant, name) for variant, rows in TARGETS.items() for name in rows]
 def measured() -> dict[tuple[str, str], float]:
     """Out-of-domain accuracy of the last epoch for every case; kept in the build folder, so that a run can go on."""
     chosen = params.load(params.FOLDER / "acceptance.yaml")
-    study = Study(chosen, Store(build_folder() / "acceptance" / "store"))
-    cf = chosen.counterfactuals
-    sets = [TrainingSet(True)] + [TrainingSet(o, "counterfactual", "authors", cf.size, cf.ratio) for o in (False, True)]
-    rows = [(variant, training_set) for training_set in sets for variant in VARIANTS if variant in TARGETS]
-    work = [(study.classifier, (*row, 0, chosen.classifier.epochs)) for row in rows]
-    found = jobs.run("acceptance", work, chosen.n_jobs)
-    accuracy = {(v, ts.name): r.numbers["history"][-1]["test"] for (v, ts), r in zip(rows, found, strict=True)}
+    store.use(store.Store(build_folder() / "acceptance" / "store"), chosen.threads)
+    how = chosen.classifier.epochs, chosen.classifier.batch, chosen.classifier.precision, chosen.machine
+    work = [
+        experiments.classifier(plan.data(chosen, variant), each, 0, *how, None)
+        for variant in VARIANTS
+        if variant in TARGETS
+        for each in plan.gradcam_sets(chosen, variant, 0)  # original digits, counterfactuals, both
+    ]
+    found = jobs.results(chosen, "acceptance", work)
+    accuracy = {
+        (handle["data"].variant, handle["training_set"].name): result.numbers["history"][-1]["test"]
+        for handle, result in zip(work, found, strict=True)
+    }
     latest = max((result.made for result in found), key=lambda made: str(made["finished"]))
     commits = sorted({str(result.made["commit"]) for result in found})
     bench.write("acceptance", _table(accuracy), latest | {"commit": " and ".join(commits)})

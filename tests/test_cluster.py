@@ -17,7 +17,7 @@ import pytest
 
 from reprolib import params
 from reprolib.mnist import tables
-from reprolib.mnist.study import Study
+from reprolib.run import store
 from reprolib.run.store import Store
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,8 @@ TINY = {
 
 def _table(folder: Path, **changes: Any) -> pd.DataFrame:
     """From two CGNs to the table of accuracies, in a store of its own."""
-    return tables.accuracy_runs(Study(params.load(TINY | changes), Store(folder)))
+    store.use(Store(folder))
+    return tables.accuracy_runs(params.load(TINY | changes))
 
 
 def _bits(folder: Path) -> dict[str, Any]:

@@ -14,14 +14,12 @@ from torch import nn
 from torchvision.models import inception_v3, resnet50, vgg16
 
 from reprolib import params
-from reprolib.natural import biggan, quality, u2net
+from reprolib.natural import biggan, experiments, plan, quality, u2net
 from reprolib.natural.classify import HEADS, counterfactual_loss, real_loss
 from reprolib.natural.counterfactuals import Sampling, write_set
 from reprolib.natural.datasets import CounterfactualFolder, train_transform
-from reprolib.natural.study import NaturalStudy
-from reprolib.natural.tables import CgnChoice
-from reprolib.run import assets
-from reprolib.run.store import Store
+from reprolib.natural.plan import CgnChoice, WorldRun
+from reprolib.run import assets, store
 from reprolib.worlds.imagenet import ImageNet
 
 pytestmark = pytest.mark.large
@@ -52,8 +50,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> ImageNet:
 def test_two_iterations_a_few_counterfactuals_and_an_ensemble_step(world: ImageNet, tmp_path: Path) -> None:
     small = {"updates": 2, "micro_batch": 1, "accumulation": 1, "rated": 10, "sources": ["trained"]}
     chosen = params.load({"profile": "gpu", "device": "cpu", "imagenet": small})
-    study = NaturalStudy(chosen, world, Store(tmp_path / "store"))
-    model = study.cgn(CgnChoice())
+    store.use(store.Store(tmp_path / "store"))
+    model = experiments.load(plan.cgn(WorldRun(chosen, world), CgnChoice()))
     assert sum(p.numel() for p in model.parameters()) > 250_000_000
     moved = model.f_text.embeddings.weight - model.biggan_GT.embeddings.weight
     assert 0 < moved.abs().max() <= 2.001 * 3e-5

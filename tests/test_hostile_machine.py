@@ -17,12 +17,12 @@ import small_run
 import torch
 
 from reprolib import params
+from reprolib.mnist import plan
 from reprolib.mnist.stable import STABLE
-from reprolib.mnist.study import Study
 from reprolib.report import fingerprint
 from reprolib.run import provenance
 from reprolib.run.progress import Progress
-from reprolib.run.store import Result, Store
+from reprolib.run.store import Result, Store, use
 
 ROOT = Path(__file__).parent.parent
 
@@ -123,8 +123,9 @@ def test_two_threads_give_the_weights_of_one(tmp_path: Path, record_property: Ca
     is all but zero, rounding decides its sign. From there on the two runs drift apart, as printed."""
     runs, rate = [], STABLE.rates[0]
     for threads in (1, 2):
-        study = Study(params.load(small_run.TINY | {"threads": threads}), Store(tmp_path))
-        runs.append(study.trained_cgn(small_run.VARIANT, "stable", 0).tensors)
+        use(Store(tmp_path), threads)
+        chosen = params.load(small_run.TINY | {"threads": threads})
+        runs.append(plan.trained_cgn(chosen, small_run.VARIANT, "stable", 0).result().tensors)
     torch.set_num_threads(1)
     assert len(list(tmp_path.glob("cgn/*.json"))) == 2, "threads are part of a result's name"
     for step in (1, 5, 20):

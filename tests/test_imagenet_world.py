@@ -11,12 +11,10 @@ from PIL import Image
 from torch import nn
 
 from reprolib import params
-from reprolib.natural import classify, robustness, tables
+from reprolib.natural import classify, experiments, plan, robustness
 from reprolib.natural.classify import Ensemble
-from reprolib.natural.study import NaturalStudy
-from reprolib.run import assets
+from reprolib.run import assets, store
 from reprolib.run.errors import AssetError
-from reprolib.run.store import Store
 from reprolib.worlds.imagenet import ImageNet
 
 IDS, SUPERCLASSES, SIXTEEN, TWO_HUNDRED = (
@@ -120,15 +118,20 @@ def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
 ) -> None:
     torch.manual_seed(0)
     chosen = params.load({"profile": "gpu", "device": "cpu", "imagenet": {"workers": 0, "epochs": 1, "batch": 500}})
-    study = NaturalStudy(chosen, imagenet, Store(tmp_path))
+    store.use(store.Store(tmp_path))
     monkeypatch.setattr(imagenet, "ensemble", Small)
     monkeypatch.setattr(imagenet, "data_identity", lambda: {"world": "imagenet"})
-    made = study.classifier("real", tables.CgnChoice(), 0, with_tensors=True)
+    monkeypatch.setattr(imagenet, "identity", lambda: {"world": "imagenet"})
+    made = plan.classifier(plan.WorldRun(chosen, imagenet), "real", plan.CgnChoice(), 0).result()
     numbers, best = made.numbers, Small()
     best.load_state_dict(made.tensors)
     assert len(numbers["history"]) == 2
-    assert set(study.out_of_distribution(best.eval())) == {"imagenet-a", "imagenet-sketch", "cue conflict"}
-    assert study.evaluate(best) == pytest.approx(numbers["history"][numbers["best"]])
+    assert set(experiments.out_of_distribution(imagenet, best.eval())) == {
+        "imagenet-a",
+        "imagenet-sketch",
+        "cue conflict",
+    }
+    assert experiments.evaluate(imagenet, best) == pytest.approx(numbers["history"][numbers["best"]])
     row = numbers["history"][0]
     assert {"top1", "top5", "original/avg", "gap/shape_texture", "shape_bias/bg", "decided/avg"} <= set(row)
     assert all(0 <= value <= 100 for name, value in row.items() if not name.startswith("gap"))

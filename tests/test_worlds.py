@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,14 @@ from torch import Tensor
 
 from reprolib import params
 from reprolib.features import load as load_features
-from reprolib.natural import datasets, quality, tables
+from reprolib.natural import criteria, datasets, experiments, plan, quality, tables
 from reprolib.natural.classify import HEADS
 from reprolib.natural.counterfactuals import Mode
-from reprolib.natural.study import NaturalStudy
-from reprolib.run import rng, rules
+from reprolib.natural.plan import CgnChoice, WorldRun
+from reprolib.run import rng, rules, store
 from reprolib.run.errors import ReproError
-from reprolib.run.store import Result, Store
-from reprolib.worlds import studies
+from reprolib.run.store import Store
+from reprolib.worlds import runs
 from reprolib.worlds.imagenet import ImageNet
 
 IDS = [f"n{number:08d}" for number in range(1000)]
@@ -43,26 +41,30 @@ FOLLOWED = 9
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NaturalStudy]:
-    chosen = params.load(TINY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reprolib.natural.study.FOLLOWED", FOLLOWED)
-        yield NaturalStudy(chosen, studies.world_of("scenes", chosen), Store(tmp_path_factory.mktemp("store")))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> WorldRun:
+    monkeypatch.setattr(experiments, "FOLLOWED", FOLLOWED)
+    store.use(Store(folder))
+    return runs.runs(params.load(TINY))[0]
 
 
 def test_a_run_has_the_worlds_it_asks_for() -> None:
-    assert [world.name for world in studies.worlds(params.load("smoke"))] == ["scenes"]
+    assert [world.name for world in runs.worlds(params.load("smoke"))] == ["scenes"]
     both = {"profile": "smoke", "imagenet": {"run": True, "sources": ["trained"]}}
-    assert [world.name for world in studies.worlds(params.load(both))] == ["scenes", "imagenet"]
+    assert [world.name for world in runs.worlds(params.load(both))] == ["scenes", "imagenet"]
 
 
 def test_a_run_says_what_it_leaves_out() -> None:
-    assert studies.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
-    assert "check gpu` names them" in studies.told(params.load("smoke"))
+    assert runs.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
+    assert "check gpu` names them" in runs.told(params.load("smoke"))
 
 
-def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
-    rows = tables.quality(study)
+def test_every_cgn_of_the_study_is_rated(run: WorldRun) -> None:
+    rows = tables.quality(run)
     nulls = ["none", "all; texture and background exchanged"]
     assert rows["losses"].tolist() == ["all"] * 3 + ["without background loss", "all; true mask", *nulls]
     assert rows["target"].tolist() == ["patches", "patches", "fill", *["patches"] * 4]
@@ -71,7 +73,7 @@ def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
     assert rows["is_gen"].between(1, 9).all() and rows["is_gt"].between(1, 9).all()
     for name in ("mean_mask", "mask_iou", "residue", "entanglement"):
         assert rows[name].between(0, 1).all()
-    evidence = tables.quality_evidence(study, rows)
+    evidence = criteria.quality_evidence(run, rows)
     assert evidence[evidence["null"] == ""].groupby("criterion").size().to_dict() == dict.fromkeys(
         ["inception_score", "mean_mask", "own", "residue", "entanglement"], 2
     )
@@ -85,12 +87,12 @@ def test_every_cgn_of_the_study_is_rated(study: NaturalStudy) -> None:
         [rows["own"][5] - half, rows["own"][5] + half]
     )
     assert (evidence["source"] == "CGN trained here").all()
-    shares = tables.control(study)
+    shares = tables.control(run)
     assert len(shares) == 9 and shares["share"].between(0, 100).all()
 
 
-def test_a_cgn_is_rated_at_every_truncation(study: NaturalStudy) -> None:
-    numbers = quality.score(study.world.new_cgn().eval(), study.world.rater(), 18, (1.0, 0.5))
+def test_a_cgn_is_rated_at_every_truncation(run: WorldRun) -> None:
+    numbers = quality.score(run.world.new_cgn().eval(), run.world.rater(), 18, (1.0, 0.5))
     names = ["is_gen", "is_gen_error", "is_gt", "mean_mask", "mean_mask_sd"]
     assert set(numbers) == {*names, *(f"{name}_0.5" for name in names)}
     assert numbers["is_gt"] != numbers["is_gt_0.5"]
@@ -99,7 +101,7 @@ def test_a_cgn_is_rated_at_every_truncation(study: NaturalStudy) -> None:
 def test_no_null_of_a_cgn_is_a_good_one() -> None:
     """What the criteria of claim 1 on Scenes must tell apart, on the shipped CGN, by the rules themselves."""
     chosen = params.load("smoke")
-    world = studies.world_of("scenes", chosen)
+    world = runs.world_of("scenes", chosen)
     shipped, exchanged, untrained = world.given_cgn("shipped"), world.given_cgn("shipped"), world.new_cgn().eval()
     exchanged.f_text, exchanged.f_bg = exchanged.f_bg, exchanged.f_text
     good, *nulls = (world.against_truth(model, 45) for model in (shipped, untrained, exchanged))
@@ -113,24 +115,24 @@ def test_no_null_of_a_cgn_is_a_good_one() -> None:
     assert good["own"] == pytest.approx(sum(shares) / 3)
 
 
-def test_a_trained_cgn_keeps_its_sheets_and_its_weights(study: NaturalStudy) -> None:
-    which = tables.CgnChoice()
-    found = study.trained_cgn(which)
+def test_a_trained_cgn_keeps_its_sheets_and_its_weights(run: WorldRun) -> None:
+    which = CgnChoice()
+    found = plan.trained_cgn(run, which).result()
     assert found.numbers["updates"] == [0, 1, 2]
-    untrained, truth = study.world.new_cgn().eval(), found.numbers["truth"]
-    assert truth[0] == study.world.against_truth(untrained, FOLLOWED) and truth[2] != truth[0]
-    rows = tables.conjectures(study)
+    untrained, truth = run.world.new_cgn().eval(), found.numbers["truth"]
+    assert truth[0] == run.world.against_truth(untrained, FOLLOWED) and truth[2] != truth[0]
+    rows = tables.conjectures(run)
     assert rows["mask"].tolist() == ["own"] * 3 + ["true"] * 3 and rows["update"].tolist() == [0, 1, 2] * 2
     assert rows["residue"].tolist()[:3] == [each["residue"] for each in truth]
     assert found.tensors["sheet/2"].shape == (9, 6, 3, 64, 64) and found.tensors["sheet/2"].dtype == torch.uint8
-    state = study.cgn(which).state_dict()
-    fresh = study.world.new_cgn().state_dict()
+    state = experiments.load(plan.cgn(run, which)).state_dict()
+    fresh = run.world.new_cgn().state_dict()
     assert torch.equal(state["biggan_GT.embeddings.weight"], fresh["biggan_GT.embeddings.weight"])
     assert not torch.equal(state["f_text.embeddings.weight"], fresh["f_text.embeddings.weight"])
 
 
-def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> None:
-    rows = tables.classifiers(study)
+def test_classifiers_with_and_without_counterfactuals(run: WorldRun) -> None:
+    rows = tables.classifiers(run)
     titles = ["real images", "real images + CGN trained here", "real images + true counterfactuals"]
     plain, repeated = "plain classifier (scene reader)", [title for title in titles for _ in range(2)]
     assert rows["trained_on"].tolist() == [plain, *repeated]
@@ -145,7 +147,7 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     assert 60 < first["top1"] < 100 and first["out_of_distribution/hard scenes"] == 0
     assert first["gap/avg"] == first["gap/shape_texture"] and tables.gaps(rows).loc[0, "bg"] == ""
     assert tables.bias_points(rows)["shape_bias"].notna().sum() == 4 * 6 + 1
-    evidence = tables.robustness_evidence(study, rows)
+    evidence = criteria.robustness_evidence(run, rows)
     expected = rows.set_index(["trained_on", "seed"])["gap/shape_texture"]
     found = evidence[(evidence["criterion"] == "gap") & (evidence["source"] == "true counterfactuals")]["value"]
     assert found.tolist() == pytest.approx(
@@ -155,16 +157,16 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
     again = evidence[(evidence["criterion"] == "gap") & (evidence["null"] == "real images again")]["value"].tolist()
     first, second = (expected[titles[0], seed] for seed in (200, 201))
     assert sorted(again) == pytest.approx(sorted([first - second, second - first]))
-    accuracy = tables.accuracy_evidence(study, rows)
+    accuracy = criteria.accuracy_evidence(run, rows)
     assert set(accuracy["criterion"]) == {"top1", "original"} and set(accuracy["null"]) == {
         "",
         "untrained",
         "wrong labels",
     }
-    before = study.classifier("real", tables.CgnChoice(), 200).numbers["history"][0]["top1"]
+    before = plan.classifier(run, "real", CgnChoice(), 200).result().numbers["history"][0]["top1"]
     assert accuracy.query("null == 'untrained' and criterion == 'top1'")["worse"].iloc[0] <= before
     assert accuracy["rules"].map(lambda text: rules.holds_still("claim3_scenes", text)).all()
-    factors = tables.factor_evidence(study, rows)
+    factors = criteria.factor_evidence(run, rows)
     made = rows[rows["trained_on"] == titles[1]]
     assert factors.query("null == ''")["value"].tolist() == made[[f"factor/{h}" for h in HEADS]].min(axis=1).tolist()
     assert factors.query("null == 'shuffled labels'")["value"].between(0, 100).all()
@@ -181,29 +183,24 @@ def test_classifiers_with_and_without_counterfactuals(study: NaturalStudy) -> No
 def test_a_result_is_named_by_what_it_depends_on(
     change: dict[str, Any], which: str, same: bool, tmp_path: Path
 ) -> None:
+    store.use(Store(tmp_path))
     names = set()
-
-    class Named(Store):
-        def get(self, step: str, inputs: dict[str, Any], *_: object, **__: object) -> Result:
-            names.add(self.file(step, inputs).name)
-            return Result({})
-
     for more in ({}, change):
-        chosen = params.load(TINY | {"scenes": TINY["scenes"] | more})  # type: ignore[operator]
-        study = NaturalStudy(chosen, studies.world_of("scenes", chosen), Named(tmp_path))
+        (run,) = runs.runs(params.load(TINY | {"scenes": TINY["scenes"] | more}))  # type: ignore[operator]
         made = {
-            "cgn": study.trained_cgn,
-            "rating": study.rate,
-            "classifier": partial(study.classifier, "real", seed=100),
+            "cgn": plan.trained_cgn(run, CgnChoice()),
+            "rating": plan.quality(run, CgnChoice()),
+            "classifier": plan.classifier(run, "real", CgnChoice(), 100),
         }
-        made[which](tables.CgnChoice())
+        names.add(made[which].file)
     assert (len(names) == 1) == same
 
 
-def test_nulls_are_the_same_images_with_other_labels(study: NaturalStudy) -> None:
-    which = tables.CgnChoice()
-    made, wrong = (study._counterfactuals(kind, which, 100, "train") for kind in ("cgn", "wrong"))  # type: ignore[arg-type]
-    again, real = study._counterfactuals("again", which, 100, "train"), study.world.real("train")
+def test_nulls_are_the_same_images_with_other_labels(run: WorldRun) -> None:
+    which = CgnChoice()
+    written, world = plan.counterfactuals(run, which), run.world
+    made, wrong = (experiments.beside_real(world, kind, written, "train") for kind in ("cgn", "wrong"))  # type: ignore[arg-type]
+    again, real = experiments.beside_real(world, "again", None, "train"), world.real("train")
     assert made is not None and wrong is not None and again is not None and len(wrong) == len(made)  # type: ignore[arg-type]
     for number in (0, 7):
         assert torch.equal(made[number][0], wrong[number][0]) and torch.equal(real[number][0], again[number][0])
@@ -211,22 +208,22 @@ def test_nulls_are_the_same_images_with_other_labels(study: NaturalStudy) -> Non
         assert again[number][1].tolist() == [int(real[number][1])] * 3
 
 
-def test_failures_are_those_with_the_most_entanglement(study: NaturalStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_are_those_with_the_most_entanglement(run: WorldRun, monkeypatch: pytest.MonkeyPatch) -> None:
     from reprolib.figures import to_pixels
     from reprolib.natural import pictures
 
-    model = study.cgn(study.deciding)
+    model = experiments.load(plan.cgn(run, run.deciding))
     classes, u = quality.classes_of(60, 9), model.noise(60, ("rated",))
-    found = study.world.entanglement(model, u, classes)
+    found = run.world.entanglement(model, u, classes)
     y = model.one_hot(classes)
-    assert found.mean().item() == pytest.approx(study.world.against_truth(model, 60)["entanglement"], abs=1e-5)
+    assert found.mean().item() == pytest.approx(run.world.against_truth(model, 60)["entanglement"], abs=1e-5)
     worst = model.counterfactual(u, y, y, y)[2][found.topk(2).indices]
-    assert (pictures.failures(study, 60, 2)["entanglement"][:, 0] == to_pixels(worst)).all()
+    assert (pictures.failures(run, 60, 2)["entanglement"][:, 0] == to_pixels(worst)).all()
 
 
-def test_the_ratio_of_styles_tells_entangled_texture_maps(study: NaturalStudy) -> None:
+def test_the_ratio_of_styles_tells_entangled_texture_maps(run: WorldRun) -> None:
     """On Scenes, where the truth is known: the untrained CGN's texture maps are whole images, the shipped one's not."""
-    world, net = study.world, load_features("efficientnet_lite0", size=64)
+    world, net = run.world, load_features("efficientnet_lite0", size=64)
     ratios = []
     for model in (world.new_cgn().eval(), world.given_cgn("shipped")):
         u, y = model.noise(9, ("ratio",)), model.one_hot(torch.arange(9))
@@ -235,20 +232,21 @@ def test_the_ratio_of_styles_tells_entangled_texture_maps(study: NaturalStudy) -
     assert ratios[0] > 1.5 * ratios[1]
 
 
-def test_counterfactual_sets_are_written_once_and_by_cgn(study: NaturalStudy) -> None:
-    folders = [study.counterfactual_folder(tables.CgnChoice(seed=seed)) for seed in (200, 201)]
-    assert folders[0] != folders[1] and folders[0] == study.counterfactual_folder(tables.CgnChoice())
+def test_counterfactual_sets_are_written_once_and_by_cgn(run: WorldRun) -> None:
+    sets = [plan.counterfactuals(run, CgnChoice(seed=seed)) for seed in (200, 201, 200)]
+    folders = [each.folder(run.world) for each in sets]
+    assert folders[0] != folders[1] and folders[0] == folders[2]
     assert len(list((folders[0] / "train" / "ims").glob("*.jpg"))) == 40
-    image, labels = study.world.counterfactuals(folders[0], "val")[0]
+    image, labels = run.world.counterfactuals(folders[0], "val")[0]
     assert image.shape == (3, 64, 64) and image.min() >= -1 and labels.shape == (3,)
 
 
-def test_the_search_has_a_row_for_every_cell(study: NaturalStudy) -> None:
-    rows = tables.search(study)
+def test_the_search_has_a_row_for_every_cell(run: WorldRun) -> None:
+    rows = tables.search(run)
     cells = [(0.001, 0.0), (0.002, 0.0), (0.001, 1.0), (0.002, 1.0)]  # the rate of the study is among them
     assert list(zip(rows["rate"], rows["ratio"], strict=True))[1:] == [cell for cell in cells for _ in range(2)]
     assert rows["seed"].tolist() == [0] + [*rules.seeds(2)] * 4
-    own = tables.classifiers(study).set_index(["trained_on", "seed"])["gap/shape_texture"]
+    own = tables.classifiers(run).set_index(["trained_on", "seed"])["gap/shape_texture"]
     found = rows[rows["rate"] == 0.002].set_index(["trained_on", "seed"])["gap"]
     assert found.tolist() == own[found.index].tolist()
     shown = tables.search_shown(rows)
@@ -257,10 +255,10 @@ def test_the_search_has_a_row_for_every_cell(study: NaturalStudy) -> None:
     assert (shown[["epoch", "original", "gap", "top-1"]] != "").all(None)
 
 
-def test_the_search_is_that_of_the_seed(tmp_path: Path) -> None:
+def test_the_search_is_that_of_the_seed() -> None:
     """Reproduction Table 7: the authors' CGN at both rates, the own one only at the smaller."""
     chosen = params.load("gpu")
-    cases = tables.search_cases(NaturalStudy(chosen, ImageNet(chosen.imagenet), Store(tmp_path)))
+    cases = plan.search(WorldRun(chosen, ImageNet(chosen.imagenet)))
     assert [seed for _, _, seed, _, _ in cases] == [*rules.seeds(2)] * 8
     cases = cases[::2]
     assert [(which.source, rate, ratio) for kind, which, _, rate, ratio in cases if kind == "cgn"] == [
@@ -270,12 +268,12 @@ def test_the_search_is_that_of_the_seed(tmp_path: Path) -> None:
     assert [(rate, ratio) for kind, _, _, rate, ratio in cases if kind == "real"] == [(1e-4, 0.0), (1e-3, 0.0)]
 
 
-def test_one_command_trains_all_that_the_tables_read(study: NaturalStudy) -> None:
-    studies.train_together(study.params, "scenes", study.store)
-    trained = [sorted((study.store.root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")]
+def test_one_command_trains_all_that_the_tables_read(run: WorldRun) -> None:
+    runs.train_together(run)
+    trained = [sorted((store.current().root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")]
     assert [len(files) for files in trained] == [5, 6 + 4 + 4]
-    tables.classifiers(study), tables.search(study)
-    assert [sorted((study.store.root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")] == trained
+    tables.classifiers(run), tables.search(run)
+    assert [sorted((store.current().root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")] == trained
 
 
 NONE: tuple[list[int], ...] = ([], [], [])
@@ -291,17 +289,17 @@ NONE: tuple[list[int], ...] = ([], [], [])
     ],
 )
 def test_sets_are_written_in_every_mode(
-    study: NaturalStudy, mode: Mode, classes: tuple[list[int], ...], tmp_path: Path
+    run: WorldRun, mode: Mode, classes: tuple[list[int], ...], tmp_path: Path
 ) -> None:
-    file = studies.write_counterfactuals(study, tmp_path, "val", 6, mode, classes)
+    file = runs.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
     drawn = datasets.CounterfactualFolder(file.parent, datasets.eval_transform(64, 64)).labels
     assert len(drawn) == 6 and drawn.min() >= 0 and drawn.max() < 9
     if mode == "fixed_classes":
         assert (drawn == torch.tensor([1, 2, 3])).all()
-    studies.write_counterfactuals(study, tmp_path, "val", 8, mode, classes)
+    runs.write_counterfactuals(run, tmp_path, "val", 8, mode, classes)
     assert len(list((tmp_path / "val" / "ims").iterdir())) == 8
     with pytest.raises(ReproError, match="holds counterfactuals made otherwise"):
-        studies.write_counterfactuals(study, tmp_path, "val", 8, mode, classes, seed=1)
+        runs.write_counterfactuals(run, tmp_path, "val", 8, mode, classes, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -314,15 +312,15 @@ def test_sets_are_written_in_every_mode(
     ],
 )
 def test_classes_that_do_not_fit_are_refused(
-    study: NaturalStudy, mode: Mode, classes: tuple[list[int], ...], message: str, tmp_path: Path
+    run: WorldRun, mode: Mode, classes: tuple[list[int], ...], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ReproError, match=message):
-        studies.write_counterfactuals(study, tmp_path, "val", 6, mode, classes)
+        runs.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
     assert not list(tmp_path.iterdir())
 
 
-def test_classes_that_a_cgn_does_well_are_found(study: NaturalStudy) -> None:
-    rated = quality.class_quality(study.world.given_cgn("shipped"), study.world.rater())
+def test_classes_that_a_cgn_does_well_are_found(run: WorldRun) -> None:
+    rated = quality.class_quality(run.world.given_cgn("shipped"), run.world.rater())
     assert {name: len(values) for name, values in rated.items()} == dict.fromkeys(rated, 9)
     best = quality.best_classes(rated)
     assert set(best) == {"shape", "texture", "background"} and len(best["texture"]) > 5
@@ -331,34 +329,34 @@ def test_classes_that_a_cgn_does_well_are_found(study: NaturalStudy) -> None:
     assert quality.best_classes(poor)["shape"] == quality.best_classes(poor)["texture"] == []
 
 
-def test_pictures_of_the_study(study: NaturalStudy) -> None:
+def test_pictures_of_the_study(run: WorldRun) -> None:
     from reprolib.natural import pictures
 
-    grid = pictures.counterfactual_grid(study)
+    grid = pictures.counterfactual_grid(run)
     assert grid["images"].shape == (16, 64, 64, 3) and grid["labels"][0].count(" / ") == 2
-    assert pictures.training_sheets(study)["sheets"].shape == (3, 3, 6, 64, 64, 3)
-    assert pictures.training_sheets(study)["classes"].tolist() == ["fish", "butterfly", "moon"]
+    assert pictures.training_sheets(run)["sheets"].shape == (3, 3, 6, 64, 64, 3)
+    assert pictures.training_sheets(run)["classes"].tolist() == ["fish", "butterfly", "moon"]
     assert {
-        kind: worst.shape for kind, worst in pictures.failures(study, candidates=12, shown=2).items()
+        kind: worst.shape for kind, worst in pictures.failures(run, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
-    followed = pictures.samples(study, count=3)
+    followed = pictures.samples(run, count=3)
     assert followed["sheets"].shape == (2, 5, 3, 64, 64, 3) and followed["classes"].tolist() == ["butterfly", "moon"]
-    walk = pictures.interpolations(study)
+    walk = pictures.interpolations(run)
     assert walk["images"].shape == (7, 8, 64, 64, 3) and walk["ends"].tolist() == ["class fish", "class moon"]
     composed = walk["images"][::2]
     assert (composed[:, 0] == composed[0, 0]).all() and not (composed[0] == composed[3]).all()
     assert all((row[0] != row[-1]).any() for row in walk["images"])
-    frames = pictures.tour(study, midpoints=1)["frames"]
+    frames = pictures.tour(run, midpoints=1)["frames"]
     assert frames.shape == (12, 64, 64, 3) and not (frames[0] == frames[6]).all()
-    heads = pictures.heads(study)
+    heads = pictures.heads(run)
     assert len(heads) == 5 and heads["real images"].shape == (3, 8, 64, 64)
 
 
-def test_results_are_found_again(study: NaturalStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_found_again(run: WorldRun, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Tensor:
         raise AssertionError("this was computed already")
 
-    first = tables.quality(study)
+    first = tables.quality(run)
     monkeypatch.setattr("reprolib.natural.quality.score", fail)
-    again = NaturalStudy(study.params, study.world, Store(study.store.root))
-    assert tables.quality(again).equals(first)
+    store.use(Store(store.current().root))
+    assert tables.quality(run).equals(first)

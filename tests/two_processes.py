@@ -15,11 +15,12 @@ from reprolib import params
 from reprolib.natural import classify, train
 from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import Batches, ClassifierSettings, Ensemble
+from reprolib.natural.plan import WorldRun
 from reprolib.natural.train import CgnSettings, LossWeights, Patches
 from reprolib.natural.u2net import PLANS, U2Net
 from reprolib.run import distributed, rng
-from reprolib.run.store import Checkpoint, Result
-from reprolib.worlds import studies
+from reprolib.run.store import Checkpoint, Result, use
+from reprolib.worlds import runs
 
 SCENES = {
     "profile": "smoke",
@@ -68,5 +69,6 @@ if __name__ == "__main__":
             for _ in range(2):  # the second time every process finds it
                 made = store.get(name, {"name": name}, make, with_tensors=True)
         chosen = params.load(SCENES)
-        studies.train_together(chosen, "scenes", distributed.SharedStore(Path(sys.argv[1]) / "study"))
+        use(distributed.SharedStore(Path(sys.argv[1]) / "study"))
+        runs.train_together(WorldRun(chosen, runs.world_of("scenes", chosen)))
         (Path(sys.argv[1]) / f"process {distributed.rank()} of {distributed.size()}").touch()

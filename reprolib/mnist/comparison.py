@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from reprolib import published
-from reprolib.mnist.study import Study
+from reprolib.mnist import plan
 from reprolib.mnist.tables import GENERATORS, ORDER, shown, titled
-from reprolib.schema import RECIPES
+from reprolib.schema import RECIPES, Params
 from reprolib.vocabulary import VARIANTS
 
 
@@ -76,9 +76,9 @@ def points(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy
     return titled(rank[["variant", "row", "training_set", "source", "study", "value"]].reset_index(drop=True))
 
 
-def macro_iou(study: Study, measured: pd.DataFrame) -> pd.DataFrame:
+def macro_iou(params: Params, measured: pd.DataFrame) -> pd.DataFrame:
     """Heatmap measures with the published macro IoU of the same training set, in percent, beside the GradCAM rows."""
-    theirs = published.macro_iou(study.gradcam_variant)
+    theirs = published.macro_iou(plan.gradcam_variant(params))
     known = measured["training_set"].map(theirs).where(measured["heatmap"] == "GradCAM")
     return measured.assign(published_iou_macro=(100 * known).round(1))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import numpy as np
 import pandas as pd
 
-from reprolib.mnist.tables import quality_evidence, titled
-from reprolib.schema import SOURCES, CgnSource
+from reprolib.mnist import nulls as known
+from reprolib.mnist import quality
+from reprolib.mnist.tables import titled
+from reprolib.schema import RECIPES, SOURCES, CgnSource
 
 Side = tuple[str, ...]
 """Training sets on one side of a difference; the best of them counts."""
@@ -29,11 +33,45 @@ NULLS = {
 
 
 def of_quality(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
-    """Claim 1: one row per CGN, or null, and criterion; see ``tables.quality_evidence``. Columns source, criterion,
+    """Claim 1: one row per CGN, or null, and criterion; see ``_evidence``. Columns source, criterion,
     case, value, null, low, high and rules. What is relative to real images may exceed 100 %, and counts as 100."""
-    long = quality_evidence(runs, accuracy, deciding)
+    long = _evidence(runs, accuracy, deciding)
     ends = ["value", "low", "high"]
     return _by_source([long.assign(**long[ends].clip(upper=100)).sort_values("source", key=_rank, kind="stable")])
+
+
+def _evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
+    """Claim 1 as its rules read it: variant, source, seed, null, criterion, value, low, high, rules.
+
+    runs: of ``quality_runs`` and ``null_runs``; accuracy: of ``counterfactual_accuracy_runs``. Control is told in
+    percent of what the reader of a factor reaches on real images, because a perfect CGN would get no more. low and
+    high: the sampling interval, for whatever is not trained here. A null stands beside the CGN that decides.
+    """
+    rows = []
+    for run in runs.to_dict("records"):
+        factors = [factor for factor in quality.FACTORS if run.get(f"{factor}_reader", nan) > 0]
+        ends = {
+            factor: [100 * run[f"{factor}{end}"] / run[f"{factor}_reader"] for end in (f"<-{factor}", "_low", "_high")]
+            for factor in factors
+        }
+        textures = [ends[factor] for factor in factors if factor != "shape"]
+        values = {
+            "good_digits": [run["good_digits"], run["good_digits_low"], run["good_digits_high"]],
+            "shape_control": ends["shape"],
+            "texture_control": [sum(each) / len(textures) for each in zip(*textures, strict=True)],
+        }
+        keys = {name: run[name] for name in ("variant", "source", "seed", "rules")}
+        rows += [
+            keys | {"criterion": name} | dict(zip(("value", "low", "high"), found, strict=True))
+            for name, found in values.items()
+        ]
+    relative = accuracy.rename(columns={"relative": "value"}).assign(criterion="counterfactual_accuracy")
+    long = pd.concat([pd.DataFrame(rows), relative.drop(columns="accuracy")], ignore_index=True)
+    long = long[long["source"] != "real digits"]
+    long.loc[long["source"].isin(RECIPES), ["low", "high"]] = nan
+    null = long["source"].isin(known.NULLS)
+    long = long.assign(null=long["source"].where(null, ""), source=long["source"].mask(null, deciding))
+    return long.dropna(subset="value")
 
 
 def _rank(sources: pd.Series) -> pd.Series:

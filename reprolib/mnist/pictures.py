@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from reprolib.figures import to_pixels
-from reprolib.mnist import counterfactuals
+from reprolib.mnist import counterfactuals, experiments, plan
 from reprolib.mnist.cgn import CGN, CLASSES, compose
-from reprolib.mnist.study import Study
 from reprolib.run import rng, rules
-from reprolib.schema import RECIPES, Recipe, deciding
+from reprolib.schema import RECIPES, Params, Recipe, deciding
 from reprolib.vocabulary import VARIANTS
 
 
@@ -19,38 +18,36 @@ def _grey(mask: Tensor) -> np.ndarray:
     return to_pixels(mask.expand(-1, 3, -1, -1) * 2 - 1)
 
 
-def data_sheets(study: Study) -> dict[str, np.ndarray]:
+def data_sheets(params: Params) -> dict[str, np.ndarray]:
     """Title of the variant -> (4, 10 digits, 32, 32, 3): two rows of training images, then two of test images."""
     sheets = {}
-    for variant in study.params.variants:
+    for variant in params.variants:
         rows = []
         for split in ("train", "test"):
-            painted = study.painted(variant, split, rules.FIRST_SEED)
+            painted = plan.data(params, variant).painted(split, rules.FIRST_SEED)
             picked = torch.stack([(painted.labels == digit).nonzero()[:2, 0] for digit in range(CLASSES)], dim=1)
             rows.append(to_pixels(painted.images[picked.flatten()]).reshape(2, CLASSES, 32, 32, 3))
         sheets[VARIANTS[variant].title] = np.concatenate(rows)
     return sheets
 
 
-def counterfactual_sheets(study: Study, columns: int = 6) -> dict[str, np.ndarray]:
+def counterfactual_sheets(params: Params, columns: int = 6) -> dict[str, np.ndarray]:
     """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), of our CGN, as in
     reproduction Figs 2 and 4."""
     sheets = {}
-    for variant in study.params.variants:
-        model = study.cgn(variant, deciding(study.params.cgn.sources), rules.FIRST_SEED)
+    for variant in params.variants:
+        model = experiments.load(plan.deciding_cgn(params, variant))
         made = counterfactuals.counterfactuals(model, 1000, 1, ("sheet", variant))
         picked = torch.cat([(made.labels == digit).nonzero()[:columns, 0] for digit in range(CLASSES)])
         sheets[VARIANTS[variant].title] = to_pixels(made.images[picked]).reshape(CLASSES, columns, 32, 32, 3)
     return sheets
 
 
-def mechanism_sheets(study: Study) -> dict[str, np.ndarray]:
+def mechanism_sheets(params: Params) -> dict[str, np.ndarray]:
     """Title -> (5 rows, 10 digits, 32, 32, 3): mask, foreground, background, composition, counterfactual."""
     return {
-        VARIANTS[variant].title: _mechanisms(
-            study.cgn(variant, deciding(study.params.cgn.sources), rules.FIRST_SEED), variant
-        )
-        for variant in study.params.variants
+        VARIANTS[variant].title: _mechanisms(experiments.load(plan.deciding_cgn(params, variant)), variant)
+        for variant in params.variants
     }
 
 
@@ -65,20 +62,21 @@ def _mechanisms(model: CGN, variant: str) -> np.ndarray:
     return np.stack([_grey(parts.mask), *rows])
 
 
-def training_sheets(study: Study) -> dict[str, np.ndarray]:
+def training_sheets(params: Params) -> dict[str, np.ndarray]:
     """``title|step,step,...`` -> (snapshots, 10, 32, 32, 3): samples of the first run over training, in eval mode.
 
     Of the recipe that decides; of a short run of the stable one where no CGN is trained, and nothing for no step.
     """
-    source, chosen = deciding(study.params.cgn.sources), study.params.cgn
+    source, chosen = deciding(params.cgn.sources), params.cgn
     if source not in RECIPES and chosen.demo_steps == 0:
         return {}
     recipe: Recipe = source if source in RECIPES else "stable"
     steps = None if source in RECIPES else chosen.demo_steps
     sheets = {}
-    for variant in study.params.variants:
+    for variant in params.variants:
         rows = {}
-        for step, model in study.snapshots(variant, recipe, rules.FIRST_SEED, steps).items():
+        trained = plan.trained_cgn(params, variant, recipe, rules.FIRST_SEED, steps)
+        for step, model in experiments.snapshots(trained).items():
             with rng.seeded("training sheet", variant), torch.inference_mode():
                 rows[step] = to_pixels(compose(*model(torch.arange(CLASSES))))
         name = f"{VARIANTS[variant].title}|{','.join(map(str, rows))}"
@@ -86,7 +84,7 @@ def training_sheets(study: Study) -> dict[str, np.ndarray]:
     return sheets
 
 
-def gradcam_arrays(study: Study, maps: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def gradcam_arrays(params: Params, maps: dict[str, Tensor]) -> dict[str, np.ndarray]:
     """Input images of the 10x10 theme grid and the heatmaps of each training set."""
-    grid = {"images": to_pixels(study.theme_grid().images)}
+    grid = {"images": to_pixels(experiments.theme_grid(plan.data(params, plan.gradcam_variant(params))).images)}
     return grid | {name: heat.numpy() for name, heat in maps.items()}

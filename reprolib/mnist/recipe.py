@@ -12,13 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from reprolib.mnist import quality
-from reprolib.mnist.study import FACTORS_RECORD, READER, READER_RECORD, Study
+from reprolib.mnist import experiments, plan, quality
+from reprolib.mnist.choices import DIGIT_READER
+from reprolib.mnist.experiments import FACTORS_RECORD, READER_RECORD
 from reprolib.mnist.tables import titled
 from reprolib.run import jobs, rules, weights
 from reprolib.run.errors import ReproError
 from reprolib.run.files import ROOT, canonical
-from reprolib.schema import RECIPES
+from reprolib.run.steps import Handle
+from reprolib.schema import Params, Recipe
 from reprolib.statistics import interval
 from reprolib.vocabulary import INGREDIENTS, VARIANTS
 
@@ -29,34 +31,33 @@ REPETITIONS = 2
 QUALITY = weights.FOLDER / "quality.json"
 
 
-def runs(study: Study) -> pd.DataFrame:
+def runs(params: Params) -> pd.DataFrame:
     """One row per CGN: recipe, variant, seed, steps, seconds, good_digits, pairwise_iou, recognised, accuracy_10k.
 
     recipe: stable, published (those that are trained already, because one takes an hour), shipped or authors. seconds:
     of the training, by the clock of one thread. pairwise_iou and recognised (in percent): means over the digits.
     accuracy_10k: of a classifier that was trained on 10,000 of its counterfactuals, out of domain, in percent.
     """
-    cases = [
-        (variant, source, seed)
-        for source in study.params.cgn.sources
-        for seed in rules.seeds(study.params.cgn.seeds_of(source))
-        for variant in study.params.variants
-        if source != "published" or study.has_cgn(variant, source, seed)
-    ]
-    trained = [case for case in cases if case[1] in RECIPES]
-    jobs.run_methods(study.params, "CGNs", [(study.trained_cgn, *case) for case in trained])
-    measured = jobs.run_methods(study.params, "quality of CGNs", [(study.quality, *case) for case in cases])
-    accuracy = [(study.counterfactual_accuracy, *case) for case in cases]
-    accuracies = jobs.run_methods(study.params, "accuracy of counterfactuals", accuracy)
+    every = [(variant, *each) for each in plan.cgns(params) for variant in params.variants]
+    chosen = {case: plan.cgn(params, *case) for case in every}
+    trained = {
+        case: cgn
+        for case, cgn in chosen.items()
+        if isinstance(cgn, Handle) and (case[1] == "stable" or cgn.file.exists())
+    }
+    cases = [case for case, cgn in chosen.items() if case in trained or not isinstance(cgn, Handle)]
+    made = dict(zip(trained, jobs.results(params, "CGNs", list(trained.values())), strict=True))
+    measured = jobs.results(params, "quality of CGNs", [plan.quality(params, *case) for case in cases])
+    scored = jobs.results(params, "accuracy of counterfactuals", [plan.accuracy(params, *case) for case in cases])
     rows = []
-    for case, masks, scored in zip(cases, measured, accuracies, strict=True):
+    for case, masks, accuracy in zip(cases, (each.numbers for each in measured), scored, strict=True):
         variant, source, seed = case
         row: dict[str, Any] = {"variant": variant, "recipe": source, "seed": seed, "steps": None, "seconds": None}
-        if source in RECIPES:
-            run = study.trained_cgn(variant, source, seed)
-            row |= {"steps": run.numbers["snapshots"][-1], "seconds": run.made["seconds"]}
+        if case in made:
+            row |= {"steps": made[case].numbers["snapshots"][-1], "seconds": made[case].made["seconds"]}
         row |= {"good_digits": masks["good_digits"], "pairwise_iou": round(fmean(masks["pairwise_iou"]), 3)}
-        rows.append(row | {"recognised": round(100 * fmean(masks["recognised"]), 1), "accuracy_10k": scored["test"]})
+        row |= {"recognised": round(100 * fmean(masks["recognised"]), 1), "accuracy_10k": accuracy.numbers["test"]}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -86,72 +87,77 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     return titled(table.reset_index()).sort_values("variant", kind="stable")
 
 
-def ablation(study: Study) -> pd.DataFrame:
+def ablation(params: Params) -> pd.DataFrame:
     """The columns of ``runs`` and ``without``, on Colored MNIST: each ingredient of the stable recipe left out once."""
-    cases = [(without, _changed(study, without)) for without in (WHOLE, *INGREDIENTS)]
-    calls = [(each.trained_cgn, ABLATED, "stable", seed) for _, each in cases for seed in rules.seeds(REPETITIONS)]
-    jobs.run_methods(study.params, "CGNs without an ingredient", calls)
-    return pd.concat([runs(each).assign(without=without) for without, each in cases], ignore_index=True)
+    cases = {without: _without(params, without) for without in (WHOLE, *INGREDIENTS)}
+    calls = [plan.trained_cgn(each, *case) for each in cases.values() for case in plan.trainings(each)]
+    jobs.results(params, "CGNs without an ingredient", calls)
+    return pd.concat([runs(each).assign(without=without) for without, each in cases.items()], ignore_index=True)
 
 
-def _changed(study: Study, without: str) -> Study:
-    left_out: list[Any] = [] if without == WHOLE else [without]
-    cgn = study.params.cgn.model_copy(update={"sources": ["stable"], "seeds": REPETITIONS, "without": left_out})
-    return Study(study.params.model_copy(update={"variants": [ABLATED], "cgn": cgn}), study.store)
+def _without(params: Params, ingredient: str) -> Params:
+    left_out: list[Any] = [] if ingredient == WHOLE else [ingredient]
+    cgn = params.cgn.model_copy(update={"sources": ["stable"], "seeds": REPETITIONS, "without": left_out})
+    return params.model_copy(update={"variants": [ABLATED], "cgn": cgn})
 
 
 # ---------------------------------------------------------------- the weights of reprolib/weights
 
 
-def keep_cgns(study: Study) -> list[str]:
+def keep_cgns(params: Params) -> list[str]:
     """Write the CGN of the first seed of every variant, and what was measured on it; return one line per variant.
 
     It is never the best of several: who opens the report sees what the recipe gives. Raises ReproError when the
     parameters train no CGN by the stable recipe.
     """
-    if "stable" not in study.params.cgn.sources:
+    if "stable" not in params.cgn.sources:
         raise ReproError("'cgn.sources' has no 'stable', so there is nothing to keep; add it to the profile")
     with weights.alone(QUALITY.parent):
-        return [_keep(study, variant) for variant in study.params.variants]
+        return [_keep(params, variant) for variant in params.variants]
 
 
-def _keep(study: Study, variant: str) -> str:
-    seed, file = rules.FIRST_SEED, study.weights_file(variant)
-    run, model = study.trained_cgn(variant, "stable", seed), study.cgn(variant, "stable", seed)
-    judged_by = study.digit_reader()[0], study.bounds(variant), study.params.cgn.quality_masks
-    found = quality.mask_quality(model, *judged_by)
-    accuracy = study.counterfactual_accuracy(variant, "stable", seed)["test"]
-    measured: dict[str, Any] = {"good_digits": found["good_digits"], "recognised": found["recognised"]}
-    measured |= {"pairwise_iou": found["pairwise_iou"], "accuracy": accuracy, "seconds": run.made["seconds"]}
-    weights.write(file, model.state_dict())
+def _keep(params: Params, variant: str) -> str:
+    case: tuple[str, Recipe, int] = (variant, "stable", rules.FIRST_SEED)
+    trained, file = plan.trained_cgn(params, *case), plan.data(params, variant).shipped.file
+    found, accuracy = (
+        plan.quality(params, *case).result().numbers,
+        plan.accuracy(params, *case).result().numbers["test"],
+    )
+    seconds, steps = trained.result().made["seconds"], trained["settings"].steps
+    measured = {name: found[name] for name in ("good_digits", "recognised", "pairwise_iou")}
+    weights.write(file, experiments.load(trained).state_dict())
     known = weights.record(QUALITY) if QUALITY.exists() else {}
-    inputs = json.loads(canonical(study.cgn_inputs(variant, "stable", seed)))  # as it is read again
-    known[file.name] = {"seed": seed, "steps": inputs["steps"], "inputs": inputs, "measured": measured}
+    inputs = json.loads(canonical(trained.recipe["inputs"]))  # as it is read again
+    measured |= {"accuracy": accuracy, "seconds": seconds}
+    known[file.name] = {"seed": rules.FIRST_SEED, "steps": steps, "inputs": inputs, "measured": measured}
     weights.write_record(QUALITY, known)
     return (
-        f"{VARIANTS[variant].title}: seed {seed} after {inputs['steps']:,} steps and {run.made['seconds']:.0f} s, "
+        f"{VARIANTS[variant].title}: seed {rules.FIRST_SEED} after {steps:,} steps and {seconds:.0f} s, "
         f"{found['good_digits']} good digits, {accuracy:.1f} % out of domain after its counterfactuals"
     )
 
 
-def keep_reader(study: Study) -> str:
+def keep_reader(params: Params) -> str:
     """Train the classifier that judges masks, write it to ``reprolib/weights``, and return a line about it."""
     with weights.alone(weights.FOLDER):
-        result = study.trained_digit_reader()
-        weights.write(weights.FOLDER / READER, result.tensors)
+        chosen = params.digits
+        result = experiments.digit_reader(chosen.source, chosen.limit, params.machine).result(with_tensors=True)
+        weights.write(DIGIT_READER.file, result.tensors)
         weights.write_record(weights.FOLDER / READER_RECORD, result.numbers)
     last = result.numbers["history"][-1]
     return f"digit reader: {last['test']:.1f} % of held-out true masks, {last['no_digit']:.1f} % of what is no digit"
 
 
-def keep_factor_readers(study: Study) -> list[str]:
+def keep_factor_readers(params: Params) -> list[str]:
     """Train the classifiers that read the factors of counterfactuals, write them to ``reprolib/weights``, and return a
     line about each."""
     record, lines = weights.FOLDER / FACTORS_RECORD, []
     with weights.alone(weights.FOLDER):
         known = weights.record(record) if record.exists() else {}
-        for variant, factor in ((v, factor) for v in study.params.variants for factor in quality.factors(v)):
-            result, file = study.trained_factor_reader(variant, factor), study.reader_file(variant, factor)
+        for variant, factor in ((v, factor) for v in params.variants for factor in quality.factors(v)):
+            data = plan.data(params, variant)
+            trained, file = experiments.factor_reader(data, factor, params.machine), data.shipped_reader(factor).file
+            result = trained.result(with_tensors=True)
             known[file.name] = result.numbers["history"][-1]["test"]
             weights.write(file, result.tensors)
             weights.write_record(record, known)

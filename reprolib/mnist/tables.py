@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import nan
 from typing import Any
 
@@ -10,11 +9,13 @@ import pandas as pd
 
 from reprolib import statistics
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import nulls, quality
-from reprolib.mnist.study import Study, TrainingSet
+from reprolib.mnist import experiments, nulls, plan, quality
+from reprolib.mnist.choices import DIGIT_READER
 from reprolib.mnist.train import LEARNING_RATE
-from reprolib.run import jobs, rules
-from reprolib.schema import RECIPES, SOURCES, CgnSource, Recipe, deciding
+from reprolib.run import jobs, rules, store
+from reprolib.run.steps import Handle
+from reprolib.run.store import Result
+from reprolib.schema import SOURCES, CgnSource, Params
 from reprolib.vocabulary import VARIANTS
 
 GENERATORS: dict[str, str] = {**SOURCES, "dcgan": "DCGAN trained here", "": ""}
@@ -30,61 +31,32 @@ TELLING = 25.0
 ORDER = ["Original", "GAN", "Original+GAN", "CGN", "Original+CGN"]
 
 
-def _run(study: Study, title: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    return jobs.run_methods(study.params, title, calls)
-
-
-def source_of(training_set: TrainingSet) -> str:
-    """Key of GENERATORS."""
-    return "dcgan" if training_set.generated == "dcgan" else (training_set.source or "")
-
-
-def prepare_cgns(study: Study) -> None:
-    """Train what has to be trained, each network once, before the jobs that share it."""
-    _run(study, "generative models", [(study.trained_cgn, *run) for run in _trainings(study)])
-
-
-def _trainings(study: Study) -> list[tuple[str, Recipe, int]]:
-    """Variant, recipe and seed of every CGN that is trained here."""
-    chosen = study.params.cgn
-    recipes = [recipe for recipe in RECIPES if recipe in chosen.sources]
-    return [(v, r, seed) for r in recipes for seed in rules.seeds(chosen.seeds_of(r)) for v in study.params.variants]
-
-
-def quality_runs(study: Study) -> pd.DataFrame:
+def quality_runs(params: Params) -> pd.DataFrame:
     """One row per CGN: variant, source, seed, good_digits, recognised and pairwise_iou (means over digits), mean_mask,
     digit_0..9 (share recognised) and good_0..9, the control shares, and the accuracy of each reader in percent: no
     measure can be better than the classifier that reads it.
 
     ``_low`` and ``_high`` of good_digits and of a factor's control: the sampling interval of masks and images.
     """
-    params = study.params
-    prepare_cgns(study)
-    return _quality(study, [(v, source, seed) for v in params.variants for source, seed in _cgns(study)])
+    plan.train_cgns(params)
+    return _quality(params, [(v, source, seed) for v in params.variants for source, seed in plan.cgns(params)])
 
 
-def null_runs(study: Study) -> pd.DataFrame:
+def null_runs(params: Params) -> pd.DataFrame:
     """The same for CGNs whose quality is known: ``real digits``, and the nulls, which must not pass."""
-    return _quality(study, [(v, name, rules.FIRST_SEED) for v in study.params.variants for name in nulls.KNOWN])
+    return _quality(params, [(v, name, rules.FIRST_SEED) for v in params.variants for name in nulls.KNOWN])
 
 
-def _cgns(study: Study) -> list[tuple[CgnSource, int]]:
-    """Source and seed of every CGN of a variant."""
-    chosen = study.params.cgn
-    return [(source, seed) for source in chosen.sources for seed in rules.seeds(chosen.seeds_of(source))]
+def _quality(params: Params, cases: list[tuple[str, CgnSource | nulls.Known, int]]) -> pd.DataFrame:
+    wanted = [plan.quality(params, *case) for case in cases]
+    judges = dict.fromkeys(judge for each in wanted if not each.file.exists() for _, judge in each["readers"])
+    jobs.results(params, "readers", [judge for judge in judges if isinstance(judge, Handle)])
+    found = jobs.results(params, "quality of CGNs", wanted)
+    return pd.DataFrame([_quality_row(*case, result) for case, result in zip(cases, found, strict=True)])
 
 
-def _quality(study: Study, cases: list[tuple[str, CgnSource | nulls.Known, int]]) -> pd.DataFrame:
-    if not all(study.has_quality(*case) for case in cases):
-        readers = [(v, factor) for v in study.params.variants for factor in quality.factors(v)]
-        unknown = [case for case in readers if not study.reader_file(*case).exists()]
-        _run(study, "readers", [(study.trained_factor_reader, *case) for case in unknown])
-    found = _run(study, "quality of CGNs", [(study.quality, *case) for case in cases])
-    return pd.DataFrame([_quality_row(*case, numbers) for case, numbers in zip(cases, found, strict=True)])
-
-
-def _quality_row(variant: str, source: str, seed: int, numbers: dict[str, Any]) -> dict[str, Any]:
-    control = numbers["control"]
+def _quality_row(variant: str, source: str, seed: int, result: Result) -> dict[str, Any]:
+    numbers, control = result.numbers, result.numbers["control"]
     row = {
         "variant": variant,
         "source": source,
@@ -92,7 +64,7 @@ def _quality_row(variant: str, source: str, seed: int, numbers: dict[str, Any]) 
         **{name: numbers[name] for name in ("good_digits", "good_digits_low", "good_digits_high")},
         **{name: sum(numbers[name]) / 10 for name in ("recognised", "pairwise_iou")},
         "mean_mask": numbers["mean_mask"],
-        "rules": numbers["rules"],
+        "rules": rules.stamp(result.made),
         "shape_control": quality.diagonal(control, ("shape",)),
         "texture_control": quality.diagonal(control, ("foreground", "background")),
     }
@@ -106,7 +78,7 @@ def _quality_row(variant: str, source: str, seed: int, numbers: dict[str, Any]) 
     return row | {f"{factor}<-{label}": share for factor in control for label, share in control[factor].items()}
 
 
-def counterfactual_accuracy_runs(study: Study) -> pd.DataFrame:
+def counterfactual_accuracy_runs(params: Params) -> pd.DataFrame:
     """Out-of-domain accuracy of a classifier trained on counterfactuals alone, one row per CGN and for real digits; on
     the first variant for nulls too. Columns: variant, source, seed, accuracy, relative, low, high, rules.
 
@@ -114,21 +86,25 @@ def counterfactual_accuracy_runs(study: Study) -> pd.DataFrame:
     100; nan where these are near chance themselves, because then nothing can be told. low and high: its sampling
     interval of test images.
     """
-    prepare_cgns(study)
-    made = _cgns(study)
+    plan.train_cgns(params)
+    made = plan.cgns(params)
     each: list[tuple[CgnSource | nulls.Known, int]] = [("real digits", s) for s in sorted({s for _, s in made})]
-    cases = [(v, *case) for v in study.params.variants for case in (*each, *made)]
-    cases += [(study.params.variants[0], name, rules.FIRST_SEED) for name in ACCURACY_NULLS]
-    found = _run(study, "accuracy of counterfactuals", [(study.counterfactual_accuracy, *case) for case in cases])
+    cases = [(v, *case) for v in params.variants for case in (*each, *made)]
+    cases += [(params.variants[0], name, rules.FIRST_SEED) for name in ACCURACY_NULLS]
+    found = jobs.results(params, "accuracy of counterfactuals", [plan.accuracy(params, *case) for case in cases])
     known = dict(zip(cases, found, strict=True))
     rows = []
-    for (variant, source, seed), numbers in known.items():
-        perfect, count = known[variant, "real digits", seed], numbers["test_images"]
-        ends = statistics.share_interval(round(numbers["test"] / 100 * count), count)
-        row = {"variant": variant, "source": source, "seed": seed, "accuracy": numbers["test"]}
-        for name, value in zip(("relative", "low", "high"), (numbers["test"], *ends), strict=True):
-            row[name] = _above_chance(value, perfect["test"])
-        row["rules"] = f"{numbers['rules']} {perfect['rules']}"
+    for (variant, source, seed), result in known.items():
+        perfect, test, count = (
+            known[variant, "real digits", seed],
+            result.numbers["test"],
+            result.numbers["test_images"],
+        )
+        ends = statistics.share_interval(round(test / 100 * count), count)
+        row = {"variant": variant, "source": source, "seed": seed, "accuracy": test}
+        for name, value in zip(("relative", "low", "high"), (test, *ends), strict=True):
+            row[name] = _above_chance(value, perfect.numbers["test"])
+        row["rules"] = f"{rules.stamp(result.made)} {rules.stamp(perfect.made)}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -138,52 +114,17 @@ def _above_chance(accuracy: float, reference: float) -> float:
     return nan if reference < TELLING else min(100.0, max(0.0, 100 * (accuracy - 10) / (reference - 10)))
 
 
-def quality_evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
-    """Claim 1 as its rules read it: variant, source, seed, null, criterion, value, low, high, rules.
-
-    runs: of ``quality_runs`` and ``null_runs``; accuracy: of ``counterfactual_accuracy_runs``. Control is told in
-    percent of what the reader of a factor reaches on real images, because a perfect CGN would get no more. low and
-    high: the sampling interval, for whatever is not trained here. A null stands beside the CGN that decides.
-    """
-    rows = []
-    for run in runs.to_dict("records"):
-        factors = [factor for factor in quality.FACTORS if run.get(f"{factor}_reader", nan) > 0]
-        ends = {
-            factor: [100 * run[f"{factor}{end}"] / run[f"{factor}_reader"] for end in (f"<-{factor}", "_low", "_high")]
-            for factor in factors
-        }
-        textures = [ends[factor] for factor in factors if factor != "shape"]
-        values = {
-            "good_digits": [run["good_digits"], run["good_digits_low"], run["good_digits_high"]],
-            "shape_control": ends["shape"],
-            "texture_control": [sum(each) / len(textures) for each in zip(*textures, strict=True)],
-        }
-        keys = {name: run[name] for name in ("variant", "source", "seed", "rules")}
-        rows += [
-            keys | {"criterion": name} | dict(zip(("value", "low", "high"), found, strict=True))
-            for name, found in values.items()
-        ]
-    relative = accuracy.rename(columns={"relative": "value"}).assign(criterion="counterfactual_accuracy")
-    long = pd.concat([pd.DataFrame(rows), relative.drop(columns="accuracy")], ignore_index=True)
-    long = long[long["source"] != "real digits"]
-    long.loc[long["source"].isin(RECIPES), ["low", "high"]] = nan
-    null = long["source"].isin(nulls.NULLS)
-    long = long.assign(null=long["source"].where(null, ""), source=long["source"].mask(null, deciding))
-    return long.dropna(subset="value")
-
-
-def background_norms(study: Study) -> pd.DataFrame:
+def background_norms(params: Params) -> pd.DataFrame:
     """How far the last batch norm of each background mechanism has moved: variant, source, seed, steps, reach, bias.
 
     steps: training batches that the norm has seen. reach: learning rate times steps, about the most that Adam moves a
     parameter. bias: mean over the three colours; a flat black ground needs one far below zero in front of the tanh.
     """
-    params = study.params
-    prepare_cgns(study)
+    plan.train_cgns(params)
     rows = []
     for variant in params.variants:
-        for source, seed in _cgns(study):
-            state = study.cgn(variant, source, seed).state_dict()
+        for source, seed in plan.cgns(params):
+            state = experiments.load(plan.cgn(params, variant, source, seed)).state_dict()
             steps = int(state["f_text2.11.num_batches_tracked"])
             bias = float(state["f_text2.11.bias"].mean())
             row = {"variant": variant, "source": source, "seed": seed, "steps": steps}
@@ -191,67 +132,43 @@ def background_norms(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def training_quality(study: Study) -> pd.DataFrame:
+def training_quality(params: Params) -> pd.DataFrame:
     """Good digits at each snapshot of the CGNs trained here: variant, source, seed, step, good_digits, mean_mask."""
-    cases = _trainings(study)
-    found = _run(study, "quality over training", [(study.training_quality, *case) for case in cases])
+    cases, how = plan.trainings(params), (params.cgn.quality_masks, DIGIT_READER, params.machine)
+    wanted = [experiments.training_quality(plan.trained_cgn(params, *case), *how) for case in cases]
+    found = jobs.results(params, "quality over training", wanted)
     rows = [
         {"variant": v, "source": r, "seed": seed, "step": int(step)} | {k: n[k] for k in ("good_digits", "mean_mask")}
-        for (v, r, seed), numbers in zip(cases, found, strict=True)
-        for step, n in numbers.items()
+        for (v, r, seed), result in zip(cases, found, strict=True)
+        for step, n in result.numbers.items()
     ]
     return pd.DataFrame(rows, columns=["variant", "source", "seed", "step", "good_digits", "mean_mask"])
 
 
-def training_sets(study: Study) -> list[TrainingSet]:
-    """The rows of reproduction Tables 2 and 6, for each source of generated images."""
-    params = study.params
-    size, ratio = params.counterfactuals.size, params.counterfactuals.ratio
-    sets = [TrainingSet(original=True)]
-    for original in (False, True):
-        if "dcgan" in params.gan.kinds:
-            sets.append(TrainingSet(original, "dcgan", None, size))
-        for source in params.cgn.sources:
-            if original or "cgn_noncf" in params.gan.kinds:  # with original data it is the control of claim 2
-                sets.append(TrainingSet(original, "cgn_noncf", source, size))
-            sets.append(TrainingSet(original, "counterfactual", source, size, ratio))
-    return sets
-
-
-def null_sets(study: Study) -> list[TrainingSet]:
-    """What must not pass claims 2 and 3: generated images whose three labels agree, and counterfactuals with wrong
-    labels, alone and with original images. Of the CGN that decides."""
-    size, ratio = study.params.counterfactuals.size, study.params.counterfactuals.ratio
-    source = deciding(study.params.cgn.sources)
-    wrong = [TrainingSet(original, "wrong_labels", source, size, ratio) for original in (False, True)]
-    return [TrainingSet(False, "cgn_noncf", source, size), *wrong]
-
-
-def accuracy_runs(study: Study, nulls: bool = False) -> pd.DataFrame:
+def accuracy_runs(params: Params, nulls: bool = False) -> pd.DataFrame:
     """One row per classifier: variant, training_set, source, seed, images, epoch, rules (see ``rules.stamp``) and
     accuracies in percent. nulls: those of ``null_sets`` instead, on the first variant, because a rule is one for all.
 
     ``test``: held-out digits with random attributes; ``in_domain``: held-out digits whose attributes follow the
     label; ``visible``: the part of test where the digit can be seen; ``train``: while the epoch ran.
     """
-    params = study.params
-    prepare_cgns(study)
+    plan.train_cgns(params)
     if "dcgan" in params.gan.kinds:
-        _run(study, "DCGANs", [(study.dcgan, v, seed) for v in params.variants for seed in rules.seeds(params.seeds)])
-    sets, variants = (null_sets(study), params.variants[:1]) if nulls else (training_sets(study), params.variants)
-    cases = [(v, ts, seed) for v in variants for ts in sets for seed in rules.seeds(params.seeds)]
-    found = _run(study, "classifiers", [(study.classifier, *case, params.classifier.epochs) for case in cases])
+        seeds = rules.seeds(params.seeds)
+        jobs.results(params, "DCGANs", [plan.dcgan(params, v, seed) for v in params.variants for seed in seeds])
+    sets, variants = (plan.null_sets, params.variants[:1]) if nulls else (plan.training_sets, params.variants)
+    wanted = [each for variant in variants for each in plan.classifiers(params, variant, sets)]
     rows = []
-    for (variant, training_set, seed), result in zip(cases, found, strict=True):
-        history = result.numbers["history"]
+    for handle, result in zip(wanted, jobs.results(params, "classifiers", wanted), strict=True):
+        history, trained_on = result.numbers["history"], handle["training_set"]
         chosen = classifiers.select(history, params.classifier.selection)
         domain = classifiers.select(history, params.classifier.selection, by="in_domain")
         rows.append(
             {
-                "variant": variant,
-                "training_set": training_set.name,
-                "source": source_of(training_set),
-                "seed": seed,
+                "variant": handle["data"].variant,
+                "training_set": trained_on.name,
+                "source": trained_on.source,
+                "seed": handle["seed"],
                 "images": result.numbers["images"],
                 "epoch": history.index(chosen) + 1,
                 "rules": rules.stamp(result.made),
@@ -264,57 +181,35 @@ def accuracy_runs(study: Study, nulls: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ablation_runs(study: Study) -> pd.DataFrame:
-    """Accuracy against number and ratio of counterfactuals: variant, source, mix, ratio, size, seed, test, in_domain.
-
-    Ratios beyond what a variant can
-    show (more than ten for Colored MNIST), and sizes that give no image, are left out.
-    """
-    params, chosen = study.params, study.params.ablation
-    cases = [
-        (variant, TrainingSet(mix == "original+cf", "counterfactual", source, size, ratio), seed)
-        for variant in params.variants
-        for source in params.cgn.sources
-        for mix in chosen.mixes
-        for ratio in chosen.ratios
-        for size in chosen.sizes
-        for seed in rules.seeds(chosen.seeds)
-        if ratio <= VARIANTS[variant].max_ratio and size >= 100 * ratio
-    ]
-    found = _run(study, "ablation", [(study.classifier, *case, chosen.epochs, False, True) for case in cases])
+def ablation_runs(params: Params) -> pd.DataFrame:
+    """Accuracy against number and ratio of counterfactuals: variant, source, mix, ratio, size, seed, test, in_domain;
+    see ``plan.ablation``."""
+    wanted = [each for variant in params.variants for each in plan.ablation(params, variant)]
     rows = []
-    for (variant, ts, seed), result in zip(cases, found, strict=True):
-        row = classifiers.select(result.numbers["history"], params.classifier.selection)
-        mix = "original+cf" if ts.original else "cf"
-        keys = {"variant": variant, "source": ts.source, "mix": mix, "ratio": ts.ratio, "size": ts.size, "seed": seed}
-        rows.append(keys | {"test": row["test"], "in_domain": row["in_domain"]})
+    for handle, result in zip(wanted, jobs.results(params, "ablation", wanted), strict=True):
+        row, ts = classifiers.select(result.numbers["history"], params.classifier.selection), handle["training_set"]
+        mix, variant = "original+cf" if ts.original else "cf", handle["data"].variant
+        keys = {"variant": variant, "source": ts.source, "mix": mix, "ratio": ts.ratio, "size": ts.size}
+        rows.append(keys | {"seed": handle["seed"], "test": row["test"], "in_domain": row["in_domain"]})
     return pd.DataFrame(rows)
 
 
-def gradcam_sets(study: Study) -> list[TrainingSet]:
-    """Original, CGN and Original+CGN, with the CGN that decides the claims."""
-    size, ratio = study.params.counterfactuals.size, study.params.counterfactuals.ratio
-    source = deciding(study.params.cgn.sources)
-    both = [TrainingSet(original, "counterfactual", source, size, ratio) for original in (False, True)]
-    return [TrainingSet(original=True), *both]
-
-
-def gradcam_runs(study: Study) -> tuple[pd.DataFrame, dict[str, Any]]:
+def gradcam_runs(params: Params) -> tuple[pd.DataFrame, dict[str, Any]]:
     """(measures of heatmaps, one row per classifier and per null baseline; heatmaps of the first seed by training set).
 
     Double-colored MNIST, as in reproduction Fig 3, unless the run leaves that variant out.
     """
-    cases = [(ts, seed) for ts in gradcam_sets(study) for seed in rules.seeds(study.params.seeds)]
-    found = _run(study, "GradCAM", [(study.gradcam, *case) for case in cases])
+    explained = plan.classifiers(params, plan.gradcam_variant(params), plan.gradcam_sets)
+    wanted = [experiments.gradcam(each, params.gradcam.images, params.machine) for each in explained]
     rows: list[dict[str, Any]] = []
     maps: dict[str, Any] = {}
-    for (ts, seed), result in zip(cases, found, strict=True):
-        numbers = result.numbers
+    for classifier, result in zip(explained, jobs.results(params, "GradCAM", wanted), strict=True):
+        name, seed, numbers = classifier["training_set"].name, classifier["seed"], result.numbers
         extra = {"grid_empty": numbers["grid_empty"]} | numbers["variance"]
-        rows.append({"training_set": ts.name, "heatmap": "GradCAM", "seed": seed} | numbers["measures"] | extra)
+        rows.append({"training_set": name, "heatmap": "GradCAM", "seed": seed} | numbers["measures"] | extra)
         for null, values in numbers["null"].items():
-            rows.append({"training_set": ts.name, "heatmap": null, "seed": seed} | values)
-        maps.setdefault(ts.name, result.tensors["heatmaps"])
+            rows.append({"training_set": name, "heatmap": null, "seed": seed} | values)
+        maps.setdefault(name, result.tensors["heatmaps"])
     return pd.DataFrame(rows), maps
 
 
@@ -331,14 +226,14 @@ def gradcam_measures(heat: pd.DataFrame) -> pd.DataFrame:
     return statistics.shown(percent, ["training_set", "heatmap"], {name: name for name in names})
 
 
-def cost(study: Study) -> pd.DataFrame:
-    """What the results of this profile took, per kind of job, in every run so far."""
-    return pd.DataFrame(study.store.cost())
+def cost() -> pd.DataFrame:
+    """What the results of the store in use took, per step, in every run so far."""
+    return pd.DataFrame(store.current().cost())
 
 
-def shown(runs: pd.DataFrame, by: list[str], value: str, digits: int = 1) -> pd.DataFrame:
+def shown(runs: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     """Mean and 95 % interval as text, or few values: one row per case of ``by``, column ``ours``."""
-    return statistics.shown(runs, by, {"ours": value}, digits)
+    return statistics.shown(runs, by, {"ours": value})
 
 
 def headline(runs: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -386,5 +281,5 @@ def quality_and_accuracy(quality_rows: pd.DataFrame, accuracy_rows: pd.DataFrame
     made = made.assign(
         cgn_seed=[rules.one_of(sizes[v, o], s) for v, o, s in made[["variant", "source", "seed"]].to_numpy()]
     )
-    merged = made.merge(cgns, on=["variant", "source", "cgn_seed"])
-    return titled(merged[["variant", "source", "seed", "good_digits", "test"]])
+    made = made.merge(cgns, on=["variant", "source", "cgn_seed"])
+    return titled(made[["variant", "source", "seed", "good_digits", "test"]])

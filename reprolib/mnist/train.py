@@ -9,7 +9,7 @@ ends with the bits of an unbroken one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -27,8 +27,11 @@ from reprolib.mnist.textures import Textures
 from reprolib.mnist.variants import Painted
 from reprolib.run import rng, training
 from reprolib.run.store import Checkpoint
+from reprolib.schema import ASIDE, CgnParams
 from reprolib.vocabulary import VARIANTS, Ingredient
 
+PUBLISHED = CgnParams()
+"""The defaults."""
 LEARNING_RATE = 2e-4
 EPOCHS = 15
 RATES = (LEARNING_RATE, LEARNING_RATE)
@@ -46,24 +49,20 @@ class GenerativeSettings:
 
     steps: int
     """Batches."""
-    batch: int = 16
-    features: features.Name = "vgg16"
-    edge_weight: float = 0.0
+    batch: int = PUBLISHED.batch
+    features: features.Name = PUBLISHED.features
+    edge_weight: float = PUBLISHED.edge_weight
     """lambda of the edge loss of Bagad et al., 0 for the published model."""
-    edge_form: losses.EdgeForm = "paper"
+    edge_form: losses.EdgeForm = PUBLISHED.edge_form
     without: tuple[Ingredient, ...] = ()
     """Ingredients of the stable recipe that are left out."""
-    checkpoint_every: int = 1000
-    device: str = "cpu"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    checkpoint_every: int = field(default=PUBLISHED.checkpoint_every, metadata=ASIDE)
+    device: str = field(default="cpu", metadata=ASIDE)
+    """Named in the recipe of a result by ``Machine``."""
+    precision: Literal["float32", "bfloat16"] = PUBLISHED.precision
     """What the networks compute in while training; weights and losses are float32."""
-    compiled: bool = False
+    compiled: bool = PUBLISHED.compiled
     """Whether torch compiles the networks, on a GPU into CUDA graphs."""
-
-    def arithmetic(self) -> dict[str, Any]:
-        """What of this changes the numbers of a run slightly, for the name of a result; empty as published."""
-        chosen = {"precision": self.precision, "compiled": self.compiled}
-        return {name: value for name, value in chosen.items() if value not in ("float32", False)}
 
     def autocast(self) -> torch.autocast:
         """The context in which a network's forward pass belongs."""

@@ -9,7 +9,7 @@ data.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -22,9 +22,12 @@ from reprolib import features, gradcam
 from reprolib.natural.datasets import Images
 from reprolib.run import assets, distributed, rng, training, weights
 from reprolib.run.store import Checkpoint
+from reprolib.schema import ASIDE, NaturalParams
 from reprolib.vocabulary import PUBLISHED_FACTORS
 
 HEADS = PUBLISHED_FACTORS
+STUDY = NaturalParams()
+"""The defaults."""
 Selection = Literal["four_top1", "real_top1"]
 """Which row of a training is reported, see :func:`best_row`."""
 Order = Callable[[int], Tensor]
@@ -115,18 +118,19 @@ def counterfactual_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) ->
 class ClassifierSettings:
     """The reproduction study's settings; 0.001 and a ratio of 1 are those of the released code and of Bagad et al."""
 
-    epochs: int = 30
-    batch: int = 32
-    cf_ratio: float = 2.0
+    epochs: int = STUDY.epochs
+    batch: int = STUDY.batch
+    cf_ratio: float = STUDY.cf_ratio
     """Counterfactuals per real image; 0 trains on real images alone."""
-    learning_rate: float = 1e-4
+    learning_rate: float = STUDY.classifier_rate
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    decay_every: int = 10
+    decay_every: int = STUDY.decay_every
     """Epochs after which the learning rate falls to a tenth; 15 in the authors' code."""
-    selection: Selection = "four_top1"
-    workers: int = 0
-    device: str = "cpu"
+    selection: Selection = STUDY.selection
+    workers: int = field(default=0, metadata=ASIDE)
+    device: str = field(default="cpu", metadata=ASIDE)
+    """Named in the recipe of a result by ``Machine``."""
 
 
 class Batches:

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from reprolib.figures import to_pixels
-from reprolib.natural import datasets, quality
+from reprolib.natural import datasets, experiments, plan, quality
 from reprolib.natural.cgn import CGN, compose
 from reprolib.natural.classify import HEADS
 from reprolib.natural.counterfactuals import Sampling, generate, interpolation
-from reprolib.natural.study import CgnChoice, NaturalStudy
-from reprolib.natural.tables import training_sets
+from reprolib.natural.plan import CgnChoice, WorldRun
 
 FIGURE_7 = (
     (883, 207, 72), (907, 145, 337), (351, 271, 97), (894, 454, 979), (947, 992, 460), (859, 607, 955),
@@ -22,14 +21,14 @@ FIGURE_7 = (
 """Classes of shape, texture and background in reproduction Fig 7, row by row (docs/imagenet.md, section 18.4)."""
 
 
-def _own(study: NaturalStudy) -> CGN:
-    """The deciding CGN of a study, where it computes."""
-    return study.cgn(study.deciding).to(study.params.device)
+def _own(run: WorldRun) -> CGN:
+    """The deciding CGN of a run, where it computes."""
+    return experiments.load(plan.cgn(run, run.deciding)).to(run.params.device)
 
 
-def data_sheets(study: NaturalStudy, count: int = 10) -> dict[str, np.ndarray]:
+def data_sheets(run: WorldRun, count: int = 10) -> dict[str, np.ndarray]:
     """What classifiers are trained and tested on: ``images`` (5, count, H, W, 3) and ``rows`` (5,), their names."""
-    world = study.world
+    world = run.world
     sets = {"training images": world.real("train"), "unchanged test images": world.challenge("original")}
     sets |= {"background of the class": world.challenge("mixed_same")}
     sets |= {"background of a random class": world.challenge("mixed_rand"), "cue conflict": world.conflict()[0]}
@@ -41,13 +40,13 @@ def data_sheets(study: NaturalStudy, count: int = 10) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
+def counterfactual_grid(run: WorldRun) -> dict[str, np.ndarray]:
     """Reproduction Fig 7: ``images`` (16, H, W, 3) and ``labels`` (16,), text of shape, texture and background."""
-    model, world = _own(study), study.world
+    model, world = _own(run), run.world
     if world.name == "imagenet":
-        truncation = study.chosen.truncation
+        truncation = run.chosen.truncation
         u, classes = model.noise(16, ("figure 7",), truncation), torch.tensor(FIGURE_7)
-        device = study.params.device
+        device = run.params.device
         shape, texture, ground = (model.one_hot(column).to(device) for column in classes.unbind(1))
         images = model.counterfactual(u.to(device), shape, texture, ground, truncation)[0].cpu()
     else:
@@ -56,28 +55,29 @@ def counterfactual_grid(study: NaturalStudy) -> dict[str, np.ndarray]:
     return {"images": to_pixels(images), "labels": np.array(names)}
 
 
-def training_sheets(study: NaturalStudy) -> dict[str, np.ndarray]:
+def training_sheets(run: WorldRun) -> dict[str, np.ndarray]:
     """Reproduction Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0, for the
     classes that the world follows."""
-    found = study.trained_cgn(CgnChoice("trained", target=study.chosen.targets[0])).tensors
+    trained = plan.trained_cgn(run, CgnChoice("trained", target=run.chosen.targets[0]))
+    found = trained.result(with_tensors=True).tensors
     sheets = {int(name.removeprefix("sheet/")): value for name, value in found.items() if name.startswith("sheet/")}
     updates = sorted(sheets)
-    followed = study.world.followed
-    rows = [study.world.shown.index(number) for number in followed]
+    followed = run.world.followed
+    rows = [run.world.shown.index(number) for number in followed]
     stacked = torch.stack([sheets[update][rows] for update in updates]).permute(0, 1, 2, 4, 5, 3)
-    names = np.array([study.world.class_names[number] for number in followed])
+    names = np.array([run.world.class_names[number] for number in followed])
     return {"updates": np.array(updates), "classes": names, "sheets": stacked.numpy()}
 
 
 @torch.inference_mode()
-def samples(study: NaturalStudy, count: int = 6) -> dict[str, np.ndarray]:
+def samples(run: WorldRun, count: int = 6) -> dict[str, np.ndarray]:
     """Reproduction Fig 8: what the mechanisms make of several latents: ``classes`` (C,), two that the world follows,
     and ``sheets`` (C, 5, count, H, W, 3) with the rows premask, mask, texture map, background and composed image."""
-    model, world, device = _own(study), study.world, study.params.device
-    u, sheets = model.noise(count, ("samples",), study.chosen.truncation).to(device), []
+    model, world, device = _own(run), run.world, run.params.device
+    u, sheets = model.noise(count, ("samples",), run.chosen.truncation).to(device), []
     for number in world.followed[1:]:
         y = model.one_hot(torch.full((count,), number)).to(device)
-        maps = model(u, y, y, y, study.chosen.truncation)
+        maps = model(u, y, y, y, run.chosen.truncation)
         mask = (2 * maps.mask - 1).expand_as(maps.truth)
         image = compose(maps.mask, maps.foreground, maps.background)
         rows = (maps.premask, mask, maps.foreground, maps.background, image)
@@ -91,11 +91,11 @@ WALKS = {"shape": "mask", "texture": "foreground", "background": "background"}
 
 
 @torch.inference_mode()
-def interpolations(study: NaturalStudy) -> dict[str, np.ndarray]:
+def interpolations(run: WorldRun) -> dict[str, np.ndarray]:
     """A walk between two classes by one label at a time, then by all three, with u fixed: ``images``
     (7, 8, H, W, 3), the composed images and below them the map that changes, ``walks`` (7,) what a row shows, ``ends``
     (2,) the classes."""
-    model, world = _own(study), study.world
+    model, world = _own(run), run.world
     first, last, truncation = world.shown[0], world.shown[-1], world.walk_truncation
     u = model.noise(1, ("interpolation",), truncation)
     rows, names = [], []
@@ -111,10 +111,10 @@ def interpolations(study: NaturalStudy) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def tour(study: NaturalStudy, midpoints: int = 4) -> dict[str, np.ndarray]:
+def tour(run: WorldRun, midpoints: int = 4) -> dict[str, np.ndarray]:
     """The animation: from one class to another by shape, texture and background in turn, and back; ``frames``
     (6 * (midpoints + 1), H, W, 3)."""
-    model, world = _own(study), study.world
+    model, world = _own(run), run.world
     truncation, here = world.walk_truncation, [world.shown[0]] * 3
     u = model.noise(1, ("interpolation",), truncation)
     legs = []
@@ -127,24 +127,24 @@ def tour(study: NaturalStudy, midpoints: int = 4) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict[str, np.ndarray]:
+def failures(run: WorldRun, candidates: int = 200, shown: int = 6) -> dict[str, np.ndarray]:
     """Reproduction Figs 10 to 12, chosen by a number and not by hand: the worst images of three kinds.
 
     ``entanglement``: texture maps that show most of the background (``World.entanglement``), of the classes that the
     seed shows if the world names them; ``residue``: backgrounds with the most saliency; ``realism``: composed images
     whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the composed image.
     """
-    model, device = _own(study), study.params.device
+    model, device = _own(run), run.params.device
     classes, u = quality.classes_of(candidates, model.architecture.classes), model.noise(candidates, ("rated",))
-    if entangled := study.world.entangled:  # the first third, enough to choose from
+    if entangled := run.world.entangled:  # the first third, enough to choose from
         known = torch.tensor(entangled)
         classes[: candidates // 3] = known[torch.arange(candidates // 3) % len(known)]
     maps: dict[str, list[Tensor]] = {name: [] for name in ("image", "front", "ground", "spread", "found", "doubt")}
-    rater = study.world.rater().to(device)
+    rater = run.world.rater().to(device)
     for part in torch.arange(candidates).split(quality.BATCH):
         y = model.one_hot(classes[part]).to(device)
         image, _, front, ground = model.counterfactual(u[part].to(device), y, y, y)
-        spread = study.world.entanglement(model, u[part].to(device), classes[part])
+        spread = run.world.entanglement(model, u[part].to(device), classes[part])
         probability = rater(image).softmax(1).gather(1, classes[part][:, None].to(device))[:, 0]
         found = model.u2net(ground).mean(dim=(1, 2, 3))
         for name, values in zip(maps, (image, front, ground, spread, found, -probability), strict=True):
@@ -161,12 +161,13 @@ def failures(study: NaturalStudy, candidates: int = 200, shown: int = 6) -> dict
     return result
 
 
-def heads(study: NaturalStudy) -> dict[str, np.ndarray]:
+def heads(run: WorldRun) -> dict[str, np.ndarray]:
     """GradCAM of every head: ``images`` (N, H, W, 3), ``kinds`` (2,), real ones first and then counterfactuals, as many
     of each, and per training set ``<title>`` (3, N, H, W)."""
     arrays: dict[str, np.ndarray] = {"kinds": np.array(["real images", "counterfactuals"])}
-    for kind, which, title in training_sets(study):
-        found = study.examined(kind, which, 0).tensors
+    for kind, source, title in plan.training_sets(run):
+        which = CgnChoice(source, target=run.chosen.targets[0])
+        found = plan.examined(run, kind, which, 0).result(with_tensors=True).tensors
         arrays["images"] = found["seen"].permute(0, 2, 3, 1).numpy()
         arrays[title] = torch.stack([found[f"heatmaps/{head}"] for head in HEADS]).numpy()
     return arrays

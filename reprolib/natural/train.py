@@ -8,8 +8,8 @@ checkpoint, so that a resumed run ends with the bits of an unbroken one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,12 @@ from reprolib import features, losses
 from reprolib.natural.cgn import CGN, Maps, compose
 from reprolib.run import distributed, rng, training
 from reprolib.run.store import Checkpoint
+from reprolib.schema import ASIDE, LossGroup, NaturalParams, TextureTarget
 
-Target = Literal["patches", "fill"]
+STUDY = NaturalParams()
+"""The defaults."""
 Taps = tuple[float, float, float, float]
-LEARNING_RATES = {"f_shape": 8e-6, "f_bg": 1e-5, "f_text": 3e-5}
+LEARNING_RATES = {"f_shape": 8e-6, "f_bg": 1e-5, "f_text": STUDY.texture_rate}
 """In the order in which the mechanisms are updated."""
 
 
@@ -37,7 +39,7 @@ class LossWeights:
     texture: Taps = (0.0, 5.0, 5.0, 0.0)
     background: float = 2000.0
 
-    def without(self, group: Literal["shape", "text", "bg", "rec"]) -> LossWeights:
+    def without(self, group: LossGroup) -> LossWeights:
         """One group of losses switched off, as in the published ablation."""
         off: dict[str, dict[str, Any]] = {
             "shape": {"binary": 0.0, "mask": 0.0},
@@ -61,25 +63,26 @@ class Patches:
 class CgnSettings:
     """A schedule and what goes with it; the defaults are the reproduction study's."""
 
-    updates: int = 200
-    micro_batch: int = 5
-    accumulation: int = 500
+    updates: int = STUDY.updates
+    micro_batch: int = STUDY.micro_batch
+    accumulation: int = STUDY.accumulation
     """Micro-batches whose gradients are summed for one update."""
     weights: LossWeights = LossWeights()
-    texture_target: Target = "patches"
+    texture_target: TextureTarget = "patches"
     patches: Patches = Patches()
-    mask_low: float = 0.1
+    mask_low: float = STUDY.mask_low
     """The least mean mask that is not punished; the reproduction study's code has 0.03."""
-    one_class: bool = True
+    one_class: bool = STUDY.one_class
     """One class per micro-batch, as the code draws it; else one per sample."""
-    learning_rate: float = 1.0
+    learning_rate: float = STUDY.learning_rate
     """Factor on all three rates: the small models of Scenes have further to go in fewer updates."""
-    texture_rate: float = LEARNING_RATES["f_text"]
+    texture_rate: float = STUDY.texture_rate
     """Of the texture mechanism, before the factor; the paper's text has 1e-5."""
     truncation: float = 1.0
-    features: features.Name = "vgg16"
-    checkpoint_every: int = 500
-    device: str = "cpu"
+    features: features.Name = STUDY.features
+    checkpoint_every: int = field(default=500, metadata=ASIDE)
+    device: str = field(default="cpu", metadata=ASIDE)
+    """Named in the recipe of a result by ``Machine``."""
 
 
 class StyleNets:

@@ -1,6 +1,6 @@
 """What the natural-image experiments need to know about their world.
 
-``study.py`` is written once, for a World. ``worlds/imagenet.py`` is one, ``worlds/scenes/world.py`` the other.
+``experiments.py`` is written once, for a World. ``worlds/imagenet.py`` is one, ``worlds/scenes/world.py`` the other.
 """
 
 from __future__ import annotations

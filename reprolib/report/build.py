@@ -8,35 +8,21 @@ the notebook of a kernel that was killed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
+from reprolib.mnist import experiments as _mnist  # noqa: F401 - its steps say what is kept, as those of the next
+from reprolib.natural import experiments as _natural  # noqa: F401
 from reprolib.report import render as pages
 from reprolib.report.execute import execute
 from reprolib.report.render import NOTEBOOKS
 from reprolib.report.results import build_folder, read_manifest, run_name, store_folder
+from reprolib.run import steps
 from reprolib.run.files import ROOT, SUMS, locked, remove, write_atomically, write_sums, writing
-from reprolib.run.store import Result, Store, numbers_alone
+from reprolib.run.store import Store, everything
 from reprolib.schema import RECIPES, Params
 
 RUNS = ROOT / "runs"
-
-
-def _last_in_half(cgn: Result) -> Result:
-    """Of a trained CGN the last snapshot, in half precision: a megabyte instead of thirteen."""
-    last = cgn.numbers["snapshots"][-1]
-    tensors = {n: t.half() if t.is_floating_point() else t for n, t in cgn.tensors.items() if n.startswith(f"{last}/")}
-    return replace(cgn, numbers={"snapshots": [last]}, tensors=tensors)
-
-
-KEPT: dict[str, Callable[[Result], Result]] = {
-    **dict.fromkeys(("quality", "counterfactual_accuracy", "training_quality", "classifier"), numbers_alone),
-    **dict.fromkeys(("natural_quality", "ensemble", "plain_classifier"), numbers_alone),
-    **dict.fromkeys(("gradcam", "ensemble_examined"), lambda with_heatmaps: with_heatmaps),
-}
-"""What a repository keeps of the results of a run, step by step."""
 APART = ("bench", "recipe.csv", "recipe_ablation.csv")
 """Of ``results/``, what belongs to no run: `make bench` and `make recipe` write it."""
 SEAL = f"results/notebooks/{SUMS}"
@@ -100,12 +86,14 @@ def _copy(source: str, target: str) -> None:
 
 
 def keep(params: Params) -> int:
-    """Copy the numbers of every finished job of a profile to ``runs/<profile>``, and the weights of the CGNs that it
-    trained, in half precision; return how many there are."""
-    trains = {"cgn": _last_in_half} if set(RECIPES) & set(params.cgn.sources) else {}
-    return Store(store_folder(params)).copy_results(RUNS / params.profile, KEPT | trains)
+    """Copy of every finished job of a profile to ``runs/<profile>`` what its step keeps; return how many there are. A
+    CGN of a profile that trains none is one that shows the loop."""
+    kept = steps.kept()
+    if not set(RECIPES) & set(params.cgn.sources):
+        del kept["cgn"]
+    return Store(store_folder(params)).copy_results(RUNS / params.profile, kept)
 
 
 def adopt(params: Params) -> int:
-    """Start from the kept numbers of a profile instead of from nothing; return how many there are."""
-    return Store(RUNS / params.profile).copy_results(store_folder(params), KEPT | {"cgn": lambda kept: kept})
+    """Start from the kept results of a profile instead of from nothing; return how many there are."""
+    return Store(RUNS / params.profile).copy_results(store_folder(params), dict.fromkeys(steps.kept(), everything))

@@ -10,20 +10,19 @@ from typing import Any
 import matplotlib
 
 from reprolib import params
-from reprolib.mnist.study import Study
 from reprolib.report.results import Results, store_folder
-from reprolib.run import assets
+from reprolib.run import assets, store
 from reprolib.run.errors import ParameterError
 from reprolib.run.files import require_this_checkout, settle_places
-from reprolib.run.store import Store
 from reprolib.schema import Params, did_you_mean
 
 INJECTED = "# Parameters\n"
 """How the cell begins that papermill puts after the one that is tagged ``parameters``."""
 
 
-def start(namespace: Mapping[str, Any], claim: str) -> tuple[Study, Results]:
-    """Check the parameters of a notebook and the assets they need; return its experiments and its results.
+def start(namespace: Mapping[str, Any], claim: str) -> tuple[params.Params, Results]:
+    """Check the parameters of a notebook and the assets they need; put its store in use, and return
+    the parameters and its results.
 
     namespace: the notebook's ``globals()``. Raises ParameterError, AssetError or another ReproError with one sentence.
     """
@@ -33,7 +32,8 @@ def start(namespace: Mapping[str, Any], claim: str) -> tuple[Study, Results]:
     matplotlib.use("inline")
     chosen = parameters(namespace)
     assets.require(*params.needed_assets(chosen))
-    return Study(chosen, Store(store_folder(chosen))), Results(claim, chosen)
+    store.use(store.Store(store_folder(chosen)), chosen.threads)
+    return chosen, Results(claim, chosen)
 
 
 def parameters(namespace: Mapping[str, Any]) -> Params:

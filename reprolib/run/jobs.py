@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import joblib
-import torch
 
-from reprolib.run import progress
+from reprolib.run import progress, store
 from reprolib.run.errors import ReproError
-from reprolib.run.store import Store
+from reprolib.run.steps import Handle
+from reprolib.run.store import Result, Store
 from reprolib.schema import Params
 
 # Without this, glibc returns the memory of every large tensor to the kernel and faults it in again at the next step: a
@@ -28,23 +28,6 @@ os.environ.setdefault(
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
-
-
-class Experiments:
-    """What the studies of both halves share: parameters, and a store for results. Their methods are jobs."""
-
-    def __init__(self, params: Params, store: Store) -> None:
-        self.params, self.store = params, store
-        torch.set_num_threads(params.threads)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """In a worker process, which has its own idea of threads until it is told."""
-        self.__dict__.update(state)
-        torch.set_num_threads(self.params.threads)
-
-    def _machine(self) -> dict[str, Any]:
-        """What changes bits without changing the experiment; named in the inputs of every result."""
-        return {"device": self.params.device, "threads": self.params.threads}
 
 
 def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None = None) -> list[Any]:
@@ -69,9 +52,16 @@ def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None 
     return results
 
 
-def run_methods(params: Params, title: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """``run`` for (method, arguments...), as many side by side as the parameters say."""
-    return run(title, [(method, tuple(rest)) for method, *rest in calls], params.n_jobs, params.scheduler)
+def results(params: Params, title: str, handles: Sequence[Handle]) -> list[Result]:
+    """The results of steps, those that are not there yet computed as many side by side as the parameters say."""
+    calls: list[Job] = [(_result, (handle, store.current(), params.threads)) for handle in handles]
+    return run(title, calls, params.n_jobs, params.scheduler)
+
+
+def _result(handle: Handle, kept_in: Store, threads: int) -> Result:
+    """In a worker process, which has no store and its own idea of threads until it is told."""
+    store.use(kept_in, threads)
+    return handle.result()
 
 
 def _job(asked_by: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

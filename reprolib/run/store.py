@@ -46,6 +46,11 @@ class Result:
     """Where, when and with what the result was made; filled by the store."""
 
 
+def everything(result: Result) -> Result:
+    """The same, for a copy that keeps it whole."""
+    return result
+
+
 def numbers_alone(result: Result) -> Result:
     """The same without its tensors."""
     return replace(result, tensors={})
@@ -91,6 +96,15 @@ class Checkpoint:
         remove(self.file, self.previous, self.new)
 
 
+def _first(inputs: dict[str, Any], name: str) -> Any:
+    """The plain value with a name, that of nested inputs where there is none; or None."""
+    value = inputs.get(name)
+    if value is not None and not isinstance(value, dict):
+        return value
+    inner = (_first(each, name) for _, each in sorted(inputs.items()) if isinstance(each, dict))
+    return next((value for value in inner if value is not None), None)
+
+
 def _content(file: Path) -> bytes | None:
     """The bytes of a file, None if there is none: another process may rename it between a look and a read."""
     try:
@@ -110,8 +124,8 @@ class Store:
     def file(self, step: str, inputs: dict[str, Any], version: int = 1) -> Path:
         """The JSON file of a result: readable in front, a hash of all inputs behind."""
         key = digest(canonical({"step": step, "version": version, "inputs": inputs}))[:16]
-        readable = [str(inputs[name]) for name in ("variant", "training_set", "seed") if name in inputs]
-        return self.root / step / ("-".join([*readable, key]) + ".json")
+        readable = [_first(inputs, name) for name in ("variant", "training_set", "seed")]
+        return self.root / step / ("-".join([*(str(value) for value in readable if value is not None), key]) + ".json")
 
     def get(
         self,
@@ -241,3 +255,22 @@ class Store:
             "made": result.made,
         }
         write_atomically(file, sealed(entry))
+
+
+_in_use: Store | None = None
+
+
+def use(store: Store, threads: int = 1) -> Store:
+    """From here on steps of this process find and keep their results in this store; torch computes on so many threads,
+    which the results name."""
+    global _in_use
+    torch.set_num_threads(threads)
+    _in_use = store
+    return store
+
+
+def current() -> Store:
+    """The store in use. Raises RuntimeError before ``use``."""
+    if _in_use is None:
+        raise RuntimeError("no store is in use; call store.use(Store(folder)) before asking for a result")
+    return _in_use

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pickle
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,25 @@ from reprolib.run.errors import AssetError
 from reprolib.run.files import SUMS
 
 FOLDER = Path(__file__).parent.parent / "weights"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A weights file that comes with reprolib; in the recipe of a result it is its hash."""
+
+    name: str
+
+    @property
+    def file(self) -> Path:
+        return FOLDER / self.name
+
+    def identity(self) -> str:
+        """The hash of the file. Raises AssetError if it is missing or damaged."""
+        return sha256(self.file)
+
+    def read(self) -> dict[str, Tensor]:
+        """Its tensors. Raises AssetError if it is missing or damaged."""
+        return read(self.file)
 
 
 def sha256(file: Path) -> str:
