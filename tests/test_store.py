@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from reprolib.run import files, store
-from reprolib.run.errors import StoreError
+from reprolib.run.errors import ReproError, StoreError
 from reprolib.run.files import unsealed, write_atomically
 from reprolib.run.store import Checkpoint, Result, Store, numbers_alone
 
@@ -223,7 +223,7 @@ def test_json_is_written_last(results: Store, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), [float("nan")]])
 def test_numbers_that_are_none_are_refused(number: Any, results: Store) -> None:
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(ReproError, match="was not stored: what was measured gave numbers that are not finite"):
         results.get("train", RECIPE, lambda checkpoint: Result({"accuracy": number}))
     assert results.read(results.file("train", RECIPE)) is None
 
@@ -280,3 +280,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in the way")
     with pytest.raises(StoreError, match=r"results/train cannot be made \(.*\); choose a folder"):
         Store(tmp_path / "results").get("train", RECIPE, Maker())
+
+
+def test_a_result_in_the_folder_of_another_step_is_no_result(results: Store, tmp_path: Path) -> None:
+    """What a file says of itself decides where a copy is written, so it must stand where it says."""
+    results.get("step", RECIPE, Maker(tensors=False))
+    file = results.file("step", RECIPE)
+    moved = results.root / "other" / file.name
+    moved.parent.mkdir()
+    file.rename(moved)
+    assert results.read(moved, aside=False) is None
+    assert results.copy_results(tmp_path / "copy", {"other": numbers_alone}) == 0

@@ -82,7 +82,7 @@ def _backend(scheduler: str | None) -> Any:
     if scheduler is None:
         yield
         return
-    from distributed import Client
+    from distributed import Client, KilledWorker
 
     try:
         client = Client(scheduler)
@@ -93,4 +93,7 @@ def _backend(scheduler: str | None) -> Any:
     with client, joblib.parallel_config(backend="dask"):
         if not client.scheduler_info()["workers"]:
             print(f"waiting for a worker of the Dask scheduler {scheduler}", file=sys.stderr, flush=True)
-        yield
+        try:
+            yield
+        except KilledWorker as error:
+            raise ReproError(f"a job killed one worker after the other ({error}); give them more memory") from None

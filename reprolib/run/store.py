@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from reprolib.run import provenance
+from reprolib.run.errors import ReproError
 from reprolib.run.files import (
     canonical,
     digest,
@@ -105,6 +106,16 @@ def _first(inputs: dict[str, Any], name: str) -> Any:
     return next((value for value in inner if value is not None), None)
 
 
+def _as_read(numbers: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Numbers as they will be read, with text keys. Raises ReproError if one is not finite."""
+    try:
+        read: dict[str, Any] = json.loads(canonical(numbers))
+    except ValueError:
+        why = "what was measured gave numbers that are not finite; another seed or a smaller learning rate may help"
+        raise ReproError(f"{file.stem} was not stored: {why}") from None
+    return read
+
+
 def _content(file: Path) -> bytes | None:
     """The bytes of a file, None if there is none: another process may rename it between a look and a read."""
     try:
@@ -151,7 +162,7 @@ class Store:
                     return found  # another process was faster
                 checkpoint, waited = Checkpoint(file.with_suffix(".checkpoint")), time.perf_counter() - start
                 result = make(checkpoint)
-                result.numbers = json.loads(canonical(result.numbers))  # text keys, as they will be read
+                result.numbers = _as_read(result.numbers, file)
                 seconds = time.perf_counter() - start - waited - self._within
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
@@ -189,7 +200,7 @@ class Store:
             return None
         try:
             entry = unsealed(content)
-            if self.file(entry["step"], entry["inputs"], entry["version"]).name == file.name:
+            if self.file(entry["step"], entry["inputs"], entry["version"]).parts[-2:] == file.parts[-2:]:
                 return entry
         except (ValueError, KeyError, AttributeError, TypeError):
             pass
