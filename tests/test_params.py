@@ -167,8 +167,8 @@ WRONG = [
     ),
     ("counterfactuals: {size: 900, ratio: 10}", ["'counterfactuals.size' is 900", "ask for at least 1000"]),
     ("ablation: {sizes: [100, 400], ratios: [5, 10]}", ["'ablation.sizes'", "ask for at least 500"]),
-    ("{seeds: 3, cgn: {sources: [published], batch: 4096, seeds: 3}}", ["'cgn.batch' is 4096", "at most 4000"]),
-    ("{seeds: 3, digits: {limit: 600}, cgn: {sources: [published], batch: 601, seeds: 3}}", ["'cgn.batch'", "at most 600"]),
+    ("{cgn: {sources: [published], batch: 4096, seeds: 4}}", ["'cgn.batch' is 4096", "at most 4000"]),
+    ("{digits: {limit: 600}, cgn: {sources: [published], batch: 601, seeds: 4}}", ["'cgn.batch'", "at most 600"]),
 ]
 
 

@@ -12,6 +12,7 @@ from reprolib.natural.cgn import CGN, compose
 from reprolib.natural.classify import HEADS
 from reprolib.natural.counterfactuals import Sampling, generate, interpolation
 from reprolib.natural.plan import CgnChoice, WorldRun
+from reprolib.run import rules
 
 FIGURE_7 = (
     (883, 207, 72), (907, 145, 337), (351, 271, 97), (894, 454, 979), (947, 992, 460), (859, 607, 955),
@@ -167,7 +168,7 @@ def heads(run: WorldRun) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {"kinds": np.array(["real images", "counterfactuals"])}
     for kind, source, title in plan.training_sets(run):
         which = CgnChoice(source, target=run.chosen.targets[0])
-        found = plan.examined(run, kind, which, 0).result(with_tensors=True).tensors
+        found = plan.examined(run, kind, which, rules.FIRST_SEED).result(with_tensors=True).tensors
         arrays["images"] = found["seen"].permute(0, 2, 3, 1).numpy()
         arrays[title] = torch.stack([found[f"heatmaps/{head}"] for head in HEADS]).numpy()
     return arrays
