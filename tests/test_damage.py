@@ -106,9 +106,9 @@ def published(origin: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.Monk
     """A cache that holds every file of the origin, under the hashes of the origin."""
     folder, address = origin
     table = [
-        dataclasses.replace(asset, sha256=files.sha256_of(folder / asset.name), urls=(address + asset.name,), npm=None)
+        dataclasses.replace(asset, sha256=files.sha256_of(file), size=file.stat().st_size, urls=urls, npm=None)
         for asset in assets.ASSETS.values()
-        if (folder / asset.name).is_file()
+        if (file := folder / asset.name).is_file() and (urls := (address + asset.name,))
     ]
     monkeypatch.setattr(assets, "TABLE", table)
     monkeypatch.setattr(assets, "ASSETS", {asset.name: asset for asset in table})
