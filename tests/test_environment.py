@@ -94,7 +94,9 @@ def test_the_lock_is_whole_on_every_supported_python(python: str) -> None:
         return [str(need) for need in here if not need.specifier.contains(LOCK.get(canonicalize_name(need.name), ""))]
 
     assert {each.name: found for each in LOCKED if (found := lacking(each))} == {}
-    runs = [each.name for each in LOCKED if not SpecifierSet(each.metadata["Requires-Python"] or "").contains(python)]
+    runs = [
+        each.name for each in LOCKED if not SpecifierSet(each.metadata.get("Requires-Python") or "").contains(python)
+    ]
     assert runs == []
     supported = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert SpecifierSet(supported).contains(python)

@@ -172,14 +172,14 @@ def test_a_number_that_changes_in_a_run_changes_in_the_report(folder: Path) -> N
 
 def test_changed_sizes_are_said_in_the_report(folder: Path) -> None:
     for claim in build.NOTEBOOKS:
-        _claim(folder, claim, seeds=4)
+        _claim(folder, claim, seeds=5)
     build.render(folder)
-    assert "Changed for this run: seeds." in _read(folder) and "every classifier 4 times" in _read(folder)
-    assert "| repetitions | 1 | 1 | 1 | 4 |" in _read(folder)
+    assert "Changed for this run: seeds." in _read(folder) and "every classifier 5 times" in _read(folder)
+    assert "| repetitions | 1 | 1 | 1 | 5 |" in _read(folder)
 
 
 def test_claims_with_different_parameters_make_no_report(folder: Path) -> None:
-    _claim(folder, "claim3", seeds=4)
+    _claim(folder, "claim3", seeds=5)
     with pytest.raises(ReproError, match=r"claim3 in .* was run with other parameters than claim1; run all"):
         build.render(folder)
 

@@ -34,7 +34,7 @@ TABLE = pd.DataFrame({"name": ["a", "b"], "source": ["", "x"], "value": [1 / 3, 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A finished claim 3 with a table, a figure and a verdict."""
-    some = Results("claim3", params.load({"profile": "smoke", "seeds": 4}), tmp_path)
+    some = Results("claim3", params.load({"profile": "smoke", "seeds": 5}), tmp_path)
     some.table("numbers", TABLE, "Numbers.", "Few.")
     some.figure("training_quality", CURVE, "Curve.")
     some.judge(EVIDENCE)
@@ -59,7 +59,7 @@ def test_the_manifest_says_what_was_run_and_by_which_rule(folder: Path) -> None:
     supported = dict.fromkeys(["Colored MNIST", "Wildlife MNIST"], "supported")
     assert manifest["claim"] == "claim3" and manifest["deciding"] == {"mnist": "CGN trained here"}
     assert manifest["verdicts"] == {"mnist": {"CGN trained here": supported}}
-    assert manifest["changed"] == ["seeds"] and manifest["params"]["seeds"] == 4
+    assert manifest["changed"] == ["seeds"] and manifest["params"]["seeds"] == 5
     assert {"commit", "finished", "python", "versions", "rules_commit"} <= set(manifest["provenance"])
     assert manifest["rules"] == {"claim3": rules.hashes()["claim3"]}
 

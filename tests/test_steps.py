@@ -225,9 +225,9 @@ SMALL: dict[str, Any] = {
     "cgn": {"sources": ["stable", "published", "shipped"], "seeds": 2, "demo_steps": 3, "edge_weight": 0.1},
     "gan": {"kinds": ["dcgan", "cgn_noncf"]},
     "ablation": {"mixes": ["cf", "original+cf"]},
-    "scenes": {"sources": ["trained", "shipped"], "cgns": 3, "targets": ["patches", "fill"], "ablations": ["bg", "rec"],
+    "scenes": {"sources": ["trained", "shipped"], "cgns": 4, "targets": ["patches", "fill"], "ablations": ["bg", "rec"],
                "search_rates": [0.01, 0.02]},
-    "imagenet": {"run": True, "sources": ["trained", "authors"], "cgns": 3, "search_rates": [0.01, 0.02]},
+    "imagenet": {"run": True, "sources": ["trained", "authors"], "cgns": 4, "search_rates": [0.01, 0.02]},
 }  # fmt: skip
 SAY_NOTHING = {
     "profile", "n_jobs", "scheduler", "cgn.checkpoint_every", "classifier.selection", "scenes.workers",

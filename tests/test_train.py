@@ -297,14 +297,6 @@ def test_compiled_networks_train_like_others(
     assert all(torch.equal(value, plain[name]) for name, value in compiled.items())
 
 
-def test_faster_arithmetic_is_part_of_the_name_of_a_result() -> None:
-    assert SETTINGS.arithmetic() == {}
-    assert replace(SETTINGS, precision="bfloat16", compiled=True).arithmetic() == {
-        "precision": "bfloat16",
-        "compiled": True,
-    }
-
-
 def test_a_diverged_run_names_variant_seed_and_step(
     few: Digits, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
