@@ -150,3 +150,8 @@ def test_a_relative_folder_is_refused_where_nobody_knows_what_to(name: str, monk
 def test_the_parameters_of_a_notebook_are_those_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("profile: smoke\nseeds: 1\n")
     assert params.load(tmp_path / "mine.yaml") == notebook.parameters(_kernel(f"{OWN}\nseeds = 1", START))
+
+
+def test_a_front_end_without_a_history_of_cells_has_its_parameters_too() -> None:
+    """nbval runs cells so; then the names of parameters are all that tells them from other values."""
+    assert notebook.parameters({"profile": "smoke", "seeds": 5, "other": 3}).seeds == 5

@@ -50,7 +50,8 @@ def parameters(namespace: Mapping[str, Any]) -> Params:
             "what papermill was given would be ignored, because the notebook's own parameters come after it; "
             "tag the cell that holds them `parameters`"
         )
-    given = {name: namespace[name] for _, names in cells for name in names if name in namespace}
+    asked = [names for _, names in cells] or [list(Params.model_fields)]  # nbval keeps no history of cells
+    given = {name: namespace[name] for names in asked for name in names if name in namespace}
     if unknown := [name for name in given if name not in Params.model_fields]:
         raise ParameterError(
             f"{unknown[0]!r} is no parameter{did_you_mean(unknown[0], list(Params.model_fields))}; "
