@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from reprolib.schema import RECIPES
 from reprolib.vocabulary import VARIANTS
 
 FILE = Path(__file__).parent / "published" / "mnist.csv"
@@ -22,15 +23,23 @@ STUDIES = {"sauer2021": "Sauer & Geiger", "reproduction": "reproduction study", 
 def settings(params: dict[str, Any]) -> pd.DataFrame:
     """The protocol of every study beside that of a run: one row per setting, the run's value last.
 
-    params: nested parameters of a run. A value of None means the paper's 15 epochs.
+    params: nested parameters of a run.
     """
     table = pd.read_csv(SETTINGS, dtype=str)
     values = []
     for name in table.pop("parameter"):
         group, _, key = name.rpartition(".")
-        value = (params[group] if group else params)[key]
-        values.append(_shown(value))
+        values.append(
+            _steps(params["cgn"]) if name == "cgn.steps" else _shown((params[group] if group else params)[key])
+        )
     return table.assign(here=values)
+
+
+def _steps(cgn: dict[str, Any]) -> str:
+    """How long each recipe of a run trains; no steps of the published one are the paper's 15 epochs."""
+    lengths = {"published": cgn["steps"], "stable": cgn["stable_steps"]}
+    told = [f"{_shown(lengths[recipe])} ({recipe})" for recipe in RECIPES if recipe in cgn["sources"]]
+    return "; ".join(told) or "none is trained"
 
 
 def _shown(value: Any) -> str:

@@ -158,7 +158,7 @@ def test_what_the_disk_refuses_is_one_sentence(
     ("arguments", "said"),
     [(("--count", "0"), "--count is 0"), (("--split", "../train"), "--split is '../train'"),
      (("--split", ".."), "--split is '..'; it names"), (("--split", "."), "--split is '.'"),
-     (("--split", ""), "--split is ''"), (("--split", "/tmp/train"), "--split is '/tmp/train'"),
+     (("--split", ""), "--split is ''"), (("--split", "/train"), "--split is '/train'"),
      (("--mode", "fixed_classes", "--shape", "1"), "fixed_classes wants one class for texture, not 0")],
 )  # fmt: skip
 def test_a_set_that_cannot_be_is_refused(

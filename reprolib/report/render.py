@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def decisive(rows: pd.DataFrame, criteria: dict[str, Any]) -> str:
 def _margin(row: pd.Series, wanted: dict[str, Any]) -> float:
     """How far an interval is within its bounds, as a share of the range of the measure."""
     least, most = wanted.get("range", statistics.SHARE)
-    inside = min(row["low"] - wanted.get("at_least", -1e9), wanted.get("at_most", 1e9) - row["high"])
+    inside = min(row["low"] - wanted.get("at_least", -inf), wanted.get("at_most", inf) - row["high"])
     return float(inside / (most - least))
 
 
