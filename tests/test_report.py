@@ -15,8 +15,7 @@ from claims import CRITERIA, evidence, executed, finish
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from reprolib import params
-from reprolib.report import build
-from reprolib.report.render import decisive
+from reprolib.report import build, discussion
 from reprolib.report.results import NULLS, Results
 from reprolib.report.words import markdown_table
 from reprolib.run import provenance, rules
@@ -159,7 +158,7 @@ def _verdicts(*rows: tuple[str, float, float, str]) -> pd.DataFrame:
 def test_the_number_that_decides_is_named(outcomes: tuple[str, str], said: str) -> None:
     criteria = rules.every()["claim1"]["criteria"]
     rows = _verdicts(("shape_control", 81.0, 84.0, outcomes[0]), ("good_digits", 9.0, 9.5, outcomes[1]))
-    assert decisive(rows, criteria) == said
+    assert discussion.reason(discussion.decisive(rows, criteria), criteria) == said
 
 
 def test_a_number_that_changes_in_a_run_changes_in_the_report(folder: Path) -> None:

@@ -69,6 +69,12 @@ def test_recipes_and_readers_name_their_extremes() -> None:
     assert takeaways.readers(read) == "The worst reader is that of shape on Wildlife MNIST, 80.0 %."
 
 
+def test_rates_are_compared() -> None:
+    rows = pd.DataFrame({"recipe": ["published", "stable"], "cgn_rate": [1.0, 2.5], "critic_rate": [1.0, 5.0]})
+    assert "are 2.5 (CGN) and 5.0 (discriminator) times" in takeaways.rates(rows)
+    assert "are 0.5 (CGN) and 5.0 (discriminator) times" in takeaways.rates(rows.assign(cgn_rate=[5.0, 2.5]))
+
+
 def test_a_loss_that_is_left_out_is_told_by_what_it_changes() -> None:
     rated = pd.DataFrame({"losses": ["all", "without shape loss", "none"], "own": [94.0, 93.5, 70.0]})
     told = takeaways.losses(rated, "own")
@@ -87,6 +93,14 @@ def test_the_best_training_set_and_what_is_lost() -> None:
     )
     assert "by mean: CGN on Colored MNIST, 60.0 %" in takeaways.accuracy(_runs(60), "test")
     assert takeaways.lost(_runs(10), "test").endswith("-30.0 (10.0) on Colored MNIST.")
+
+
+@pytest.mark.parametrize("level", [25.0, 70.0])
+def test_what_as_many_samples_without_independence_give(level: float) -> None:
+    control = pd.DataFrame({"variant": ["Colored MNIST"], "training_set": "Original+GAN", "source": "x", "test": level})
+    told = takeaways.gained(pd.concat([_runs(40), control], ignore_index=True), "test")
+    assert told.endswith(f"labels agree: {level:.1f} % (Colored MNIST).")
+    assert "labels agree" not in takeaways.gained(_runs(40), "test")
 
 
 @pytest.mark.parametrize(("here", "near"), [(81.0, "1 of 2"), (60.0, "0 of 2")])
@@ -138,5 +152,5 @@ def test_the_best_classifier_of_natural_images(value: float, name: str) -> None:
 
 def test_the_ends_of_a_column_are_named() -> None:
     rows = pd.DataFrame({"study": ["A", "B"], "model": ["x", "y"], "gap": [1.0, 9.0]})
-    assert takeaways.span(rows, "gap") == "background gap, points ↓: lowest 1.0 (A: x), highest 9.0 (B: y)."
+    assert takeaways.span(rows, "gap") == "Background gap, points: lowest 1.0 (A: x), highest 9.0 (B: y)."
     assert "lowest 1.0 (B: y)" in takeaways.span(rows.assign(gap=[9.0, 1.0]), "gap")

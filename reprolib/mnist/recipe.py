@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from reprolib.mnist import experiments, plan, quality
+from reprolib.mnist import experiments, plan, quality, train
 from reprolib.mnist.choices import DIGIT_READER
 from reprolib.mnist.experiments import FACTORS_RECORD, READER_RECORD
+from reprolib.mnist.stable import STABLE
 from reprolib.mnist.tables import titled
 from reprolib.run import jobs, rules, weights
 from reprolib.run.errors import ReproError
@@ -85,6 +86,24 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         accuracy_10k=("accuracy_10k", lambda values: f"{interval(values.tolist()):.1f}"),
     )
     return titled(table.reset_index()).sort_values("variant", kind="stable")
+
+
+def losses(params: Params) -> pd.DataFrame:
+    """The weights of the losses and the learning rates of each recipe: variant, recipe, mask (its entropy), edge,
+    style (of the four taps, which enter squared), colours, cgn_rate, critic_rate, batch. The adversarial loss has the
+    weight 1."""
+    rows = []
+    for variant in params.variants:
+        fixed = VARIANTS[variant]
+        style = " ".join(f"{weight:g}" for weight in fixed.style_weights)
+        weights = {"mask": f"{fixed.mask_weight:g}", "edge": params.cgn.edge_weight, "style": style, "colours": 0.0}
+        rates = dict(zip(("cgn_rate", "critic_rate"), train.RATES, strict=True))
+        rows.append({"recipe": "published"} | weights | rates | {"batch": params.cgn.batch, "variant": variant})
+        risen = f"{fixed.mask_weight:g} to {STABLE.entropy_rise * fixed.mask_weight:g}"
+        weights |= {"mask": risen, "edge": STABLE.edge_weight, "colours": 1.0}
+        rates = dict(zip(("cgn_rate", "critic_rate"), STABLE.rates, strict=True))
+        rows.append({"recipe": "stable"} | weights | rates | {"batch": 2 * STABLE.pairs, "variant": variant})
+    return titled(pd.DataFrame(rows).set_index("variant").reset_index())
 
 
 def ablation(params: Params) -> pd.DataFrame:

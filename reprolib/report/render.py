@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import re
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from traitlets.config import Config
 from reprolib import params as parameters
 from reprolib import published, statistics
 from reprolib.figures import to_bytes
-from reprolib.report.results import bounds, read_manifest, read_table
-from reprolib.report.words import CRITERIA, markdown_table
+from reprolib.report import discussion
+from reprolib.report.results import read_manifest, read_table
+from reprolib.report.words import markdown_table
 from reprolib.run import rules, weights
 from reprolib.run.errors import ReproError
 from reprolib.run.files import SUMS, agrees, sha256_of, write_atomically
@@ -54,9 +54,14 @@ def render(folder: Path) -> Path:
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["table"] = markdown_table
-    front = environment.get_template("report.md.j2").render(context)
     executed = [_executed(folder, name, context["claims"][claim]) for claim, name in NOTEBOOKS.items()]
-    text, body = (_joined([front, *(_markdown(nb, code) for nb in executed)]) for code in (False, True))
+    context["points"] = discussion.points(discussion.takeaways(executed))
+    front, discussed, colophon = (
+        environment.get_template(f"{name}.md.j2").render(context) for name in ("report", "discussion", "colophon")
+    )
+    text, body = (
+        _joined([front, *(_markdown(nb, code) for nb in executed), discussed], colophon) for code in (False, True)
+    )
     title = text.partition("\n")[0].lstrip("# ")
     page = environment.get_template("report.html.j2").render(title=title, body=_html(body, folder))
     nulls = pd.concat([read_table(folder, f"{claim}_nulls") for claim in NOTEBOOKS], ignore_index=True)
@@ -97,7 +102,8 @@ def _context(folder: Path) -> dict[str, Any]:
 
 
 def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str, Any]]:
-    """One row per source, the deciding one first, and data set: case, source, verdict, decides, and why.
+    """One row per source, the deciding one first, and data set: case, source, verdict, decides, why, and what
+    would change it.
 
     Raises ReproError if it was judged by another rule.
     """
@@ -111,29 +117,12 @@ def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str
     for source in sorted(verdicts, key=lambda source: source != first):
         for case, verdict in verdicts[source].items():
             own = table[(table["source"] == source) & (table["case"] == case)]
-            why = decisive(own, rules.every()[name]["criteria"])
-            rows.append({"case": case, "source": source, "verdict": verdict, "decides": source == first, "why": why})
+            told = {"case": case, "source": source, "verdict": verdict, "decides": source == first}
+            criteria = rules.every()[name]["criteria"]
+            row = discussion.decisive(own, criteria)
+            change = discussion.turning_point(row, criteria[row["criterion"]])
+            rows.append(told | {"why": discussion.reason(row, criteria), "change": change})
     return rows
-
-
-def decisive(rows: pd.DataFrame, criteria: dict[str, Any]) -> str:
-    """The criterion that decides a verdict, with its number: one that fails, else one that is open, else the one whose
-    interval is nearest to its bound. rows: those of a verdict table for one source and data set."""
-    kinds = rows["outcome"].str.partition(":")[0]
-    open_ones = [kind for kind in ("fails", "not counted", "not decided", "not testable") if (kinds == kind).any()]
-    row = rows[kinds == open_ones[0]].iloc[0] if open_ones else min(
-        (row for _, row in rows.iterrows()), key=lambda row: _margin(row, criteria[row["criterion"]])
-    )  # fmt: skip
-    reason = row["outcome"].partition(": ")[2]
-    told = f"{CRITERIA.get(row['criterion'], row['criterion'])}: {row['measured'] or 'not measured'}"
-    return f"{told}, asked {bounds(criteria[row['criterion']])}" + (f" ({reason})" if reason else "")
-
-
-def _margin(row: pd.Series, wanted: dict[str, Any]) -> float:
-    """How far an interval is within its bounds, as a share of the range of the measure."""
-    least, most = wanted.get("range", statistics.SHARE)
-    inside = min(row["low"] - wanted.get("at_least", -inf), wanted.get("at_most", inf) - row["high"])
-    return float(inside / (most - least))
 
 
 def _of_claim(cases: list[str]) -> str:
@@ -200,12 +189,12 @@ def _markdown(notebook: nbformat.NotebookNode, code: bool) -> str:
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def _joined(parts: list[str]) -> str:
-    """Front page and notebooks one after the other, with their appendices at the end."""
+def _joined(parts: list[str], colophon: str) -> str:
+    """Front page, notebooks and discussion one after the other, then the appendices of the notebooks and the rest."""
     split = [part.partition(APPENDIX) for part in parts]
     appendices = [f"{heading.strip()}{rest.rstrip()}\n" for _, heading, rest in split if rest]
     whole = [*(before.strip() + "\n" for before, _, _ in split), *(["\n## Appendix\n"] if appendices else [])]
-    return "\n".join([*whole, *appendices])
+    return "\n".join([*whole, *appendices, colophon])
 
 
 def _html(text: str, folder: Path) -> str:

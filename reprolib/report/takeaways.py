@@ -21,11 +21,17 @@ def _of(source: object, sources: pd.Series) -> str:
     return f" ({source})" if source and sources[sources != ""].nunique() > 1 else ""
 
 
+def _name(column: str) -> str:
+    """The title of a column as a sentence begins with it."""
+    title = TITLES.get(column, column).rstrip(" ↑↓")
+    return title[0].upper() + title[1:]
+
+
 def span(frame: pd.DataFrame, column: str) -> str:
     """The rows with the lowest and the highest value of a column; a row is called by its first two columns."""
     rows, digits = frame.dropna(subset=column).sort_values(column), DIGITS.get(column, 1)
     ends = [f"{row[column]:.{digits}f} ({row.iloc[0]}: {row.iloc[1]})" for _, row in rows.iloc[[0, -1]].iterrows()]
-    return f"{TITLES.get(column, column)}: lowest {ends[0]}, highest {ends[1]}."
+    return f"{_name(column)}: lowest {ends[0]}, highest {ends[1]}."
 
 
 def quality(runs: pd.DataFrame) -> str:
@@ -104,6 +110,16 @@ def recipes(rows: pd.DataFrame) -> str:
     return f"CGNs with at least nine good digits: {told}."
 
 
+def rates(rows: pd.DataFrame) -> str:
+    """rows: of ``recipe.losses``."""
+    by = rows.groupby("recipe")[["cgn_rate", "critic_rate"]].mean()
+    faster = by.loc["stable"] / by.loc["published"]
+    return (
+        f"The stable recipe's learning rates are {faster['cgn_rate']:.1f} (CGN) and {faster['critic_rate']:.1f} "
+        "(discriminator) times the published ones."
+    )
+
+
 def readers(rows: pd.DataFrame) -> str:
     """rows: variant, and the accuracy of each reader in percent."""
     long = rows.melt("variant", var_name="reader").dropna()
@@ -113,7 +129,7 @@ def readers(rows: pd.DataFrame) -> str:
 
 def losses(rated: pd.DataFrame, column: str) -> str:
     """rated: of ``natural.tables.quality``. What leaving a loss out does to a measure."""
-    name, digits = TITLES[column], DIGITS.get(column, 1)
+    name, digits = _name(column), DIGITS.get(column, 1)
     whole = rated.loc[rated["losses"] == "all", column].mean()
     told = [
         f"{row['losses'].removeprefix('all; ').replace('none', 'before training')} {row[column]:.{digits}f}"
@@ -131,6 +147,14 @@ def accuracy(runs: pd.DataFrame, value: str) -> str:
         name = f"{best['training_set']} on {variant}{_of(best['source'], runs['source'])}"
         told.append(f"{name}, {best[value]:.1f} % ({base:.1f} % with original data alone)")
     return f"Best by mean: {'; '.join(told)}."
+
+
+def gained(runs: pd.DataFrame, value: str) -> str:
+    """runs: the same. The best training set, and what as many samples whose labels agree give instead."""
+    control = runs[runs["training_set"] == "Original+GAN"].groupby("variant", sort=False)[value].mean()
+    told = listed(f"{mean:.1f} % ({variant})" for variant, mean in control.items()) if len(control) else ""
+    instead = f" Original data with as many samples of the CGN whose labels agree: {told}." if told else ""
+    return accuracy(runs, value) + instead
 
 
 def lost(runs: pd.DataFrame, value: str) -> str:

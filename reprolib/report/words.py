@@ -37,6 +37,11 @@ TITLES = {
     "nine_or_ten": "with nine or ten ↑",
     "minutes": "minutes each",
     "accuracy_10k": "accuracy of 10,000 counterfactuals, % ↑",
+    "mask": "mask entropy",
+    "style": "style, by tap",
+    "colours": "colours of ground and object",
+    "cgn_rate": "learning rate of the CGN",
+    "critic_rate": "of the discriminator",
     "target": "texture target",
     "is_gen": "Inception Score, composed ↑",
     "is_gt": "Inception Score, generator",
@@ -76,7 +81,7 @@ TITLES = {
 """Column -> title; other names are shown with spaces for underscores."""
 DIGITS = {
     "pairwise_iou": 2, "mean_mask": 2, "mean_mask_sd": 2, "reach": 2, "mask_iou": 2, "residue": 2, "entanglement": 2,
-    "steps": 0, "rate": 4,
+    "steps": 0, "rate": 4, "cgn_rate": 4, "critic_rate": 4,
 }  # fmt: skip
 """Decimals of a column of numbers, one if it is not here."""
 CRITERIA = {

@@ -1,0 +1,108 @@
+"""The discussion: each conclusion of the reproduction study beside what this run says, and what would change a verdict.
+
+What is said of this run is the takeaway of a table or figure, as its notebook made it from the numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import inf, sqrt
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from nbformat import NotebookNode
+from scipy.stats import t as student
+
+from reprolib import statistics
+from reprolib.report.results import bounds
+from reprolib.report.words import CRITERIA
+
+FILE = Path(__file__).parent / "templates" / "discussion.yaml"
+ABSENT = "Not part of this run."
+MOST = 200
+"""Repetitions; a verdict that needs more is too near to its bound to be decided by repeating."""
+_TAKEAWAY = re.compile(r"\*\*Takeaway\.\*\* (.*) \(`((?:results|figures)/\S+)`\)\s*$", re.DOTALL)
+
+
+def takeaways(notebooks: Sequence[NotebookNode]) -> dict[str, str]:
+    """What executed notebooks say of their tables and figures: the file behind each -> its takeaway."""
+    outputs = [output for notebook in notebooks for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = ["".join(output.get("data", {}).get("text/markdown", "")) for output in outputs]
+    found = [match for match in map(_TAKEAWAY.search, texts) if match]
+    return {match[2]: match[1] for match in found}
+
+
+def points(told: dict[str, str]) -> pd.DataFrame:
+    """One row per conclusion of ``discussion.yaml``: topic, what the reproduction study concluded, and what this run
+    says: a sentence from each of the files named there that it has."""
+    rows = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    here = [" ".join(told[file] for file in row["here"] if file in told) or ABSENT for row in rows]
+    return pd.DataFrame(rows).drop(columns="here").assign(here=here)
+
+
+# ---------------------------------------------------------------- what decides a verdict, and what would change it
+
+
+def decisive(rows: pd.DataFrame, criteria: dict[str, Any]) -> pd.Series:
+    """The criterion that decides a verdict: one that fails, else one that is open, else the one whose interval is
+    nearest to its bound. rows: those of a verdict table for one source and data set."""
+    kinds = rows["outcome"].str.partition(":")[0]
+    for kind in ("fails", "not counted", "not decided", "not testable"):
+        if (kinds == kind).any():
+            return rows[kinds == kind].iloc[0]
+    margins = [_margin(row, criteria[row["criterion"]]) for _, row in rows.iterrows()]
+    return rows.iloc[margins.index(min(margins))]
+
+
+def reason(row: pd.Series, criteria: dict[str, Any]) -> str:
+    """The number of a criterion beside what was asked."""
+    why = row["outcome"].partition(": ")[2]
+    told = f"{CRITERIA.get(row['criterion'], row['criterion'])}: {row['measured'] or 'not measured'}"
+    return f"{told}, asked {bounds(criteria[row['criterion']])}" + (f" ({why})" if why else "")
+
+
+def turning_point(row: pd.Series, wanted: dict[str, Any]) -> str:
+    """What would change the outcome of a decisive criterion: by how much its interval would have to be elsewhere; for
+    one that is not decided, how many repetitions of this spread would decide it."""
+    told, kind = f"{CRITERIA.get(row['criterion'], row['criterion'])}", row["outcome"].partition(":")[0]
+    least, most = wanted.get("at_least", -inf), wanted.get("at_most", inf)
+    above, below = row["low"] - least, most - row["high"]  # how far the interval is within each bound
+    if kind == "holds":
+        return f"{told} more than {_digits(min(above, below))} {'lower' if above < below else 'higher'}"
+    if kind == "fails":
+        low = least - row["high"]
+        return (
+            f"{told} at least {_digits(low)} higher"
+            if low > 0
+            else f"{told} at least {_digits(row['low'] - most)} lower"
+        )
+    if kind != "not decided" or row["n"] < statistics.LEAST:
+        return f"{told}: a measurement; this one is {row['outcome']}"
+    away = min(abs(row["mean"] - bound) for bound in (least, most))
+    needed = repetitions(
+        int(row["n"]), max(row["high"] - row["mean"], row["mean"] - row["low"]), away, "sides" in wanted
+    )
+    many = f"about {needed}" if needed <= MOST else f"more than {MOST}"
+    return f"{told}: {many} repetitions, here {row['n']:.0f}, if mean and spread stay what they are"
+
+
+def repetitions(n: int, half_width: float, distance: float, one_sided: bool) -> int:
+    """How many repetitions make Student's interval narrower than the distance from mean to bound, when n have the given
+    half width; MOST + 1 where MOST are too few."""
+    share = 0.95 if one_sided else 0.975
+    spread = half_width * sqrt(n) / student.ppf(share, n - 1)
+    enough = (k for k in range(n, MOST + 1) if student.ppf(share, k - 1) * spread / sqrt(k) < distance)
+    return next(enough, MOST + 1)
+
+
+def _margin(row: pd.Series, wanted: dict[str, Any]) -> float:
+    """How far an interval is within its bounds, as a share of the range of the measure."""
+    least, most = wanted.get("range", statistics.SHARE)
+    inside = min(row["low"] - wanted.get("at_least", -inf), wanted.get("at_most", inf) - row["high"])
+    return float(inside / (most - least))
+
+
+def _digits(distance: float) -> str:
+    return f"{distance:.1f}" if distance >= 1 else f"{distance:.2g}"

@@ -1,0 +1,97 @@
+"""The discussion: every sentence on this run is a takeaway of it, and every verdict says what would change it."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from reprolib.report import build, discussion
+from reprolib.run import rules
+from reprolib.run.files import ROOT
+
+
+def _notebook(*texts: str) -> nbformat.NotebookNode:
+    outputs = [new_output("display_data", {"text/markdown": text}) for text in texts]
+    return new_notebook(cells=[new_code_cell("x", outputs=outputs)])
+
+
+def test_takeaways_are_found_by_the_file_behind_them() -> None:
+    table = "**Caption.**\n\n| a |\n|---|\n\n**Takeaway.** Best: 3.0 (a). (`results/x.csv`)"
+    figure = "*Caption.* **Takeaway.** It rises. (`figures/y.csv`)"
+    told = discussion.takeaways([_notebook(table, "no takeaway (`figures/z.npz`)"), _notebook(figure)])
+    assert told == {"results/x.csv": "Best: 3.0 (a).", "figures/y.csv": "It rises."}
+
+
+def test_a_point_says_what_the_run_says_and_changes_with_it() -> None:
+    rows = discussion.points({"results/headline.csv": "Best by mean: CGN."})
+    helped = rows[rows["topic"].str.contains("out of domain")]
+    assert helped["here"].tolist() == ["Best by mean: CGN."]
+    assert (rows.drop(helped.index)["here"] == discussion.ABSENT).all()
+    assert "worse" in discussion.points({"results/headline.csv": "worse"})["here"].str.cat()
+
+
+def test_every_file_of_the_discussion_is_made_by_a_notebook() -> None:
+    """A name that no notebook makes would be passed over in silence."""
+    notebooks = [nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4) for name in build.NOTEBOOKS.values()]
+    source = "".join(cell.source for notebook in notebooks for cell in notebook.cells if cell.cell_type == "code")
+    for row in yaml.safe_load(discussion.FILE.read_text(encoding="utf-8")):
+        for file in row["here"]:
+            name = re.sub(r"^(results|figures)/((scenes|imagenet)(?=_))?", "", file.removesuffix(".csv"))
+            assert re.search(rf'(figure|table)\(\s*f?"(\{{[\w.]+\}}|scenes)?{name}"', source), file
+
+
+def test_the_committed_report_answers_every_point_that_its_run_has() -> None:
+    committed = [nbformat.read(file, 4) for file in sorted((ROOT / "results" / "notebooks").glob("claim*.ipynb"))]
+    rows = discussion.points(discussion.takeaways(committed))
+    assert (rows["here"] != discussion.ABSENT).all()
+    text = (ROOT / "report.md").read_text(encoding="utf-8")
+    assert all(here in text for here in rows["here"])
+
+
+def _row(criterion: str, mean: float, low: float, high: float, outcome: str, n: int = 4) -> pd.Series:
+    return pd.Series({"criterion": criterion, "mean": mean, "low": low, "high": high, "outcome": outcome, "n": n})
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (_row("gain_cgn", 40.0, 35.2, 44.0, "holds"), "points more than 25.2 lower"),
+        (_row("gain_cgn", 5.0, 2.0, 8.0, "fails"), "points at least 2.0 higher"),
+        (_row("gain_cgn", 12.0, 6.0, 18.0, "not decided: a bound is within"), "about 17 repetitions, here 4"),
+        (_row("gain_cgn", 10.01, 6.0, 18.0, "not decided: a bound is within"), "more than 200 repetitions"),
+        (_row("gain_cgn", 50.0, math.nan, math.nan, "not decided: 2 of 3 repetitions", 2), "is not decided: 2 of 3"),
+    ],
+)  # fmt: skip
+def test_what_would_change_a_verdict(row: pd.Series, said: str) -> None:
+    assert said in discussion.turning_point(row, rules.every()["claim2"]["criteria"]["gain_cgn"])
+
+
+def test_a_bound_from_above_turns_the_other_way() -> None:
+    wanted = rules.every()["claim3"]["criteria"]["loss_both"]
+    assert "0.6 higher" in discussion.turning_point(_row("loss_both", 0.1, -0.2, 0.4, "holds"), wanted)
+    assert "2.0 lower" in discussion.turning_point(_row("loss_both", 4.0, 3.0, 5.0, "fails"), wanted)
+
+
+def test_so_many_repetitions_do_decide() -> None:
+    """The promise of the table, kept: with that many values of the same spread the interval is beyond the bound."""
+    from scipy import stats
+
+    needed = discussion.repetitions(4, 6.0, 2.0, one_sided=False)
+    spread = 6.0 * 2 / stats.t.ppf(0.975, 3)
+    half = {n: stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n) for n in (needed - 1, needed)}
+    assert half[needed] < 2.0 <= half[needed - 1]
+
+
+def test_the_page_has_the_discussion_between_the_claims_and_the_appendix() -> None:
+    text = Path(ROOT / "report.md").read_text(encoding="utf-8")
+    order = ["# Counterfactual", "\n## Claim 1", "\n## Claim 3", "\n## Discussion", "\n## What would change our mind",
+             "\n## Appendix", "\n## Where the published evidence", "\n## Parameters", "\n## References"]  # fmt: skip
+    places = [text.index(heading) for heading in order]
+    assert places == sorted(places)
