@@ -67,13 +67,13 @@ def _student(values: np.ndarray, level: float) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def shown(runs: pd.DataFrame, by: list[str], columns: dict[str, str], digits: int = 1) -> pd.DataFrame:
+def shown(runs: pd.DataFrame, by: list[str], columns: dict[str, str]) -> pd.DataFrame:
     """Repetitions as text: one row per case of ``by``, one column per title of ``columns`` (title -> column of runs);
     empty where a case has no such number. What is called a gap is a difference; all else is a share in percent."""
 
     def text(values: pd.Series, name: str) -> str:
         bounds = DIFFERENCE if name.startswith("gap") else SHARE
-        return "" if values.isna().all() else f"{interval(values.tolist(), bounds):.{digits}f}"
+        return "" if values.isna().all() else f"{interval(values.tolist(), bounds):.1f}"
 
     groups = runs.groupby(by, sort=False, dropna=False)
     return pd.DataFrame({title: groups[name].apply(text, name) for title, name in columns.items()}).reset_index()

@@ -112,11 +112,16 @@ def test_published_values_near_ours_are_counted(here: float, near: str) -> None:
     assert "Nothing comparable" in takeaways.beside(points[:1])
 
 
-def test_a_trend_needs_three_numbers_of_good_digits() -> None:
-    data = pd.DataFrame({"variant": "a", "source": "b", "good_digits": [5, 7, 9], "test": [20.0, 50.0, 80.0]})
-    assert takeaways.by_quality(data).startswith("Rank correlation of good digits and accuracy: 1.00")
-    assert ": -1.00" in takeaways.by_quality(data.assign(test=[80.0, 50.0, 20.0]))
-    assert "nothing of a trend" in takeaways.by_quality(data[:2])
+def test_a_trend_needs_five_cgns() -> None:
+    values = [20.0, 30.0, 50.0, 60.0, 80.0]
+    data = pd.DataFrame({"variant": "a", "recognised": [1, 2, 3, 4, 5], "accuracy_10k": values})
+    assert takeaways.by_quality(data) == "Rank correlation of masks and accuracy: a (1.00 over 5 CGNs)."
+    assert "a (-1.00 over" in takeaways.by_quality(data.assign(accuracy_10k=values[::-1]))
+    both = pd.concat([data, data[:3].assign(variant="b")])
+    assert takeaways.by_quality(both).endswith(
+        "over 5 CGNs). Too few CGNs say nothing of a trend: b (1.00 over 3 CGNs)."
+    )
+    assert takeaways.by_quality(data[:4]).startswith("Too few CGNs")
 
 
 def test_the_ablation_is_told_from_end_to_end() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from reprolib.figures import Arrays, dots, figure, marker, sheet, show
+from reprolib.figures import Arrays, color, dots, figure, marker, sheet, show
 
 
 @figure("data")
@@ -101,22 +101,15 @@ def good_digit_runs(data: pd.DataFrame) -> Figure:
 
 @figure("training_quality")
 def training_quality(data: pd.DataFrame) -> Figure:
-    """Good digits over training, one line a run."""
-    drawn, ax = plt.subplots(figsize=(5.4, 3.0))
-    sns.lineplot(
-        data,
-        x="step",
-        y="good_digits",
-        hue="variant",
-        style="source",
-        units="seed",
-        estimator=None,
-        markers=True,
-        ax=ax,
-    )
-    ax.set(xlabel="training step", ylabel="good digits", ylim=(-0.3, 10.3))
-    ax.legend(title=None, fontsize=8)
-    return drawn
+    """Good digits over training, one line a run, a column a variant."""
+    titles = list(dict.fromkeys(data["variant"]))
+    drawn, axes = plt.subplots(1, len(titles), figsize=(3.4 * len(titles), 2.8), squeeze=False, sharey=True)
+    for ax, title in zip(axes[0], titles, strict=True):
+        for (source, _), line in data[data["variant"] == title].groupby(["source", "seed"], sort=False):
+            ax.plot(line["step"], line["good_digits"], f"-{marker(source)}", color=color("CGN"), label=source)
+        ax.set(title=title, xlabel="training step", ylim=(-0.3, 10.3))
+    axes[0, 0].set_ylabel("good digits →")
+    return _with_legend(drawn)
 
 
 @figure("control", "scenes_control")
@@ -151,13 +144,17 @@ def in_domain(data: pd.DataFrame) -> Figure:
 
 @figure("accuracy_by_quality")
 def accuracy_by_quality(data: pd.DataFrame) -> Figure:
-    """Out-of-domain accuracy of classifiers trained on counterfactuals, against the good digits of their CGN."""
-    drawn, ax = plt.subplots(figsize=(5.2, 3.2))
-    shapes = {source: marker(source) for source in data["source"]}
-    sns.scatterplot(data, x="good_digits", y="test", hue="variant", style="source", markers=shapes, s=50, ax=ax)
-    ax.set(xlabel="good digits of the CGN", ylabel="out-of-domain accuracy (%)", xlim=(-0.5, 10.5), ylim=(0, 100))
-    ax.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1, 0.5))
-    return drawn
+    """Out-of-domain accuracy of classifiers trained on counterfactuals, against the masks of their CGN that are
+    recognised, in percent. Columns: those of ``recipe.kept``, titled."""
+    titles = list(dict.fromkeys(data["variant"]))
+    drawn, axes = plt.subplots(1, len(titles), figsize=(3.0 * len(titles), 2.8), squeeze=False)
+    for ax, title in zip(axes[0], titles, strict=True):
+        for source, part in data[data["variant"] == title].groupby("source", sort=False):
+            ax.plot(part["recognised"], part["accuracy_10k"], marker(source), color=color("CGN"), label=source)
+        ax.set(title=title, xlabel="masks recognised (%) →")
+        ax.margins(0.15)
+    axes[0, 0].set_ylabel("accuracy out of domain (%) →")
+    return _with_legend(drawn)
 
 
 @figure("ablation")
@@ -192,9 +189,7 @@ def ablation(data: pd.DataFrame) -> Figure:
                 ax.set_xlabel("counterfactuals")
         told = {"cf": "counterfactuals alone", "original+cf": "with original data"}[mix]
         axes[i, 0].set_ylabel(f"{told}\n{source}\naccuracy (%) →", fontsize=7.5)
-    handles = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
-    return drawn
+    return _with_legend(drawn)
 
 
 @figure("gradcam_grid")
@@ -246,3 +241,11 @@ def gradcam_measures(data: pd.DataFrame) -> Figure:
     long = long.assign(training_set=long["training_set"].mask(nulls, "null"), source="")
     long = long.loc[order.sort_values(kind="stable").index]
     return dots(long, "small: a repetition; grey: null baselines", width=2.1, shared=False)
+
+
+def _with_legend(drawn: Figure) -> Figure:
+    """One legend for all panels, below them."""
+    pairs = [zip(*ax.get_legend_handles_labels(), strict=True) for ax in drawn.axes]
+    handles = {label: handle for pair in pairs for handle, label in pair}
+    drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
+    return drawn

@@ -214,9 +214,11 @@ def gradcam_runs(params: Params) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def gradcam_variance(heat: pd.DataFrame) -> pd.DataFrame:
-    """Variance of the heatmaps of the grid, and share of empty ones, over the repetitions of each training set."""
-    names = ("along_themes", "along_digits", "grid_empty")
-    return statistics.shown(heat[heat["heatmap"] == "GradCAM"], ["training_set"], {name: name for name in names}, 4)
+    """Variance of the heatmaps of the grid, and share of empty ones, both times 100, over the repetitions of each
+    training set."""
+    names = ["along_themes", "along_digits", "grid_empty"]
+    percent = heat.assign(**{name: 100 * heat[name] for name in names})
+    return statistics.shown(percent[heat["heatmap"] == "GradCAM"], ["training_set"], {name: name for name in names})
 
 
 def gradcam_measures(heat: pd.DataFrame) -> pd.DataFrame:
@@ -269,17 +271,3 @@ def control_shares(runs: pd.DataFrame) -> pd.DataFrame:
     long = runs.melt(["variant", "source"], pairs, "pair", "share").dropna()
     long[["factor", "label"]] = long["pair"].str.split("<-", expand=True)
     return long.groupby(["variant", "source", "factor", "label"], sort=False)["share"].mean().reset_index()
-
-
-def quality_and_accuracy(quality_rows: pd.DataFrame, accuracy_rows: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of classifiers trained on counterfactuals alone, with the good digits of the CGN that made them."""
-    made = accuracy_rows[accuracy_rows["training_set"] == "CGN"]
-    count = quality_rows.groupby(["variant", "source"])["seed"].transform("count")
-    cgns = quality_rows.assign(cgns=count)[["variant", "source", "seed", "good_digits", "cgns"]]
-    cgns = cgns.rename(columns={"seed": "cgn_seed"})
-    sizes = cgns.drop_duplicates(["variant", "source"]).set_index(["variant", "source"])["cgns"]
-    made = made.assign(
-        cgn_seed=[rules.one_of(sizes[v, o], s) for v, o, s in made[["variant", "source", "seed"]].to_numpy()]
-    )
-    made = made.merge(cgns, on=["variant", "source", "cgn_seed"])
-    return titled(made[["variant", "source", "seed", "good_digits", "test"]])
