@@ -396,7 +396,7 @@ def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None
     runs = pd.DataFrame({"recipe": ["stable", "stable", "authors", "published"], "good_digits": [7, 9, 10, 10]})
     runs["variant"] = "colored_MNIST"
     counts = comparison.good_digits(runs).groupby("study")["runs"].sum()
-    assert sorted(counts) == [1, 2, 20, 47] and counts["here, Colored MNIST, stable recipe, 2 runs, measured"] == 2
+    assert sorted(counts) == [1, 2, 20, 47] and counts["here by measure, Colored MNIST, stable recipe, 2 runs"] == 2
 
 
 def test_ablation_points_average_seeds_and_add_the_published_line() -> None:

@@ -96,7 +96,7 @@ def good_digits(runs: pd.DataFrame) -> pd.DataFrame:
     parts = [theirs.assign(study=theirs["edge_loss"].map(labels)).drop(columns="edge_loss")]
     mine = titled(runs[runs["recipe"].isin(RECIPES)])
     for (variant, recipe), part in mine.groupby(["variant", "recipe"], sort=False):
-        told = f"here, {variant}, {recipe} recipe, {len(part)} run{'s' if len(part) > 1 else ''}, measured"
+        told = f"here by measure, {variant}, {recipe} recipe, {len(part)} run{'s' if len(part) > 1 else ''}"
         parts.append(part[["good_digits"]].assign(runs=1, study=told))
     return pd.concat(parts, ignore_index=True)
 
