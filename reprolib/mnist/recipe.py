@@ -32,10 +32,11 @@ REPETITIONS = 2
 QUALITY = weights.FOLDER / "quality.json"
 
 
-def runs(params: Params) -> pd.DataFrame:
+def runs(params: Params, train: bool = True) -> pd.DataFrame:
     """One row per CGN: recipe, variant, seed, steps, seconds, good_digits, pairwise_iou, recognised, accuracy_10k.
 
-    recipe: stable, published (those that are trained already, because one takes an hour), shipped or authors. seconds:
+    train: whether CGNs of the stable recipe that are missing are trained; those of the published one take an hour each,
+    and stand here if they are trained already. recipe: stable, published, shipped or authors. seconds:
     of the training, by the clock of one thread. pairwise_iou and recognised (in percent): means over the digits.
     accuracy_10k: of a classifier that was trained on 10,000 of its counterfactuals, out of domain, in percent.
     """
@@ -44,7 +45,7 @@ def runs(params: Params) -> pd.DataFrame:
     trained = {
         case: cgn
         for case, cgn in chosen.items()
-        if isinstance(cgn, Handle) and (case[1] == "stable" or cgn.file.exists())
+        if isinstance(cgn, Handle) and ((train and case[1] == "stable") or cgn.file.exists())
     }
     cases = [case for case, cgn in chosen.items() if case in trained or not isinstance(cgn, Handle)]
     made = dict(zip(trained, jobs.results(params, "CGNs", list(trained.values())), strict=True))
@@ -106,12 +107,13 @@ def losses(params: Params) -> pd.DataFrame:
     return titled(pd.DataFrame(rows).set_index("variant").reset_index())
 
 
-def ablation(params: Params) -> pd.DataFrame:
+def ablation(params: Params, train: bool = True) -> pd.DataFrame:
     """The columns of ``runs`` and ``without``, on Colored MNIST: each ingredient of the stable recipe left out once."""
     cases = {without: _without(params, without) for without in (WHOLE, *INGREDIENTS)}
-    calls = [plan.trained_cgn(each, *case) for each in cases.values() for case in plan.trainings(each)]
-    jobs.results(params, "CGNs without an ingredient", calls)
-    return pd.concat([runs(each).assign(without=without) for without, each in cases.items()], ignore_index=True)
+    if train:  # all side by side
+        calls = [plan.trained_cgn(each, *case) for each in cases.values() for case in plan.trainings(each)]
+        jobs.results(params, "CGNs without an ingredient", calls)
+    return pd.concat([runs(each, train).assign(without=without) for without, each in cases.items()], ignore_index=True)
 
 
 def _without(params: Params, ingredient: str) -> Params:
