@@ -12,6 +12,7 @@ from reprolib import params
 from reprolib.mnist import comparison, criteria, nulls, plan, tables
 from reprolib.mnist.choices import Data, TrainingSet
 from reprolib.run import rules, store
+from reprolib.run.errors import ReproError
 from reprolib.run.steps import Handle
 from reprolib.run.store import Result, Store
 from reprolib.run.weights import Shipped
@@ -397,6 +398,16 @@ def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None
     runs["variant"] = "colored_MNIST"
     counts = comparison.good_digits(runs).groupby("study")["runs"].sum()
     assert sorted(counts) == [1, 2, 20, 47] and counts["here by measure, Colored MNIST, stable recipe, 2 runs"] == 2
+
+
+def test_the_accuracies_at_the_published_size_are_those_of_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = comparison.at_published_size()
+    told = pd.read_csv(comparison.ACCEPTANCE)
+    assert rows["here"].tolist() == told["here"].tolist() and len(rows) == 9
+    assert rows["published_low"].le(rows["published_high"]).all()
+    monkeypatch.setattr(comparison, "ACCEPTANCE", Path("nowhere.csv"))
+    with pytest.raises(ReproError, match=r"nowhere\.csv is missing; restore it with git or run `make acceptance`"):
+        comparison.at_published_size()
 
 
 def test_ablation_points_average_seeds_and_add_the_published_line() -> None:

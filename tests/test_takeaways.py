@@ -112,6 +112,14 @@ def test_published_values_near_ours_are_counted(here: float, near: str) -> None:
     assert "Nothing comparable" in takeaways.beside(points[:1])
 
 
+@pytest.mark.parametrize(("here", "said"), [(92.5, "2 of 2 accuracies"), (80.0, "1 of 2 accuracies")])
+def test_what_is_near_a_published_range_is_counted(here: float, said: str) -> None:
+    ends = {"published_low": [92.0, 10.0], "published_high": [93.0, 10.0]}
+    rows = pd.DataFrame({"variant": "a", "training_set": ["CGN", "Original"], "here": [here, 10.4]} | ends)
+    told = takeaways.near(rows)
+    assert told.startswith(said) and ("CGN on a, is 12.0 points" in told) == (here == 80.0)
+
+
 def test_a_trend_needs_five_cgns() -> None:
     values = [20.0, 30.0, 50.0, 60.0, 80.0]
     data = pd.DataFrame({"variant": "a", "recognised": [1, 2, 3, 4, 5], "accuracy_10k": values})

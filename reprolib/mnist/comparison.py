@@ -9,8 +9,12 @@ import pandas as pd
 from reprolib import published
 from reprolib.mnist import plan
 from reprolib.mnist.tables import GENERATORS, ORDER, shown, titled
+from reprolib.run.errors import ReproError
+from reprolib.run.files import ROOT
 from reprolib.schema import RECIPES, Params
 from reprolib.vocabulary import VARIANTS
+
+ACCEPTANCE = ROOT / "results" / "bench" / "acceptance.csv"
 
 
 def accuracy(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy_ood") -> pd.DataFrame:
@@ -74,6 +78,20 @@ def points(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy
     variants = list(dict.fromkeys(runs["variant"]))
     rank = rank.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
     return titled(rank[["variant", "row", "training_set", "source", "study", "value"]].reset_index(drop=True))
+
+
+def at_published_size() -> pd.DataFrame:
+    """What ``make acceptance`` wrote: accuracies out of domain by the protocol of Bagad et al. with the authors' CGNs,
+    one repetition, beside the range of published ones: variant, training_set, here, published_low, published_high.
+
+    Raises ReproError if the file is missing.
+    """
+    if not ACCEPTANCE.exists():
+        raise ReproError(f"{ACCEPTANCE} is missing; restore it with git or run `make acceptance`")
+    names = {"data set": "variant", "trained on": "training_set"}
+    table = pd.read_csv(ACCEPTANCE).rename(columns=names)
+    ends = table.pop("published").astype(str).str.split(" to ", expand=True).astype(float)
+    return table.assign(published_low=ends[0], published_high=ends[1].fillna(ends[0]))
 
 
 def macro_iou(params: Params, measured: pd.DataFrame) -> pd.DataFrame:
