@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from reprolib.figures import Arrays, to_pixels
+from reprolib.figures import Arrays, show, to_pixels
+from reprolib.gradcam import heatmaps
 from reprolib.mnist import experiments, plan
 from reprolib.mnist.cgn import CGN, CLASSES, Mechanisms
 from reprolib.mnist.choices import Cgn, TrainingSet
@@ -21,7 +25,7 @@ from reprolib.mnist.gan import LATENT
 from reprolib.run import jobs, rng, rules
 from reprolib.run.steps import Handle, step
 from reprolib.run.store import Result, everything
-from reprolib.schema import SOURCES, CgnSource, Params
+from reprolib.schema import SOURCES, CgnSource, Params, deciding
 from reprolib.vocabulary import VARIANTS
 
 LATENTS, OF_ALL = 8, 12
@@ -134,3 +138,27 @@ def by_cgn(data: Arrays) -> dict[tuple[str, str], dict[str, np.ndarray]]:
         title, source, name = key.split("|")
         found.setdefault((title, source), {})[name] = data[key]
     return found
+
+
+def opened(params: Params, variant: str) -> tuple[CGN, list[Classifier]]:
+    """The CGN that decides the claims and the classifiers of READERS, ready to be asked; the latter are trained first
+    if this profile has not run."""
+    trained = [each.result(with_tensors=True) for each in readers(params, variant, deciding(params.cgn.sources))]
+    return experiments.load(plan.deciding_cgn(params, variant)), [classifier_from(each.tensors) for each in trained]
+
+
+def picture(model: CGN, asked: list[Classifier], here: Point, there: Point, way: float) -> Figure:
+    """Mask, foreground, background and their image x on the way from one point to another, see ``mechanisms``, and the
+    GradCAM heatmap of each classifier with what it says."""
+    parts = pixels(mechanisms(model, here, there, way))
+    x = composed(*parts)
+    drawn, axes = plt.subplots(1, 4 + len(asked), figsize=(1.7 * (4 + len(asked)), 2.1))
+    titles = ("mask m", "foreground f", "background b", "image x")
+    for ax, pictured, title in zip(axes, (parts[0][..., None].repeat(3, -1), *parts[1:], x), titles, strict=False):
+        show(ax, pictured[0], title)
+    for ax, reader, name in zip(axes[4:], asked, READERS, strict=True):
+        (digit,), (confidence,) = said(reader, x)
+        heat = heatmaps(reader, reader.model[Classifier.last_relu], images(x))[0].numpy()
+        show(ax, (0.5 * x[0] + 127.5 * matplotlib.colormaps["turbo"](heat)[..., :3]).astype(np.uint8))
+        ax.set_title(f"{name}:\n{digit} ({confidence} %)", fontsize=8)
+    return drawn

@@ -28,7 +28,7 @@
     for (let i = 0; i < x.data.length; i++) // all four channels: where masks and textures are opaque, so is x
       x.data[i] = Math.round((m.data[i] * f.data[i] + (255 - m.data[i]) * b.data[i]) / 255);
     for (const [id, pixels] of Object.entries({ m, f, b, x })) at(id).getContext("2d").putImageData(pixels, 0, 0);
-    for (const id of [...FACTORS, "latent"]) document.querySelector(`output[for=${id}]`).value = at(id).value;
+    for (const id of [...FACTORS, "latent"]) document.querySelector(`[for=${id}] b`).textContent = at(id).value;
     tell(cgn, labels, latent);
   }
 
