@@ -51,7 +51,7 @@ def explored(sources: int = 1, latents: int = 2) -> dict[str, np.ndarray]:
         made = {name: draw.integers(0, 256, (latents, 10, 32, 32, *last), np.uint8) for name, last in shapes.items()}
         for name, most in (("predicted", 10), ("confidence", 101)):
             made[name] = draw.integers(0, most, (2, latents, 10, 10, 10), np.uint8)
-        arrays |= {f"Colored MNIST|CGN {source}|{name}": array for name, array in made.items()}
+        arrays |= {f"Colored MNIST|CGN number {source} with a long name|{name}": array for name, array in made.items()}
     return arrays
 
 

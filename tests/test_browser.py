@@ -116,10 +116,9 @@ def test_what_is_chosen_by_keyboard_is_shown_and_said(page: devtools.Page, wante
     assert seen == "The shape of a {}, the texture of a {}, the background of a {}.".format(*labels)
     for number, (name, told) in enumerate(zip(explorer.READERS, said, strict=True)):
         digit, confidence = (found[each][number, latent - 1, *labels] for each in explorer.NAMES[3:])
-        assert told.startswith(f"The classifier trained on {name} says {digit}, ")
-        assert told.endswith(f" and gives it {confidence} %.")
-        own = [factor for factor, label in zip(CHOICES[1:4], labels, strict=True) if label == digit]
-        assert " and the ".join(own) in told if own else "none of the three" in told
+        own = " and the ".join(each for each, label in zip(CHOICES[1:4], labels, strict=True) if label == digit)
+        whose = f"the label of the {own}" if own else "none of the three labels"
+        assert told == f"The classifier trained on {name} says {digit} with {confidence} % confidence: {whose}."
 
 
 def test_every_control_has_a_name_and_the_answer_is_a_live_region(page: devtools.Page) -> None:

@@ -125,7 +125,9 @@ def test_a_page_has_every_picture_and_table_unchanged(tmp_path: Path) -> None:
     data = claims.explored(sources=2)
     (tmp_path / "explorer.npz").write_bytes(to_bytes(data))
     shown = page.explored(tmp_path / "explorer.npz")
-    assert [cgn["name"] for cgn in shown["cgns"]] == ["Colored MNIST, CGN 0", "Colored MNIST, CGN 1"]
+    assert [cgn["name"] for cgn in shown["cgns"]] == [
+        f"Colored MNIST, CGN number {source} with a long name" for source in (0, 1)
+    ]
     for cgn, found in zip(shown["cgns"], explorer.by_cgn(data).values(), strict=True):
         for name in ("mask", "foreground", "background"):
             sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(cgn[name].partition(",")[2]))))

@@ -163,9 +163,11 @@ def test_the_explorer_tells_what_is_named_where_labels_differ() -> None:
     shape = np.indices((10, 10, 10))[0].astype(np.uint8)
     for first, others, told in ((shape, shape + 1, "100.0 and 0.0 %"), (shape + 1, shape, "0.0 and 100.0 %")):
         predicted = np.stack([first, others])[:, None]
-        found = takeaways.explorer(data | {"Colored MNIST|CGN 0|predicted": predicted})
+        found = takeaways.explorer(data | {"Colored MNIST|CGN number 0 with a long name|predicted": predicted})
         assert f"trained on original images and by that trained on counterfactuals in {told} on Colored MNIST." in found
     agree = np.indices((10, 10, 10)).astype(np.uint8)
     same = (agree[0] == agree[1]) | (agree[0] == agree[2]) | (agree[1] == agree[2])
     predicted = np.stack([np.where(same, shape, 255)] * 2)[:, None]
-    assert "in 0.0 and 0.0 %" in takeaways.explorer(data | {"Colored MNIST|CGN 0|predicted": predicted})
+    assert "in 0.0 and 0.0 %" in takeaways.explorer(
+        data | {"Colored MNIST|CGN number 0 with a long name|predicted": predicted}
+    )

@@ -54,17 +54,14 @@ def explorer(data: Arrays) -> Figure:
 
     Arrays: those of ``explorer.arrays``.
     """
-    cgns, points = exploring.by_cgn(data), ((4, 4, 4), (3, 7, 1), (8, 2, 5))
+    cgns, points = exploring.by_cgn(data), ((4, 4, 4), (3, 7, 2), (8, 2, 5))
     drawn, axes = plt.subplots(len(cgns), 3, figsize=(8.6, 1.35 * len(cgns) + 0.2), squeeze=False)
     for row, ((title, source), found) in zip(axes, cgns.items(), strict=True):
         for ax, labels in zip(row, points, strict=True):
             parts = [found[name][0, label] for name, label in zip(exploring.NAMES, labels, strict=False)]
             mask = parts[0][..., None].repeat(3, -1)
-            show(
-                ax,
-                sheet(np.stack([mask, *parts[1:], exploring.composed(*parts)])[None]),
-                "labels {}, {}, {}".format(*labels),
-            )
+            show(ax, sheet(np.stack([mask, *parts[1:], exploring.composed(*parts)])[None]))
+            ax.set_title("shape {}, texture {}, background {}".format(*labels), fontsize=8)
             told = [
                 f"{name}: {found['predicted'][at][0, *labels]} ({found['confidence'][at][0, *labels]} %)"
                 for at, name in enumerate(exploring.READERS)

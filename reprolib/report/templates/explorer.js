@@ -36,8 +36,8 @@
     const said = readers.map((reader, number) => {
       const place = labels.reduce((sum, label) => 10 * sum + label, number * cgn.latents + latent);
       const digit = cgn.predicted[place], same = FACTORS.filter((_, i) => labels[i] === digit);
-      const whose = same.length ? `the label of the ${same.join(" and the ")}` : "which is none of the three labels";
-      return `The classifier trained on ${reader} says ${digit}, ${whose}, and gives it ${cgn.confidence[place]} %.`;
+      const whose = same.length ? `the label of the ${same.join(" and the ")}` : "none of the three labels";
+      return `The classifier trained on ${reader} says ${digit} with ${cgn.confidence[place]} % confidence: ${whose}.`;
     });
     const seen = `The shape of a ${labels[0]}, the texture of a ${labels[1]}, the background of a ${labels[2]}.`;
     at("said").replaceChildren(...[seen, ...said].map((text) => {
