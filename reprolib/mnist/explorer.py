@@ -88,10 +88,10 @@ def explorer(cgn: Cgn, classifiers: tuple[Handle, ...], latents: int) -> Result:
     (latents, 10, 32, 32, 3) of each label; ``predicted`` and ``confidence`` (classifiers, latents, 10, 10, 10) of the
     compositions, by label of shape, texture and background."""
     model = experiments.load(cgn)
-    readers = [classifier_from(each.result(with_tensors=True).tensors) for each in classifiers]
+    asked = [classifier_from(each.result(with_tensors=True).tensors) for each in classifiers]
     sprites = [_sprites(model, latent) for latent in range(latents)]
-    told = [said(reader, triples(*row)) for reader in readers for row in sprites]
-    shape = len(readers), latents, CLASSES, CLASSES, CLASSES
+    told = [said(reader, triples(*row)) for reader in asked for row in sprites]
+    shape = len(asked), latents, CLASSES, CLASSES, CLASSES
     tables = [torch.cat(each).reshape(shape) for each in zip(*told, strict=True)]
     stacked = [torch.from_numpy(np.stack(each)) for each in zip(*sprites, strict=True)]
     return Result({}, dict(zip(NAMES, [*stacked, *tables], strict=True)))
