@@ -46,7 +46,7 @@ def test_the_log_of_the_browser_shows_a_request(tmp_path: Path) -> None:
 
 def test_the_page_opens_from_disk_prints_and_asks_nobody(tmp_path: Path) -> None:
     folder = tmp_path / "a report"
-    claims.finish(folder, params.load("smoke"))
+    claims.finish(folder, params.load("smoke"), explorer=EXPLORED)
     build.render(folder)
     pdf, asked = _opened(folder / "report.html", tmp_path)
     assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") > 2
@@ -143,18 +143,29 @@ def test_the_policy_of_the_page_lets_nothing_else_run(page: devtools.Page) -> No
     assert sum("Content Security Policy" in each for each in page.complaints()) >= 4
 
 
+SHOWN = "['explore', 'explorer'].map((id) => document.getElementById(id).getClientRects().length > 0)"
+
+
 def test_paper_has_the_picture_in_place_of_the_explorer(page: devtools.Page) -> None:
-    shown = "['explore', 'explorer'].map((id) => document.getElementById(id).getClientRects().length > 0)"
-    assert page.value(shown) == [True, False]
+    assert page.value(SHOWN) == [True, False]
     page.call("Emulation.setEmulatedMedia", media="print")
-    assert page.value(shown) == [False, True]
+    assert page.value(SHOWN) == [False, True]
     page.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_without_scripts_the_picture_stays(page: devtools.Page) -> None:
+    file = Path(page.value("decodeURI(location.pathname)"))
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    page.open(file, "true")
+    assert page.value(SHOWN) == [False, True]
+    page.call("Emulation.setScriptExecutionDisabled", value=False)
+    page.open(file, "!document.getElementById('explore').hidden")
 
 
 def test_the_explorer_fits_a_phone(page: devtools.Page) -> None:
     page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
     inside = "[...document.querySelectorAll('#explore *')].every((each) => each.getBoundingClientRect().right <= 390)"
-    assert page.value(inside)
+    assert page.value(inside) and page.value("document.documentElement.scrollWidth") == 390
     page.call("Emulation.clearDeviceMetricsOverride")
 
 
