@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from reprolib.report import build
+from reprolib.report import build, takeaways
 from reprolib.report.results import Results, Shown
 from reprolib.run import rules
 from reprolib.run.files import write_atomically
@@ -43,8 +43,21 @@ def executed(folder: Path, claim: str, shown: list[Shown], code: str = "1", mark
     write_atomically(file, nbformat.writes(notebook).encode())
 
 
-def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
-    """All three claims with two tables each, one figure, executed notebooks and seals; ``level`` is in every number."""
+def explored(sources: int = 1, latents: int = 2) -> dict[str, np.ndarray]:
+    """What ``mnist.explorer.arrays`` returns, with made-up pictures and predictions that differ everywhere."""
+    draw, arrays = np.random.default_rng(0), {}
+    for source in range(sources):
+        shapes = {"mask": (), "foreground": (3,), "background": (3,)}
+        made = {name: draw.integers(0, 256, (latents, 10, 32, 32, *last), np.uint8) for name, last in shapes.items()}
+        for name, most in (("predicted", 10), ("confidence", 101)):
+            made[name] = draw.integers(0, most, (2, latents, 10, 10, 10), np.uint8)
+        arrays |= {f"Colored MNIST|CGN number {source} with a long name|{name}": array for name, array in made.items()}
+    return arrays
+
+
+def finish(folder: Path, chosen: Params, level: float = 90.0, explorer: dict[str, np.ndarray] | None = None) -> None:
+    """All three claims with two tables each, one figure, executed notebooks and seals; ``level`` is in every number.
+    explorer: what the explorer of claim 2 shows, which has none otherwise."""
     for claim in build.NOTEBOOKS:
         run, shown = Results(claim, chosen, folder), []
         for number in (1, 2):
@@ -63,6 +76,8 @@ def finish(folder: Path, chosen: Params, level: float = 90.0) -> None:
             picture = np.full((2, 2, 32, 32, 3), int(level), np.uint8)
             shown.append(run.figure("counterfactuals", {"Colored MNIST": picture}, "Pictures."))
             shown.append(run.figure("training_sheets", {"Colored MNIST|0,1": picture}, "Pictures."))
+        if claim == "claim2" and explorer is not None:
+            shown.append(run.figure("explorer", explorer, "Explorer.", takeaways.explorer(explorer)))
         values = {criterion: level / 10 if criterion == "good_digits" else level for criterion in CRITERIA[claim]}
         shown += [run.judge(evidence(claim, values)), run.finish()]
         executed(folder, claim, shown, f"print('{claim}: {level}')")

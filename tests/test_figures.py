@@ -6,6 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
+import claims
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -96,6 +97,7 @@ DATA: dict[str, figures.Data] = {
         {"variant": VARIANTS, "source": "CGN of the authors", "recognised": [70.0, 90.0], "accuracy_10k": [30.0, 80.0]}
     ),
     "ablation": _ablation(),
+    "explorer": claims.explored(sources=2),
     "gradcam_grid": {"images": _pictures(100), "CGN": RANDOM.integers(0, 256, (100, 32, 32), dtype=np.uint8)},
     "gradcam_measures": _measures(),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import claims
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -167,3 +169,18 @@ def test_the_ends_of_a_column_are_named() -> None:
     rows = pd.DataFrame({"study": ["A", "B"], "model": ["x", "y"], "gap": [1.0, 9.0]})
     assert takeaways.span(rows, "gap") == "Background gap, points: lowest 1.0 (A: x), highest 9.0 (B: y)."
     assert "lowest 1.0 (B: y)" in takeaways.span(rows.assign(gap=[9.0, 1.0]), "gap")
+
+
+def test_the_explorer_tells_what_is_named_where_labels_differ() -> None:
+    data = claims.explored()
+    shape = np.indices((10, 10, 10))[0].astype(np.uint8)
+    for first, others, told in ((shape, shape + 1, "100.0 and 0.0 %"), (shape + 1, shape, "0.0 and 100.0 %")):
+        predicted = np.stack([first, others])[:, None]
+        found = takeaways.explorer(data | {"Colored MNIST|CGN number 0 with a long name|predicted": predicted})
+        assert f"trained on original images and by that trained on counterfactuals in {told} on Colored MNIST." in found
+    agree = np.indices((10, 10, 10)).astype(np.uint8)
+    same = (agree[0] == agree[1]) | (agree[0] == agree[2]) | (agree[1] == agree[2])
+    predicted = np.stack([np.where(same, shape, 255)] * 2)[:, None]
+    assert "in 0.0 and 0.0 %" in takeaways.explorer(
+        data | {"Colored MNIST|CGN number 0 with a long name|predicted": predicted}
+    )

@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from reprolib.figures import Arrays, color, dots, figure, marker, sheet, show
+from reprolib.mnist import explorer as exploring
 
 
 @figure("data")
@@ -44,6 +45,29 @@ def mechanisms(data: Arrays) -> Figure:
         show(ax, sheet(images), title)
         ax.tick_params(length=0)
     axes[0, 0].set_yticks(34 * np.arange(len(rows)) + 16, rows)
+    return drawn
+
+
+@figure("explorer")
+def explorer(data: Arrays) -> Figure:
+    """Three choices of labels for every CGN: mask, foreground, background, composition, and what classifiers say.
+
+    Arrays: those of ``explorer.arrays``.
+    """
+    cgns, points = exploring.by_cgn(data), ((4, 4, 4), (3, 7, 2), (8, 2, 5))
+    drawn, axes = plt.subplots(len(cgns), 3, figsize=(8.6, 1.35 * len(cgns) + 0.2), squeeze=False)
+    for row, ((title, source), found) in zip(axes, cgns.items(), strict=True):
+        for ax, labels in zip(row, points, strict=True):
+            parts = [found[name][0, label] for name, label in zip(exploring.NAMES, labels, strict=False)]
+            mask = parts[0][..., None].repeat(3, -1)
+            show(ax, sheet(np.stack([mask, *parts[1:], exploring.composed(*parts)])[None]))
+            ax.set_title("shape {}, texture {}, background {}".format(*labels), fontsize=8)
+            told = [
+                f"{name}: {found['predicted'][at][0, *labels]} ({found['confidence'][at][0, *labels]} %)"
+                for at, name in enumerate(exploring.READERS)
+            ]
+            ax.set_xlabel("\n".join(told), fontsize=7.5)
+        row[0].set_ylabel(title if len(cgns) <= 3 else f"{title}\n{source}", fontsize=7)
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""What every claim notebook calls first."""
+"""What every notebook calls first."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ INJECTED = "# Parameters\n"
 """How the cell begins that papermill puts after the one that is tagged ``parameters``."""
 
 
-def start(namespace: Mapping[str, Any], claim: str) -> tuple[params.Params, Results]:
-    """Check the parameters of a notebook and the assets they need; put its store in use, and return
-    the parameters and its results.
+def start(namespace: Mapping[str, Any], claim: str) -> tuple[Params, Results]:
+    """What :func:`ready` does for the notebook of a claim; return the parameters and its results."""
+    chosen = ready(namespace)
+    return chosen, Results(claim, chosen)
+
+
+def ready(namespace: Mapping[str, Any]) -> Params:
+    """Check the parameters of a notebook and the assets they need, put its store in use, and return the parameters.
 
     namespace: the notebook's ``globals()``. Raises ParameterError, AssetError or another ReproError with one sentence.
     """
@@ -33,7 +38,7 @@ def start(namespace: Mapping[str, Any], claim: str) -> tuple[params.Params, Resu
     chosen = parameters(namespace)
     assets.require(*params.needed_assets(chosen))
     store.use(store.Store(store_folder(chosen)), chosen.threads)
-    return chosen, Results(claim, chosen)
+    return chosen
 
 
 def parameters(namespace: Mapping[str, Any]) -> Params:

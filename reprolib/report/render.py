@@ -7,6 +7,7 @@ every file; each sealed table and figure must be shown by a notebook, just as it
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import re
 from pathlib import Path
@@ -22,7 +23,7 @@ from traitlets.config import Config
 from reprolib import params as parameters
 from reprolib import published, statistics
 from reprolib.figures import to_bytes
-from reprolib.report import discussion
+from reprolib.report import discussion, explorer
 from reprolib.report.results import read_manifest, read_table
 from reprolib.report.words import markdown_table
 from reprolib.run import rules, weights
@@ -53,7 +54,7 @@ def render(folder: Path) -> Path:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["table"] = markdown_table
+    environment.filters |= {"table": markdown_table, "hashed": _hashed}
     executed = [_executed(folder, name, context["claims"][claim]) for claim, name in NOTEBOOKS.items()]
     context["points"] = discussion.points(discussion.takeaways(executed))
     front, discussed, colophon = (
@@ -63,7 +64,9 @@ def render(folder: Path) -> Path:
         _joined([front, *(_markdown(nb, code) for nb in executed), discussed], colophon) for code in (False, True)
     )
     title = text.partition("\n")[0].lstrip("# ")
-    page = environment.get_template("report.html.j2").render(title=title, body=_html(body, folder))
+    parts = _html(body, folder).partition(f'<p><img id="{explorer.FIGURE}"')
+    explored = explorer.explored(folder / "figures" / f"{explorer.FIGURE}.npz") if parts[1] else None
+    page = environment.get_template("report.html.j2").render(title=title, body=parts, explored=explored)
     nulls = pd.concat([read_table(folder, f"{claim}_nulls") for claim in NOTEBOOKS], ignore_index=True)
     write_atomically(folder / "results" / "nulls.csv", to_bytes(nulls))
     write_atomically(folder / "report.html", page.encode())
@@ -197,6 +200,11 @@ def _joined(parts: list[str], colophon: str) -> str:
     return "\n".join([*whole, *appendices, colophon])
 
 
+def _hashed(text: str) -> str:
+    """How a content policy names the one style or script that it allows."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
 def _html(text: str, folder: Path) -> str:
     """Markdown as HTML with every picture inside the page and code folded away; raw HTML in the text is shown, not
     run."""
@@ -210,6 +218,6 @@ def _html(text: str, folder: Path) -> str:
 
     def inline(match: re.Match[str]) -> str:
         content = base64.b64encode((folder / match[1]).read_bytes()).decode()
-        return f'src="data:image/png;base64,{content}"'
+        return f'id="{match[2]}" src="data:image/png;base64,{content}"'
 
-    return re.sub(r'src="(figures/[\w.-]+\.png)"', inline, markdown.render(text))
+    return re.sub(r'src="(figures/([\w.-]+)\.png)"', inline, markdown.render(text))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from reprolib import statistics
+from reprolib.figures import Arrays
+from reprolib.mnist.cgn import CLASSES
+from reprolib.mnist.explorer import READERS, by_cgn
 from reprolib.report.words import DIGITS, TITLES
 
 
@@ -247,3 +251,19 @@ def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False) -> s
     name = (min if lowest else max)(means, key=lambda name: means[name])
     real = f"; real images alone {means['real images']:.1f}" if "real images" in means else ""
     return f"{what}: {'lowest' if lowest else 'highest'} for {name}, {means[name]:.1f}{real}."
+
+
+def explorer(data: Arrays) -> str:
+    """data: of ``mnist.explorer.arrays``."""
+    shape, texture, background = np.indices((CLASSES, CLASSES, CLASSES))
+    apart = (shape != texture) & (shape != background) & (texture != background)
+    cgns, told = by_cgn(data), []
+    sources = pd.Series([source for _, source in cgns])
+    for (title, source), found in cgns.items():
+        shares = [100 * (each == shape)[:, apart].mean() for each in found["predicted"]]
+        told.append(f"{shares[0]:.1f} and {shares[1]:.1f} % on {title}{_of(source, sources)}")
+    first, second = READERS
+    return (
+        f"The label of the shape, where the three differ, is named by the classifier trained on {first} and by that "
+        f"trained on {second} in {listed(told)}."
+    )

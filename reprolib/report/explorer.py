@@ -1,0 +1,38 @@
+"""The explorer of report.html: sprites and tables inside the page, and a script that composes images from them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from reprolib import figures
+from reprolib.mnist.explorer import NAMES, READERS, by_cgn
+
+FIGURE = "explorer"
+"""Its data, and the picture that stands for it where no script runs and on paper."""
+
+
+def explored(file: Path) -> dict[str, Any]:
+    """What ``templates/explorer.html.j2`` puts into the page. file: holds the arrays of ``mnist.explorer.arrays``."""
+    data: Any = figures.read(file)
+    cgns = [
+        {"name": f"{title}, {source}", "latents": len(found["mask"])}
+        | {name: sprites(found[name]) for name in NAMES[:3]}
+        | {name: base64.b64encode(found[name].tobytes()).decode() for name in NAMES[3:]}
+        for (title, source), found in by_cgn(data).items()
+    ]
+    return {"readers": READERS, "cgns": cgns}
+
+
+def sprites(pictures: np.ndarray) -> str:
+    """Pictures, uint8 (rows, columns, H, W) or (..., 3), as the address of one PNG that holds them edge to edge."""
+    rows, columns, height, width = pictures.shape[:4]
+    whole = pictures.swapaxes(1, 2).reshape(rows * height, columns * width, *pictures.shape[4:])
+    stream = io.BytesIO()
+    Image.fromarray(whole).save(stream, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
