@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reprolib.run import assets, strict_yaml
+from reprolib.run import assets
 from reprolib.run.errors import ParameterError
-from reprolib.run.files import ROOT, place
+from reprolib.run.files import ROOT, place, read_yaml
 from reprolib.schema import RECIPES, Params, did_you_mean
 from reprolib.vocabulary import VARIANTS
 
@@ -52,7 +52,7 @@ def _file_of(name: str) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    content = strict_yaml.read(file)
+    content = read_yaml(file)
     if not isinstance(content, dict):
         raise ParameterError(f"{file} must hold a mapping of parameters, such as `profile: smoke`")
     return content

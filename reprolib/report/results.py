@@ -23,9 +23,10 @@ from reprolib.mnist import figures as _mnist  # noqa: F401 - adds its plots to `
 from reprolib.natural import figures as _natural  # noqa: F401
 from reprolib.params import load
 from reprolib.report.words import CRITERIA, markdown_table
-from reprolib.run import provenance, rules
+from reprolib.run import provenance, rules, store
 from reprolib.run.errors import ReproError
 from reprolib.run.files import ROOT, canonical, digest, place, remove, sealed, unsealed, write_atomically
+from reprolib.run.store import Store
 from reprolib.schema import Params
 
 FORMAT = 3
@@ -49,9 +50,9 @@ def run_name(params: Params) -> str:
     return params.profile if same else f"{params.profile}-{digest(canonical(ours))[:8]}"
 
 
-def store_folder(params: Params) -> Path:
-    """Where results are kept; runs that start from one profile share it, because each result knows what made it."""
-    return build_folder() / params.profile / "store"
+def use_store(params: Params, kind: type[Store] = Store) -> Store:
+    """Put the store of a run in use. Runs that start from one profile share it: each result knows what made it."""
+    return store.use(kind(build_folder() / params.profile / "store"), params.threads)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import Any
 
 import joblib
 
-from reprolib.run import progress, store
+from reprolib.run import store
 from reprolib.run.errors import ReproError
 from reprolib.run.steps import Handle
 from reprolib.run.store import Result, Store
+from reprolib.run.training import Progress
 from reprolib.schema import Params
 
 # Without this, glibc returns the memory of every large tensor to the kernel and faults it in again at the next step: a
@@ -41,7 +42,7 @@ def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None 
     if not jobs:
         return []
     workers = min(len(jobs), n_jobs if n_jobs > 0 else joblib.cpu_count())
-    shown = progress.Progress(title, len(jobs), "jobs")
+    shown = Progress(title, len(jobs), "jobs")
     results: list[Any] = []
     with _backend(scheduler):
         parallel = joblib.Parallel(n_jobs=None if scheduler else workers, return_as="generator")
