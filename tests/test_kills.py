@@ -191,8 +191,8 @@ def _download(cache: Path, url: str) -> None:
     os.environ |= {"REPROLIB_CACHE": str(cache), "NO_PROXY": "127.0.0.1"}
     os.environ.pop("REPROLIB_ASSETS", None)
     sys.stderr = (cache / "stderr").open("a")
-    asset = assets.Asset("toy/data", hashlib.sha256(_Slow.body).hexdigest(), len(_Slow.body), "toy", (url,), "free")
-    assets.TABLE, assets.ASSETS, assets.GROUPS = [asset], {"toy/data": asset}, ("toy",)  # type: ignore[misc]
+    asset = assets.Asset("toy/data", hashlib.sha256(_Slow.body).hexdigest(), len(_Slow.body), "toy", url)
+    assets.ASSETS, assets.GROUPS = {"toy/data": asset}, ("toy",)  # type: ignore[misc]
     assets.fetch("toy")
 
 
