@@ -42,6 +42,12 @@ def load(source: str | Path | Mapping[str, Any]) -> Params:
     return _validate(_merge(_read(FOLDER / f"{base_name}.yaml"), given), where)
 
 
+def changed(params: Params) -> list[str]:
+    """What parameters differ in from the profile that they start from, as names of values and groups."""
+    ours, base = params.model_dump(), load({"profile": params.profile}).model_dump()
+    return sorted(key for key in ours if ours[key] != base[key])
+
+
 def _file_of(name: str) -> Path:
     if name in PROFILES:
         return FOLDER / f"{name}.yaml"
@@ -152,14 +158,6 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
     yield (
         min(params.ablation.ratios) > most,
         f"no ratio of 'ablation.ratios' can be shown on {', '.join(params.variants)}; ask for at most {most}",
-    )
-    yield (
-        params.scenes.run and "authors" in params.scenes.sources,
-        "'scenes.sources' names 'authors', but they made no CGN of Scenes; take 'trained' or 'shipped'",
-    )
-    yield (
-        params.imagenet.run and "shipped" in params.imagenet.sources,
-        "'imagenet.sources' names 'shipped', but reprolib ships no ImageNet weights; take 'trained' or 'authors'",
     )
     for name, world in (("scenes", params.scenes), ("imagenet", params.imagenet)):
         only_one = name == "imagenet" and world.cgns == 1  # it takes days; what its classifiers tell holds for it

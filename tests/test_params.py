@@ -58,8 +58,11 @@ def test_the_gpu_profile_is_the_papers_scale() -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("scenes: {sources: [authors]}", "made no CGN of Scenes"),
-        ("imagenet: {run: true, sources: [shipped]}", "ships no ImageNet weights"),
+        ("scenes: {sources: [authors]}", "'scenes.sources.0' is 'authors', but Input should be 'trained' or 'shipped'"),
+        (
+            "imagenet: {run: true, sources: [shipped]}",
+            "'imagenet.sources.0' is 'shipped', but Input should be 'trained' or 'authors'",
+        ),
         ("scenes: {sources: [trained], seeds: 3, cgns: 2}", "raise 'scenes.cgns' to 3"),
     ],
 )

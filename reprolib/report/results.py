@@ -20,7 +20,7 @@ from IPython.display import display
 from reprolib import figures, statistics
 from reprolib.mnist import figures as _mnist  # noqa: F401 - adds its plots to `figures`, as the next does
 from reprolib.natural import figures as _natural  # noqa: F401
-from reprolib.params import load
+from reprolib.params import changed
 from reprolib.report.words import CRITERIA, markdown_table
 from reprolib.run import provenance, rules, store
 from reprolib.run.errors import ReproError
@@ -44,9 +44,7 @@ def run_name(params: Params) -> str:
 
     So a changed run never mixes with the reference run, and runs with equal parameters share a folder.
     """
-    ours = params.model_dump()
-    same = ours == load({"profile": params.profile}).model_dump()
-    return params.profile if same else f"{params.profile}-{digest(canonical(ours))[:8]}"
+    return f"{params.profile}-{digest(canonical(params.model_dump()))[:8]}" if changed(params) else params.profile
 
 
 def use_store(params: Params, kind: type[Store] = Store) -> Store:
@@ -207,14 +205,12 @@ class Results:
         told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed."
         told += f" What they pass says nothing and is not counted: {empty}." if empty else ""
         shown = self.table(f"{self.claim}_nulls", nulls, "What must not pass, judged by the same code.", told)
-        base = load({"profile": self.params.profile}).model_dump()
-        ours = self.params.model_dump()
         manifest = {
             "format": FORMAT,
             "claim": self.claim,
             "files": self.files,
-            "params": ours,
-            "changed": sorted(key for key in ours if ours[key] != base[key]),
+            "params": self.params.model_dump(),
+            "changed": changed(self.params),
             "provenance": provenance.current() | {"rules_commit": provenance.rules_commit()},
             "rules": {name: rules.hashes()[name] for name in (rules.named(self.claim, each) for each in self.verdicts)},
             "deciding": {world: next(iter(found)) for world, found in self.verdicts.items() if found},

@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import joblib
@@ -44,7 +44,7 @@ def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None 
     workers = min(len(jobs), n_jobs if n_jobs > 0 else joblib.cpu_count())
     shown = Progress(title, len(jobs), "jobs")
     results: list[Any] = []
-    with _backend(scheduler):
+    with _cluster(scheduler) if scheduler else contextlib.nullcontext():
         parallel = joblib.Parallel(n_jobs=None if scheduler else workers, return_as="generator")
         asked_by = os.getpid()
         for result in parallel(joblib.delayed(_job)(asked_by, function, arguments) for function, arguments in jobs):
@@ -79,10 +79,7 @@ def _job(asked_by: int, function: Callable[..., Any], arguments: tuple[Any, ...]
 
 
 @contextlib.contextmanager
-def _backend(scheduler: str | None) -> Any:
-    if scheduler is None:
-        yield
-        return
+def _cluster(scheduler: str) -> Iterator[None]:
     from distributed import Client, KilledWorker
 
     try:
