@@ -39,7 +39,13 @@ def load(source: str | Path | Mapping[str, Any]) -> Params:
         raise ParameterError(
             f"{where}: 'profile' is {base_name!r}, but it must name the profile to start from: {', '.join(PROFILES)}"
         )
-    return _validate(_merge(_read(FOLDER / f"{base_name}.yaml"), given), where)
+    try:
+        params = Params.model_validate(_merge(_read(FOLDER / f"{base_name}.yaml"), given))
+    except ValidationError as error:
+        raise ParameterError(f"{where}: {_sentence(error)}") from None
+    if wrong := [sentence for holds, sentence in _conflicts(params) if holds]:
+        raise ParameterError(f"{where}: {wrong[0]}")
+    return params
 
 
 def changed(params: Params) -> list[str]:
@@ -64,23 +70,11 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in change.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _validate(values: dict[str, Any], where: str) -> Params:
-    try:
-        params = Params.model_validate(values)
-    except ValidationError as error:
-        raise ParameterError(f"{where}: {_sentence(error)}") from None
-    _check_together(params, where)
-    return params
+def _merge(base: Any, change: Any) -> Any:
+    """Values of a mapping in place of those of its base, group by group."""
+    if not (isinstance(base, Mapping) and isinstance(change, Mapping)):
+        return change
+    return {**base, **{key: _merge(base.get(key), value) for key, value in change.items()}}
 
 
 def _sentence(error: ValidationError) -> str:
@@ -112,14 +106,8 @@ def _hint(wanted: str, value: Any) -> str:
     return ""
 
 
-def _check_together(params: Params, where: str) -> None:
-    """What single values cannot show: a sentence for the first pair of values that cannot go together."""
-    for wrong, sentence in _conflicts(params):
-        if wrong:
-            raise ParameterError(f"{where}: {sentence}")
-
-
 def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
+    """Pairs of values that cannot go together: whether they are there, and what to do."""
     cgn, cf, sizes = params.cgn, params.counterfactuals, params.ablation.sizes
     trained = [source for source in RECIPES if source in cgn.sources]
     yield (
