@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -243,14 +242,9 @@ def scenes(names: tuple[str, ...]) -> None:
         print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does: kernels and workers are stopped too."""
-    raise KeyboardInterrupt("terminated")
-
-
 def main() -> int:
     """Run a command; its exit code is 2 for an error that a user can repair, told in one sentence, 130 when stopped."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: kernels and workers are stopped too
     try:
         with commands.make_context("reprolib", sys.argv[1:]) as context:
             commands.invoke(context)

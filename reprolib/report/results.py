@@ -8,7 +8,6 @@ claim without one.
 from __future__ import annotations
 
 import base64
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,6 +253,6 @@ def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
     """A table of a run; empty cells stay empty strings in text columns."""
-    table = pd.read_csv(io.BytesIO((folder / "results" / f"{name}.csv").read_bytes()))
+    table = pd.read_csv(folder / "results" / f"{name}.csv")
     text = table.select_dtypes(exclude="number").columns
     return table.assign(**{column: table[column].fillna("") for column in text})

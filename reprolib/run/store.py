@@ -149,9 +149,8 @@ class Store:
     ) -> Result:
         """The stored result of these inputs, or make it, store it and return it.
 
-        ``make`` gets a checkpoint of its own, which is removed once the result is stored. Raise ``version`` when the
-        meaning of a step changes: older results are then no longer found. with_tensors: a copy without tensors (see
-        ``copy_results``) does not do.
+        ``make`` gets a checkpoint of its own, which is removed once the result is stored. with_tensors: a copy without
+        tensors (see ``copy_results``) does not do.
         """
         file = self.file(step, inputs, version)
         if found := self.find(file, with_tensors):
@@ -207,10 +206,8 @@ class Store:
     def copy_results(self, target: Path, slimmed: Mapping[str, Callable[[Result], Result]]) -> int:
         """Copy results into another store; return how many.
 
-        slimmed: for every step to copy, what a copy keeps of a result. Numbers are a few kilobytes where weights are
-        megabytes: this is what a repository can keep of a run, so that a later run, with more seeds for example, builds
-        on it. A damaged result is named on stderr and left out, and a whole one in the target stays, because it may
-        have the tensors that the copy lacks.
+        slimmed: for every step to copy, what a copy keeps of a result. A damaged result is named on stderr and left
+        out, and a whole one in the target stays, because it may have the tensors that the copy lacks.
         """
         copied = 0
         for file in [file for step in slimmed for file in sorted((self.root / step).glob("*.json"))]:
