@@ -26,7 +26,28 @@ if TYPE_CHECKING:
 FINISHED = "what was finished is kept, the same command goes on"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class Commands(click.Group):
+    """A group of commands whose errors are one sentence each."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; exit code 2 for an error that a user can repair, 130 when stopped."""
+        try:
+            return super().invoke(ctx)
+        except ReproError as error:
+            said, code = str(error), 2
+        except OSError as error:
+            if not refused(error):
+                raise
+            named = f"{error.filename}: " if error.filename else ""
+            repair = "free some space, or choose a place that you may read and write"
+            said, code = f"{named}{error.strerror or error}; {repair}; {FINISHED}", 2
+        except KeyboardInterrupt as error:
+            said, code = f"{str(error) or 'stopped'}; {FINISHED}", 130
+        print(f"reprolib: {said}", file=sys.stderr)
+        ctx.exit(code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, message="%(version)s")
 def commands() -> None:
     """Reproduce Counterfactual Generative Networks: from digits to a report.
@@ -243,29 +264,13 @@ def scenes(names: tuple[str, ...]) -> None:
 
 
 def main() -> int:
-    """Run a command; its exit code is 2 for an error that a user can repair, told in one sentence, 130 when stopped."""
+    """Run a command; its exit code is 2 for an error that a user can repair, 130 when stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: kernels and workers are stopped too
     try:
-        with commands.make_context("reprolib", sys.argv[1:]) as context:
-            commands.invoke(context)
-        return 0
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
+        return commands.main(prog_name="reprolib", standalone_mode=False) or 0
     except click.UsageError as error:
         error.show()
         return error.exit_code
-    except ReproError as error:
-        said, code = str(error), 2
-    except OSError as error:
-        if not refused(error):
-            raise
-        named = f"{error.filename}: " if error.filename else ""
-        repair = "free some space, or choose a place that you may read and write"
-        said, code = f"{named}{error.strerror or error}; {repair}; {FINISHED}", 2
-    except KeyboardInterrupt as error:
-        said, code = f"{str(error) or 'stopped'}; {FINISHED}", 130
-    print(f"reprolib: {said}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":
