@@ -8,7 +8,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,13 @@ def parameter_names(cell: str) -> list[str]:
         lines = ast.parse(cell).body
     except SyntaxError:  # it did not run
         return []
-    names = [name for line in lines for name in _targets(line)]
+    targets: list[ast.expr] = []
+    for line in lines:
+        targets += line.targets if isinstance(line, ast.Assign) else []
+        targets += [line.target] if isinstance(line, ast.AnnAssign | ast.AugAssign) else []
+    names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
     plain = all(isinstance(line, ast.Import | ast.ImportFrom) or _is_value(line) for line in lines)
     return names if plain or set(names) & set(Params.model_fields) else []
-
-
-def _targets(line: ast.stmt) -> Iterator[str]:
-    targets: Sequence[ast.expr] = line.targets if isinstance(line, ast.Assign) else ()
-    if isinstance(line, ast.AnnAssign | ast.AugAssign):
-        targets = [line.target]
-    yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
 
 
 def _is_value(line: ast.stmt) -> bool:
