@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,9 @@ from reprolib.run.errors import ReproError
 from reprolib.run.files import place, refused, require_this_checkout, settle_places
 from reprolib.schema import Params
 from reprolib.vocabulary import FACTORS
+
+if TYPE_CHECKING:
+    from reprolib.natural.plan import WorldRun
 
 FINISHED = "what was finished is kept, the same command goes on"
 
@@ -55,22 +59,22 @@ def commands() -> None:
     os.environ["MPLBACKEND"] = "agg"  # a command opens no window, and matplotlib refuses the name of another
 
 
-profile = click.argument("profile")
+checked = click.argument("chosen", metavar="PROFILE", callback=lambda context, argument, named: params.check(named))
 world = click.argument("world", type=click.Choice(["scenes", "imagenet"]))
-run_folder = click.argument("folder", callback=lambda context, parameter, named: place(named))
+run_folder = click.argument("folder", callback=lambda context, argument, named: place(named))
 
 # ---------------------------------------------------------------- each command imports what only it needs
 
 
 @commands.command()
-@profile
+@click.argument("profile")
 def check(profile: str) -> None:
     """Check a profile and the files it needs, in seconds."""
     params.check(profile)
     print(f"{profile}: parameters are valid and every needed file is at hand")
 
 
-@commands.command()
+@commands.command(help=f"Download files that are not in this repository, verified; one of {', '.join(assets.GROUPS)}.")
 @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
 def fetch(groups: tuple[str, ...]) -> None:
     for name in groups:
@@ -78,14 +82,10 @@ def fetch(groups: tuple[str, ...]) -> None:
             print(file)
 
 
-fetch.help = f"Download files that are not in this repository, verified. GROUP is one of {', '.join(assets.GROUPS)}."
-
-
 @commands.command()
-@profile
-def report(profile: str) -> None:
+@checked
+def report(chosen: Params) -> None:
     """Execute the notebooks of a profile and write its report; resumes."""
-    chosen = params.check(profile)  # before the heavy import
     from reprolib.report import build
 
     print(build.make(chosen))
@@ -110,77 +110,84 @@ def fingerprint(folder: Path) -> None:
 
     FOLDER holds results/ and figures/, such as . or build/smoke.
     """
-    from reprolib.report import fingerprint
+    from reprolib.report import build
 
-    hashes = fingerprint.of_folder(folder)
-    for name, sha256 in (hashes | {"total": fingerprint.total(hashes)}).items():
+    for name, sha256 in build.fingerprint(folder).items():
         print(f"{sha256}  {name}")
 
 
 @commands.command()
-@profile
-def promote(profile: str) -> None:
+@checked
+def promote(chosen: Params) -> None:
     """Make a finished run the committed report of this repository."""
-    chosen = params.check(profile)
     from reprolib.report import build
 
     print(build.promote(chosen))
 
 
 @commands.command()
-@profile
-def keep(profile: str) -> None:
+@checked
+def keep(chosen: Params) -> None:
     """Copy the numbers of all finished jobs to runs/, a few kilobytes each."""
-    chosen = params.check(profile)
     from reprolib.report import build
 
-    _told(build.keep(chosen), chosen, f"`python -m reprolib report {profile}` makes them")
+    print(f"{build.keep(chosen)} results copied")
 
 
 @commands.command()
-@profile
-def adopt(profile: str) -> None:
+@checked
+def adopt(chosen: Params) -> None:
     """Let the next report build on the numbers in runs/."""
-    chosen = params.check(profile)
     from reprolib.report import build
 
-    _told(build.adopt(chosen), chosen, "restore what runs/ had, for example with `git checkout -- runs`")
+    print(f"{build.adopt(chosen)} results copied")
 
 
-def _told(copied: int, chosen: params.Params, repair: str) -> None:
-    if not copied:
-        raise ReproError(f"there are no whole results of {chosen.profile} to copy; {repair}")
-    print(f"{copied} results copied")
-
-
-@commands.command()
-@profile
-@world
-def train(profile: str, world: str) -> None:
-    """Make the CGNs and classifiers of a world; under torchrun all processes share each training."""
-    chosen = params.check(profile)
+@contextmanager
+def _of_world(name: str, chosen: Params) -> Iterator[WorldRun]:
+    """A world of a run, with its store in use; all processes of torchrun share it."""
     from reprolib.natural.plan import WorldRun
-    from reprolib.report.results import store_folder
-    from reprolib.run import distributed, store
+    from reprolib.report import results
+    from reprolib.run import distributed
     from reprolib.worlds import runs
 
     with distributed.processes(chosen.device):
-        store.use(distributed.SharedStore(store_folder(chosen)), chosen.threads)
-        runs.train_together(WorldRun(chosen, runs.world_of(world, chosen)))
-        if distributed.rank() == 0:
-            print(f"every CGN and classifier of {world} is in {store_folder(chosen)}")
+        results.use_store(chosen, distributed.SharedStore)
+        yield WorldRun(chosen, runs.world_of(name, chosen))
 
 
-def _class_ids(factor: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    text = "a class id: for best_classes one of several (default those that this CGN does well), for fixed_classes one"
-    return click.option(f"--{factor}", type=int, multiple=True, metavar="ID", help=text)
+def _print_once(text: object) -> None:
+    """The first of all processes prints."""
+    from reprolib.run import distributed
+
+    if distributed.rank() == 0:
+        print(text)
 
 
 @commands.command()
-@profile
+@checked
+@world
+def train(chosen: Params, world: str) -> None:
+    """Make the CGNs and classifiers of a world; under torchrun all processes share each training."""
+    from reprolib.run import store
+    from reprolib.worlds import runs
+
+    with _of_world(world, chosen) as run:
+        runs.train_together(run)
+        _print_once(f"every CGN and classifier of {world} is in {store.current().root}")
+
+
+class_ids = partial(
+    click.option, type=int, multiple=True, metavar="ID",
+    help="a class id: for best_classes one of several (default those that this CGN does well), for fixed_classes one",
+)  # fmt: skip
+
+
+@commands.command()
+@checked
 @world
 @run_folder
-@click.option("--count", default=100, show_default=True, help="images")
+@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True, help="images")
 @click.option("--split", default="train", show_default=True, help="name of the set, such as train or val")
 @click.option("--seed", default=0, show_default=True, help="of latents and classes")
 @click.option(
@@ -190,44 +197,35 @@ def _class_ids(factor: str) -> Callable[[Callable[..., None]], Callable[..., Non
     show_default=True,
     help="three random classes; one for all; from lists; or the given ones",
 )
-@_class_ids("shape")
-@_class_ids("texture")
-@_class_ids("background")
+@class_ids("--shape")
+@class_ids("--texture")
+@class_ids("--background")
 def counterfactuals(
-    profile: str, world: str, folder: Path, count: int, split: str, seed: int, mode: Any, **classes: tuple[int, ...]
+    chosen: Params, world: str, folder: Path, count: int, split: str, seed: int, mode: Any, **classes: tuple[int, ...]
 ) -> None:
     """Write a set of counterfactual images with their labels; under torchrun all share it.
 
     The set is written to FOLDER/SPLIT: ims/ and labels.csv.
     """
-    chosen = params.check(profile)
-    from reprolib.natural.plan import WorldRun
-    from reprolib.report.results import store_folder
-    from reprolib.run import distributed, store
     from reprolib.worlds import runs
 
-    if count < 1:
-        raise ReproError(f"--count is {count}; ask for at least one image")
     if split in ("", "..") or Path(split).name != split:
         raise ReproError(f"--split is {split!r}; it names one folder, such as train")
-    with distributed.processes(chosen.device):
-        store.use(distributed.SharedStore(store_folder(chosen)), chosen.threads)
-        run = WorldRun(chosen, runs.world_of(world, chosen))
+    with _of_world(world, chosen) as run:
         ids = [classes[factor] for factor in FACTORS]
-        file = runs.write_counterfactuals(run, folder, split, count, mode, ids, seed)
-        if distributed.rank() == 0:
-            print(file)
+        _print_once(runs.write_counterfactuals(run, folder, split, count, mode, ids, seed))
 
 
 @commands.command()
-@profile
-def recipe(profile: str) -> None:
+@checked
+def recipe(chosen: Params) -> None:
     """Train the CGNs of a profile by each recipe, then without each ingredient; results/recipe*.csv."""
-    chosen = _in_use(profile)
     from reprolib import figures
     from reprolib.mnist import recipe
+    from reprolib.report import results
     from reprolib.run.files import ROOT, write_atomically
 
+    results.use_store(chosen)
     for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
         file = ROOT / "results" / f"{name}.csv"
         write_atomically(file, figures.to_bytes(table(chosen)))
@@ -235,26 +233,17 @@ def recipe(profile: str) -> None:
 
 
 @commands.command()
-@profile
-def weights(profile: str) -> None:
+@checked
+def weights(chosen: Params) -> None:
     """Train the CGNs that come with reprolib: of every data set the first run of the stable recipe."""
-    chosen = _in_use(profile)
     from reprolib.mnist import plan, recipe
+    from reprolib.report import results
 
+    results.use_store(chosen)
     if chosen.digits.source == "mnist" and chosen.digits.limit is None:
         print("\n".join([recipe.keep_reader(chosen), *recipe.keep_factor_readers(chosen)]))
     plan.train_cgns(chosen)
     print("\n".join(recipe.keep_cgns(chosen)))
-
-
-def _in_use(profile: str) -> Params:
-    """The parameters of a profile, with its store in use."""
-    chosen = params.check(profile)
-    from reprolib.report.results import store_folder
-    from reprolib.run import store
-
-    store.use(store.Store(store_folder(chosen)), chosen.threads)
-    return chosen
 
 
 @commands.command()
@@ -274,14 +263,9 @@ def scenes(names: tuple[str, ...]) -> None:
         print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does: kernels and workers are stopped too."""
-    raise KeyboardInterrupt("terminated")
-
-
 def main() -> int:
     """Run a command; its exit code is 2 for an error that a user can repair, 130 when stopped."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: kernels and workers are stopped too
     try:
         return commands.main(prog_name="reprolib", standalone_mode=False) or 0
     except click.UsageError as error:

@@ -7,9 +7,8 @@ tolerance. Data are a table (CSV) or arrays (npz, uint8 pictures (..., H, W, 3))
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +98,18 @@ def read(file: Path) -> Data:
         return dict(arrays)
 
 
-@contextlib.contextmanager
-def _known_settings() -> Iterator[None]:
-    """matplotlib's own settings with ours, whatever a user's matplotlibrc says."""
+def draw(name: str, file: Path) -> bytes:
+    """The figure ``name``, drawn from its data file, as a PNG without a creation date or library version; with
+    matplotlib's own settings and ours, whatever a user's matplotlibrc says. Raises KeyError for a name that no function
+    draws."""
+    stream = io.BytesIO()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        yield
-
-
-def draw(name: str, file: Path) -> Figure:
-    """Draw the figure ``name`` from its data file. Raises KeyError for a name that no function draws."""
-    with _known_settings():
-        return _DRAW[name](read(file))
+        drawn = _DRAW[name](read(file))
+        drawn.savefig(stream, format="png", metadata={"Software": None})
+        plt.close(drawn)
+    return stream.getvalue()
 
 
 def animated(frames: np.ndarray, milliseconds: int = 150) -> bytes:
@@ -120,14 +118,6 @@ def animated(frames: np.ndarray, milliseconds: int = 150) -> bytes:
     first, *others = (PIL.Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames)
     stream = io.BytesIO()
     first.save(stream, "PNG", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
-    return stream.getvalue()
-
-
-def png(drawn: Figure) -> bytes:
-    """PNG bytes without a creation date or library version."""
-    stream = io.BytesIO()
-    with _known_settings():
-        drawn.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 

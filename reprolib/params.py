@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reprolib.run import assets, strict_yaml
+from reprolib.run import assets
 from reprolib.run.errors import ParameterError
-from reprolib.run.files import ROOT, place
+from reprolib.run.files import ROOT, place, read_yaml
 from reprolib.schema import RECIPES, Params, did_you_mean
 from reprolib.vocabulary import VARIANTS
 
@@ -39,7 +39,19 @@ def load(source: str | Path | Mapping[str, Any]) -> Params:
         raise ParameterError(
             f"{where}: 'profile' is {base_name!r}, but it must name the profile to start from: {', '.join(PROFILES)}"
         )
-    return _validate(_merge(_read(FOLDER / f"{base_name}.yaml"), given), where)
+    try:
+        params = Params.model_validate(_merge(_read(FOLDER / f"{base_name}.yaml"), given))
+    except ValidationError as error:
+        raise ParameterError(f"{where}: {_sentence(error)}") from None
+    if wrong := [sentence for holds, sentence in _conflicts(params) if holds]:
+        raise ParameterError(f"{where}: {wrong[0]}")
+    return params
+
+
+def changed(params: Params) -> list[str]:
+    """What parameters differ in from the profile that they start from, as names of values and groups."""
+    ours, base = params.model_dump(), load({"profile": params.profile}).model_dump()
+    return sorted(key for key in ours if ours[key] != base[key])
 
 
 def _file_of(name: str) -> Path:
@@ -52,29 +64,17 @@ def _file_of(name: str) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    content = strict_yaml.read(file)
+    content = read_yaml(file)
     if not isinstance(content, dict):
         raise ParameterError(f"{file} must hold a mapping of parameters, such as `profile: smoke`")
     return content
 
 
-def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in change.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _validate(values: dict[str, Any], where: str) -> Params:
-    try:
-        params = Params.model_validate(values)
-    except ValidationError as error:
-        raise ParameterError(f"{where}: {_sentence(error)}") from None
-    _check_together(params, where)
-    return params
+def _merge(base: Any, change: Any) -> Any:
+    """Values of a mapping in place of those of its base, group by group."""
+    if not (isinstance(base, Mapping) and isinstance(change, Mapping)):
+        return change
+    return {**base, **{key: _merge(base.get(key), value) for key, value in change.items()}}
 
 
 def _sentence(error: ValidationError) -> str:
@@ -106,14 +106,8 @@ def _hint(wanted: str, value: Any) -> str:
     return ""
 
 
-def _check_together(params: Params, where: str) -> None:
-    """What single values cannot show: a sentence for the first pair of values that cannot go together."""
-    for wrong, sentence in _conflicts(params):
-        if wrong:
-            raise ParameterError(f"{where}: {sentence}")
-
-
 def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
+    """Pairs of values that cannot go together: whether they are there, and what to do."""
     cgn, cf, sizes = params.cgn, params.counterfactuals, params.ablation.sizes
     trained = [source for source in RECIPES if source in cgn.sources]
     yield (
@@ -152,14 +146,6 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
     yield (
         min(params.ablation.ratios) > most,
         f"no ratio of 'ablation.ratios' can be shown on {', '.join(params.variants)}; ask for at most {most}",
-    )
-    yield (
-        params.scenes.run and "authors" in params.scenes.sources,
-        "'scenes.sources' names 'authors', but they made no CGN of Scenes; take 'trained' or 'shipped'",
-    )
-    yield (
-        params.imagenet.run and "shipped" in params.imagenet.sources,
-        "'imagenet.sources' names 'shipped', but reprolib ships no ImageNet weights; take 'trained' or 'authors'",
     )
     for name, world in (("scenes", params.scenes), ("imagenet", params.imagenet)):
         only_one = name == "imagenet" and world.cgns == 1  # it takes days; what its classifiers tell holds for it

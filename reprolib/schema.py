@@ -25,6 +25,9 @@ SOURCES: dict[str, str] = {
 """Whose CGN, as a reader sees it, in the order of ``deciding``."""
 GanKind = Literal["cgn_noncf", "dcgan"]
 MOST_STEPS = 10_000_000
+Size = Annotated[int, Field(ge=1, le=10_000_000)]
+Ratio = Annotated[int, Field(ge=1, le=1000)]
+Rate = Annotated[float, Field(gt=0, le=10)]
 ASIDE = {"aside": True}
 """Metadata of a field that changes no bit of a result, so that it does not belong to its name."""
 
@@ -54,11 +57,7 @@ class DigitParams(Group):
 class CgnParams(Group):
     """Where CGNs come from and how they are trained."""
 
-    sources: list[CgnSource] = Field(
-        ["stable", "published", "authors"],
-        min_length=1,
-        description="trained here by the stable or the published recipe, shipped with reprolib, or the authors'",
-    )
+    sources: list[CgnSource] = Field(["stable", "published", "authors"], min_length=1, description="see SOURCES")
     seeds: int = Field(10, ge=1, le=1000, description="CGNs trained per variant by each recipe")
     published_seeds: int | None = Field(None, ge=1, le=1000, description="of the published recipe; null means as many")
     steps: dict[str, int] | int | None = Field(
@@ -102,9 +101,7 @@ class CgnParams(Group):
 class GanParams(Group):
     """The "GAN" rows: other samples without counterfactuals."""
 
-    kinds: list[GanKind] = Field(
-        ["cgn_noncf", "dcgan"], description="CGN samples with one label throughout, or a DCGAN (Bagad et al.)"
-    )
+    kinds: list[GanKind] = Field(["cgn_noncf", "dcgan"], description="CGN samples of one label, or a DCGAN")
     steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="batches of the DCGAN; null means 15 epochs")
 
 
@@ -123,26 +120,16 @@ class ClassifierParams(Group):
 
     epochs: int = Field(10, ge=1, le=1000)
     batch: int = Field(64, ge=2, le=65_536)
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of convolutions in training; bfloat16 is faster where the processor has it"
-    )
-    together: bool = Field(
-        False, description="train all seeds as one network of as many groups: for a GPU; slightly other numbers"
-    )
-    selection: Literal["last", "best_test"] = Field(
-        "last", description="report the last epoch, or, as the reproduction study did, the best on the test set"
-    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of convolutions in training")
+    together: bool = Field(False, description="train all seeds as one network: for a GPU; slightly other numbers")
+    selection: Literal["last", "best_test"] = Field("last", description="epoch; the reproduction study took the best")
 
 
 class AblationParams(Group):
     """Accuracy against the number of counterfactuals (reproduction Figs 5 and 6)."""
 
-    sizes: list[Annotated[int, Field(ge=1, le=10_000_000)]] = Field(
-        [10_000, 100_000, 1_000_000], min_length=1, description="counterfactuals, one point each"
-    )
-    ratios: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
-        [1, 5, 10, 20], min_length=1, description="CF ratios, one line each"
-    )
+    sizes: list[Size] = Field([10_000, 100_000, 1_000_000], min_length=1, description="counterfactuals, a point each")
+    ratios: list[Ratio] = Field([1, 5, 10, 20], min_length=1, description="CF ratios, one line each")
     mixes: list[Literal["original+cf", "cf"]] = Field(["original+cf", "cf"], description="with original data, or alone")
     epochs: int = Field(10, ge=1, le=1000)
     seeds: int = Field(1, ge=1, le=100)
@@ -162,9 +149,7 @@ class NaturalParams(Group):
     """What both worlds of natural images have; defaults are the reproduction study's settings where it names them."""
 
     run: bool = Field(True, description="whether this half of the study is part of the run")
-    sources: list[NaturalSource] = Field(
-        ["trained", "authors"], min_length=1, description="CGNs: trained here, shipped with reprolib, or the authors'"
-    )
+    sources: list[NaturalSource] = Field(["trained", "authors"], min_length=1, description="see SOURCES")
     cgns: int = Field(1, ge=1, le=100, description="CGNs trained with all losses")
     updates: int = Field(200, ge=1, le=100_000, description="optimiser updates of a CGN")
     micro_batch: int = Field(5, ge=1, le=4096)
@@ -173,9 +158,7 @@ class NaturalParams(Group):
     texture_rate: float = Field(3e-5, gt=0, le=1, description="learning rate of the texture mechanism; paper: 1.0e-5")
     one_class: bool = Field(True, description="all images of a micro-batch have one class, as published")
     features: Literal["vgg16", "efficientnet_lite0"] = Field("vgg16", description="feature net of the style losses")
-    mask_low: float = Field(
-        0.1, ge=0, le=0.5, description="least mean mask that is not punished; the reproduction study's code: 0.03"
-    )
+    mask_low: float = Field(0.1, ge=0, le=0.5, description="least mean mask; the reproduction study's code: 0.03")
     targets: list[TextureTarget] = Field(["patches", "fill"], description="targets of the texture mechanism")
     ablations: list[LossGroup] = Field(["shape", "text", "bg", "rec"], description="groups of losses switched off")
     rated: int = Field(50_000, ge=10, le=1_000_000, description="images for Inception Score and mean mask")
@@ -186,28 +169,25 @@ class NaturalParams(Group):
     epochs: int = Field(30, ge=1, le=1000)
     batch: int = Field(32, ge=1, le=65_536)
     classifier_rate: float = Field(1e-4, gt=0, le=10, description="learning rate of the classifier")
-    decay_every: int = Field(
-        10, ge=1, le=1000, description="epochs after which it falls to a tenth; the authors' code: 15"
-    )
+    decay_every: int = Field(10, ge=1, le=1000, description="epochs to a tenth of it; the authors' code: 15")
     selection: Literal["four_top1", "real_top1"] = Field(
         "four_top1",
         description="report the epoch with the best sum of top-1 on real images and of the three heads on their own"
         " factors of counterfactuals (reproduction study's code), or with the best top-1 on real images (Bagad et al.)",
     )
     cf_ratio: float = Field(2.0, gt=0, le=100, description="counterfactuals per real image")
-    search_rates: list[Annotated[float, Field(gt=0, le=10)]] = Field(
-        [1e-4, 1e-3], description="beside classifier_rate, for the search of reproduction Table 7; [] for none"
-    )
-    search_ratios: list[Annotated[float, Field(ge=0, le=100)]] = Field(
-        [0.0, 1.0, 2.0], description="its counterfactuals per real image"
-    )
-    search_seeds: int = Field(2, ge=1, le=100, description="repetitions of each of its cells")
+    search_rates: list[Rate] = Field([1e-4, 1e-3], description="beside it, for reproduction Table 7; [] for none")
+    search_ratios: list[Annotated[float, Field(ge=0, le=100)]] = Field([0.0, 1.0, 2.0], description="cf_ratio there")
+    search_seeds: int = Field(2, ge=1, le=100, description="repetitions there")
     workers: int = Field(8, ge=0, le=256, description="processes that read images")
 
 
 class ImagenetParams(NaturalParams):
     """The natural-image half at the paper's scale."""
 
+    sources: list[Literal["trained", "authors"]] = Field(  # type: ignore[assignment]
+        ["trained", "authors"], min_length=1, description="reprolib ships no weights for ImageNet"
+    )
     data: Literal["imagenet-mini", "imagenet-1k"] = "imagenet-mini"
     seeds: int = Field(3, ge=1, le=1000, description="repetitions of every classifier; with one CGN they hold for it")
 
@@ -215,25 +195,23 @@ class ImagenetParams(NaturalParams):
 class ScenesParams(NaturalParams):
     """The same experiments on Scenes, the rendered world of reprolib, whose truth is known."""
 
-    sources: list[NaturalSource] = Field(["trained"], min_length=1, description="CGNs: trained here, or shipped")
-    cgns: int = Field(3, ge=1, le=100, description="CGNs trained with all losses")
+    sources: list[Literal["trained", "shipped"]] = Field(["trained"], min_length=1)  # type: ignore[assignment]
+    cgns: int = Field(3, ge=1, le=100)
     micro_batch: int = Field(8, ge=1, le=4096)
-    accumulation: int = Field(2, ge=1, le=100_000, description="micro-batches whose gradients make one update")
-    learning_rate: float = Field(60.0, gt=0, le=10_000, description="factor on the three published learning rates")
-    features: Literal["vgg16", "efficientnet_lite0"] = Field("efficientnet_lite0", description="of the style losses")
+    accumulation: int = Field(2, ge=1, le=100_000)
+    learning_rate: float = Field(60.0, gt=0, le=10_000)
+    features: Literal["vgg16", "efficientnet_lite0"] = Field("efficientnet_lite0")
     rated: int = Field(1800, ge=10, le=1_000_000, description="images for Inception Score, mean mask and truth")
     images: int = Field(3600, ge=50, le=1_000_000, description="real training images")
-    counterfactuals: int = Field(3600, ge=10, le=10_000_000, description="for training")
+    counterfactuals: int = Field(3600, ge=10, le=10_000_000)
     validation: int = Field(900, ge=10, le=1_000_000, description="images of every test set")
     truncation: float = Field(1.0, ge=1, le=1, description="of the latents; the generator of Scenes knows no other")
-    seeds: int = Field(3, ge=1, le=1000, description="repetitions of every classifier")
+    seeds: int = Field(3, ge=1, le=1000)
     epochs: int = Field(3, ge=1, le=1000)
-    classifier_rate: float = Field(2e-3, gt=0, le=10, description="learning rate of the classifier")
-    cf_ratio: float = Field(1.0, gt=0, le=100, description="counterfactuals per real image")
-    search_rates: list[Annotated[float, Field(gt=0, le=10)]] = Field(
-        [1e-3, 4e-3], description="beside classifier_rate, for the search of reproduction Table 7; [] for none"
-    )
-    workers: int = Field(0, ge=0, le=256, description="processes that read images")
+    classifier_rate: float = Field(2e-3, gt=0, le=10)
+    cf_ratio: float = Field(1.0, gt=0, le=100)
+    search_rates: list[Rate] = [1e-3, 4e-3]
+    workers: int = Field(0, ge=0, le=256)
 
 
 @dataclass(frozen=True)

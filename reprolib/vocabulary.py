@@ -11,20 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Ingredient = Literal[
-    "start",
-    "edge",
-    "balance",
-    "labels",
-    "colours",
-    "critic",
-    "pack",
-    "contrast",
-    "noise",
-    "clamp",
-    "rise",
-    "fall",
+    "start", "edge", "balance", "labels", "colours", "critic", "pack", "contrast", "noise", "clamp", "rise", "fall",
     "mean",
-]
+]  # fmt: skip
 INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)
 """Of the stable recipe; ``stable.py`` says what each is."""
 
@@ -32,6 +21,9 @@ FACTORS = ("shape", "texture", "background")
 """What a counterfactual is composed of, each by a mechanism of its own."""
 PUBLISHED_FACTORS = ("shape", "texture", "bg")
 """The same in label files and in the names of heads, as published."""
+
+STUDIES = {"sauer2021": "Sauer & Geiger", "reproduction": "reproduction study", "bagad2022": "Bagad et al."}
+"""What was published before, by its key in ``published/*.csv``."""
 
 
 @dataclass(frozen=True)

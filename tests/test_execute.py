@@ -12,7 +12,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from reprolib import params
-from reprolib.report import build, execute
+from reprolib.report import build
+from reprolib.report import notebook as nb
 from reprolib.run.errors import ReproError
 from reprolib.run.files import ROOT
 from reprolib.schema import Params
@@ -38,7 +39,7 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose notebooks a test writes; runs go elsewhere."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    monkeypatch.setattr(execute, "NOTEBOOKS", folder)
+    monkeypatch.setattr(nb, "FOLDER", folder)
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path / "build"))
     return folder
 
@@ -50,7 +51,7 @@ def smoke() -> Params:
 
 def _executed(notebooks: Path, smoke: Params, code: str) -> str:
     nbformat.write(_notebook(code), notebooks / "n.ipynb")
-    execute.execute("n", smoke, notebooks.parent / "out.ipynb")
+    nb.execute("n", smoke, notebooks.parent / "out.ipynb")
     return (notebooks.parent / "out.ipynb").read_text()
 
 
@@ -85,7 +86,7 @@ def test_results_of_an_earlier_run_are_not_taken_for_those_of_this_one(notebooks
 def test_an_executed_notebook_has_no_traces_of_the_run(notebooks: Path, smoke: Params) -> None:
     text = _executed(notebooks, smoke, "import sys; print('slow', file=sys.stderr)")
     assert "papermill" not in text and "start_time" not in text and "iopub" not in text and "slow\\n" not in text
-    assert execute.canonical_notebook(text) == text
+    assert nb.canonical_notebook(text) == text
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_a_notebook_that_would_ignore_its_parameters_is_refused(
         notebook.cells[-1].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, notebooks / "n.ipynb")
     with pytest.raises(ReproError, match=r"n\.ipynb would ignore what it is given: tag the cell that sets `profile`"):
-        execute.execute("n", smoke, notebooks / "out.ipynb")
+        nb.execute("n", smoke, notebooks / "out.ipynb")
     assert not (notebooks / "out.ipynb").exists()
 
 
@@ -158,7 +159,7 @@ def test_a_damaged_notebook_is_named(content: str | None, notebooks: Path, smoke
     if content is not None:
         (notebooks / "n.ipynb").write_text(content)
     with pytest.raises(ReproError, match=r"n\.ipynb cannot be read \(.*\); restore it") as caught:
-        execute.execute("n", smoke, notebooks / "out.ipynb")
+        nb.execute("n", smoke, notebooks / "out.ipynb")
     assert str(caught.value).isprintable()
 
 
@@ -187,7 +188,7 @@ def test_canonical_notebook_drops_what_differs_between_equal_runs() -> None:
         notebook.cells[3].outputs = [new_output("stream", name=name, text=text) for name, text in streams.items()]
         return nbformat.writes(notebook)
 
-    first = execute.canonical_notebook(run("one"))
-    assert first == execute.canonical_notebook(run("two")) == execute.canonical_notebook(first)
+    first = nb.canonical_notebook(run("one"))
+    assert first == nb.canonical_notebook(run("two")) == nb.canonical_notebook(first)
     assert "kept" in first and "stderr" not in first and "papermill" not in first
     nbformat.validate(nbformat.reads(first, as_version=4))

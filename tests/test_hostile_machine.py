@@ -19,10 +19,10 @@ import torch
 from reprolib import params
 from reprolib.mnist import plan
 from reprolib.mnist.stable import STABLE
-from reprolib.report import fingerprint
+from reprolib.report import build
 from reprolib.run import provenance
-from reprolib.run.progress import Progress
 from reprolib.run.store import Result, Store, use
+from reprolib.run.training import Progress
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,7 +40,7 @@ def _run(folder: Path, **options: Any) -> tuple[int | None, str]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("whole")
     assert _run(folder)[0] == 0
-    return fingerprint.of_folder(folder)
+    return build.fingerprint(folder)
 
 
 @pytest.mark.parametrize("largest", [20_000, 2_000_000, 9_000_000])
@@ -56,13 +56,13 @@ def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "report.md").exists()
     assert _run(tmp_path)[0] == 0
-    assert fingerprint.of_folder(tmp_path) == whole
+    assert build.fingerprint(tmp_path) == whole
 
 
 def test_an_odd_path_changes_nothing(whole: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "mit Leerzeichen" / "ünïcödé 数字" / "a'b\"c %20 [1]"
     assert _run(folder)[0] == 0
-    assert fingerprint.of_folder(folder) == whole
+    assert build.fingerprint(folder) == whole
 
 
 def test_a_fresh_interpreter_gives_the_same_bits(whole: dict[str, str], tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_fresh_interpreter_gives_the_same_bits(whole: dict[str, str], tmp_path
     other = {"PYTHONHASHSEED": "123", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tests" / "small_run.py"), str(tmp_path)]
     subprocess.run(command, check=True, cwd=tmp_path, env=os.environ | other, timeout=300)
-    assert fingerprint.of_folder(tmp_path) == whole
+    assert build.fingerprint(tmp_path) == whole
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

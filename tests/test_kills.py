@@ -30,7 +30,7 @@ import psutil
 import pytest
 import small_run
 
-from reprolib.report import build, fingerprint
+from reprolib.report import build
 from reprolib.report.results import read_manifest
 from reprolib.run import assets
 from reprolib.run.store import Store
@@ -70,7 +70,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     steps = Counter((folder / "steps").read_text().splitlines())
     assert len(steps) > 30 and set(steps.values()) == {1}
     writes = [_kind(Path(line)) for line in (folder / "writes").read_text().splitlines()]
-    return Unbroken(fingerprint.of_folder(folder), time.monotonic() - start, steps, writes)
+    return Unbroken(build.fingerprint(folder), time.monotonic() - start, steps, writes)
 
 
 def _kind(file: Path) -> str:
@@ -87,7 +87,7 @@ def _nothing_looks_finished_that_is_not(folder: Path, whole: Unbroken) -> None:
         if (folder / "results" / f"{claim}.json").exists():
             read_manifest(folder, claim)
     if (folder / "report.md").exists():
-        assert fingerprint.of_folder(folder)["report.md"] == whole.parts["report.md"]
+        assert build.fingerprint(folder)["report.md"] == whole.parts["report.md"]
 
 
 def _end(folder: Path, whole: Unbroken) -> None:
@@ -95,7 +95,7 @@ def _end(folder: Path, whole: Unbroken) -> None:
     process = _start(folder)
     process.join()
     assert process.exitcode == 0, (folder / "stderr").read_text()
-    assert fingerprint.of_folder(folder) == whole.parts
+    assert build.fingerprint(folder) == whole.parts
     steps = Counter((folder / "steps").read_text().splitlines())
     assert steps.keys() == whole.steps.keys()
 
@@ -191,8 +191,8 @@ def _download(cache: Path, url: str) -> None:
     os.environ |= {"REPROLIB_CACHE": str(cache), "NO_PROXY": "127.0.0.1"}
     os.environ.pop("REPROLIB_ASSETS", None)
     sys.stderr = (cache / "stderr").open("a")
-    asset = assets.Asset("toy/data", hashlib.sha256(_Slow.body).hexdigest(), len(_Slow.body), "toy", (url,), "free")
-    assets.TABLE, assets.ASSETS, assets.GROUPS = [asset], {"toy/data": asset}, ("toy",)  # type: ignore[misc]
+    asset = assets.Asset("toy/data", hashlib.sha256(_Slow.body).hexdigest(), len(_Slow.body), "toy", url)
+    assets.ASSETS, assets.GROUPS = {"toy/data": asset}, ("toy",)  # type: ignore[misc]
     assets.fetch("toy")
 
 
@@ -243,7 +243,7 @@ def _report(folder: Path) -> subprocess.Popen[bytes]:
 def _parts(folder: Path) -> dict[str, str]:
     """Report and results lie in a folder of this profile's own, the store in that of the profile it starts from."""
     (made,) = (folder / "build").glob("smoke-*")
-    return fingerprint.of_folder(made) | fingerprint.of_store(folder / "build" / "smoke" / "store")
+    return build.fingerprint(made) | build.fingerprint_of_store(folder / "build" / "smoke" / "store")
 
 
 def _victims(runner: subprocess.Popen[bytes]) -> dict[str, list[psutil.Process]]:

@@ -16,7 +16,7 @@ LAYERS = [
     ("vocabulary",),
     ("schema",),
     ("run",),
-    ("params", "losses", "features", "gradcam", "statistics", "published", "figures"),
+    ("params", "losses", "features", "gradcam", "statistics", "figures"),
     ("mnist", "natural"),
     ("worlds",),
     ("report",),

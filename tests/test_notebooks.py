@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from reprolib.report.build import NOTEBOOKS, RUNS
-from reprolib.report.execute import canonical_notebook, environment
+from reprolib.report.notebook import canonical_notebook, environment
 from reprolib.run import steps
 from reprolib.run.store import Store
 from reprolib.schema import Params

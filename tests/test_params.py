@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from reprolib import params
 from reprolib.params import PROFILES, load
-from reprolib.run import rules, strict_yaml
+from reprolib.run import rules
 from reprolib.run.errors import AssetError, ParameterError
+from reprolib.run.files import yaml_of
 from reprolib.schema import Group, Params
 from reprolib.vocabulary import VARIANTS
 
@@ -57,8 +58,11 @@ def test_the_gpu_profile_is_the_papers_scale() -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("scenes: {sources: [authors]}", "made no CGN of Scenes"),
-        ("imagenet: {run: true, sources: [shipped]}", "ships no ImageNet weights"),
+        ("scenes: {sources: [authors]}", "'scenes.sources.0' is 'authors', but Input should be 'trained' or 'shipped'"),
+        (
+            "imagenet: {run: true, sources: [shipped]}",
+            "'imagenet.sources.0' is 'shipped', but Input should be 'trained' or 'authors'",
+        ),
         ("scenes: {sources: [trained], seeds: 3, cgns: 2}", "raise 'scenes.cgns' to 3"),
     ],
 )
@@ -254,7 +258,7 @@ def test_what_yaml_reads_otherwise_than_a_person_is_refused(text: str, parts: li
     for part in parts:
         if "write " in part:  # and what the hint says is read
             said = part.removeprefix("write ").removesuffix(" without quotes")
-            assert isinstance(strict_yaml.read_text(f"a: {said}")["a"], int | float)
+            assert isinstance(yaml_of(f"a: {said}")["a"], int | float)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +268,7 @@ def test_what_yaml_reads_otherwise_than_a_person_is_refused(text: str, parts: li
      ("2024-01-01", "2024-01-01"), ("0o17", "0o17"), ("=", "="), ("[no, 1_0, 1]", ["no", "1_0", 1])],
 )  # fmt: skip
 def test_yaml_is_read_as_by_eye(text: str, value: Any) -> None:
-    (read,) = strict_yaml.read_text(f"a: {text}").values()
+    (read,) = yaml_of(f"a: {text}").values()
     assert read == value and type(read) is type(value)
 
 
@@ -278,7 +282,7 @@ def test_a_file_of_another_system_is_read_as_it_is(tmp_path: Path) -> None:
 def test_our_own_files_have_no_surprises() -> None:
     for file in (*params.FOLDER.glob("*.yaml"), *(params.FOLDER.parent / "reprolib").rglob("*.yaml")):
         text = file.read_text()
-        assert strict_yaml.read_text(text) == yaml.safe_load(text)
+        assert yaml_of(text) == yaml.safe_load(text)
 
 
 def test_a_rule_that_stands_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reprolib.run import progress
-from reprolib.run.progress import Progress, duration
+from reprolib.run import training
+from reprolib.run.training import Progress, duration
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setattr(training, "time", clock)
     return clock
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from reprolib import params, published
-from reprolib.vocabulary import VARIANTS
+from reprolib import params
+from reprolib.mnist import comparison
+from reprolib.report import render
+from reprolib.vocabulary import STUDIES, VARIANTS
 
 
 def _one(rows: pd.DataFrame, **where: str | int) -> float:
@@ -29,16 +31,16 @@ def _one(rows: pd.DataFrame, **where: str | int) -> float:
     ],
 )
 def test_every_table_is_there_in_full(table: str, metric: str, rows: int) -> None:
-    everything = published.numbers()
+    everything = comparison.published()
     assert len(everything[(everything["table"] == table) & (everything["metric"] == metric)]) == rows
 
 
 def test_accuracy_has_the_tables_alone() -> None:
-    rows = published.accuracy()
+    rows = comparison.published_accuracy()
     assert len(rows) == 15 + 15 + 15 + 9
     assert list(rows.columns) == ["study", "table", "variant", "trained_on", "cgn", "value"]
-    assert set(rows["study"]) == set(published.STUDIES.values())
-    assert len(published.accuracy("test_accuracy_in_domain")) == 6
+    assert set(rows["study"]) == set(STUDIES.values())
+    assert len(comparison.published_accuracy("test_accuracy_in_domain")) == 6
 
 
 @pytest.mark.parametrize(
@@ -54,11 +56,11 @@ def test_accuracy_has_the_tables_alone() -> None:
     ],
 )
 def test_spot_values_are_as_printed(table: str, variant: str, trained_on: str, value: float) -> None:
-    assert _one(published.accuracy(), table=table, variant=variant, trained_on=trained_on) == value
+    assert _one(comparison.published_accuracy(), table=table, variant=variant, trained_on=trained_on) == value
 
 
 def test_generators_are_told_apart() -> None:
-    rows = published.accuracy()
+    rows = comparison.published_accuracy()
     assert set(rows.loc[rows["table"] == "Table 2", "cgn"]) == {"own"}
     assert set(rows.loc[rows["table"] == "Table 6", "cgn"]) == {"authors"}
     gan = rows[(rows["table"] == "Table 3") & rows["trained_on"].isin(["GAN", "Original+GAN"])]
@@ -66,15 +68,19 @@ def test_generators_are_told_apart() -> None:
 
 
 def test_values_are_in_range() -> None:
-    rows = published.numbers()
+    rows = comparison.published()
     percent = rows.loc[rows["unit"] == "%", "value"]
     assert percent.between(0, 100).all() and len(percent) > 150
     assert rows["value"].notna().all() and (rows["value"] >= 0).all()
     assert set(rows["variant"]) <= {*VARIANTS, ""}
 
 
+def _measured(table: str) -> pd.DataFrame:
+    return comparison.published()[comparison.published()["table"] == table]
+
+
 def test_ablation_has_every_size_and_ratio_once() -> None:
-    rows = published.ablation()
+    rows = _measured("Fig. 10").astype({"size": int, "ratio": int})
     assert len(rows) == 33 and not rows.duplicated(["variant", "size", "ratio"]).any()
     assert set(rows["size"]) == {10_000, 100_000, 1_000_000}
     assert set(rows.loc[rows["variant"] == "colored_MNIST", "ratio"]) == {1, 5, 10}
@@ -83,14 +89,15 @@ def test_ablation_has_every_size_and_ratio_once() -> None:
 
 
 def test_47_plain_runs_and_20_with_edge_loss() -> None:
-    rows = published.good_digit_runs()
-    assert rows.groupby("edge_loss")["runs"].sum().to_dict() == {"none": 47, "edge": 20}
-    plain = rows[rows["edge_loss"] == "none"].set_index("good_digits")["runs"]
+    none = pd.DataFrame({"recipe": [], "source": [], "variant": [], "good_digits": []}, dtype=str)
+    rows = comparison.good_digits(none)
+    assert sorted(rows.groupby("study")["runs"].sum()) == [20, 47]
+    plain = rows[rows["study"].str.contains("47 runs")].set_index("good_digits")["runs"]
     assert sorted(plain.index) == list(range(11)) and plain[10] == 0 and plain[5] == 13
 
 
 def test_settings_of_the_studies_stand_beside_those_of_a_run() -> None:
-    gpu, cpu, smoke = (published.settings(params.load(name).model_dump()) for name in ("gpu", "cpu", "smoke"))
+    gpu, cpu, smoke = (render._settings(params.load(name).model_dump()) for name in ("gpu", "cpu", "smoke"))
     steps = f"{params.load('gpu').cgn.stable_steps:,} (stable); 15 epochs (published)"
     assert gpu["here"].iloc[0] == steps and smoke["here"].iloc[0] == "none is trained" and not gpu.isna().any().any()
     assert cpu.set_index("setting").loc["counterfactuals per training set"].tolist() == [
@@ -99,5 +106,6 @@ def test_settings_of_the_studies_stand_beside_those_of_a_run() -> None:
 
 
 def test_macro_iou_is_that_of_figure_4d() -> None:
-    assert published.macro_iou("double_colored_MNIST") == {"Original": 0.3651, "CGN": 0.4322}
-    assert published.macro_iou("striped_MNIST") == {}
+    measured = pd.DataFrame({"training_set": ["Original", "CGN"], "heatmap": "GradCAM"})
+    smoke = params.load("smoke")
+    assert comparison.macro_iou(smoke, measured)["published_iou_macro"].tolist() == [36.5, 43.2]

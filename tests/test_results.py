@@ -192,7 +192,7 @@ def test_a_changed_run_has_a_folder_of_its_own_and_shares_the_store() -> None:
     assert results.run_name(plain) == "smoke"
     assert results.run_name(changed) == results.run_name(params.load({"profile": "smoke", "seeds": 1})) != "smoke"
     assert results.run_name(changed).startswith("smoke-")
-    assert results.store_folder(plain) == results.store_folder(changed)
+    assert results.use_store(plain).root == results.use_store(changed).root
 
 
 def test_results_go_to_the_build_folder_of_their_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,7 +278,7 @@ def test_two_processes_make_a_result_once(results: Store, tmp_path: Path) -> Non
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in the way")
-    with pytest.raises(StoreError, match=r"results/train cannot be made \(.*\); choose a folder"):
+    with pytest.raises(StoreError, match=r"results/train cannot be written \(.*\); free some space or choose a folder"):
         Store(tmp_path / "results").get("train", RECIPE, Maker())
 
 

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from reprolib import published
 from reprolib.mnist import plan
 from reprolib.mnist.tables import GENERATORS, ORDER, shown, titled
 from reprolib.run.errors import ReproError
 from reprolib.run.files import ROOT
 from reprolib.schema import RECIPES, Params
-from reprolib.vocabulary import VARIANTS
+from reprolib.vocabulary import STUDIES, VARIANTS
+
+FILE = Path(__file__).parents[1] / "published" / "mnist.csv"
+
+
+@lru_cache(maxsize=1)
+def published() -> pd.DataFrame:
+    """Every published number, one a row, of Sauer & Geiger (2021, as quoted by Bagad et al.), the reproduction study
+    and Bagad et al. (2022): source, table, variant, trained_on, cgn, size, ratio, edge_loss, metric, value, unit.
+
+    cgn: whose was behind a number, ``own``: trained by that study, ``authors``: the released weights, ``dcgan``: a
+    separate GAN.
+    """
+    return pd.read_csv(FILE, keep_default_na=False, dtype={"value": float})
+
+
+def published_accuracy(metric: str = "test_accuracy_ood") -> pd.DataFrame:
+    """Classification accuracies in percent: columns study, table, variant, trained_on, cgn, value.
+
+    Single runs that were released beside a paper and the ablation are left out; they are not its tables.
+    """
+    rows = published()
+    tables = {"Table 1", "Table 2", "Table 6", "Table 3", "MNIST classification"}
+    rows = rows[(rows["metric"] == metric) & rows["table"].isin(tables)]
+    rows = rows.assign(study=rows["source"].map(STUDIES))
+    return rows[["study", "table", "variant", "trained_on", "cgn", "value"]].reset_index(drop=True)
+
 
 ACCEPTANCE = ROOT / "results" / "bench" / "acceptance.csv"
 
@@ -24,8 +51,8 @@ def accuracy(runs: pd.DataFrame, value: str = "test", metric: str = "test_accura
     study trained itself beside ours, the authors' weights beside the authors' weights.
     """
     ours = shown(runs, ["variant", "training_set", "source"], value)
-    theirs = published.accuracy(metric)
-    columns = [*published.STUDIES.values()]
+    theirs = published_accuracy(metric)
+    columns = [*STUDIES.values()]
     rows = []
     for row in ours.to_dict("records"):
         same = _comparable(theirs, row)
@@ -64,7 +91,7 @@ def _cell(rows: pd.DataFrame) -> str:
 def points(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy_ood") -> pd.DataFrame:
     """The same for a figure, a row per repetition or published value: variant, row, training_set, source, study
     (``here`` or a published one) and value."""
-    theirs, parts = published.accuracy(metric), []
+    theirs, parts = published_accuracy(metric), []
     for _, part in runs.groupby(["variant", "training_set", "source"], sort=False):
         row = part.iloc[0].to_dict()
         row["row"] = row["training_set"] + (f"\n{GENERATORS[row['source']]}" if row["source"] else "")
@@ -96,7 +123,9 @@ def at_published_size() -> pd.DataFrame:
 
 def macro_iou(params: Params, measured: pd.DataFrame) -> pd.DataFrame:
     """Heatmap measures with the published macro IoU of the same training set, in percent, beside the GradCAM rows."""
-    theirs = published.macro_iou(plan.gradcam_variant(params))
+    rows = published()
+    rows = rows[(rows["metric"] == "gradcam_iou_macro") & rows["table"].str.startswith("Fig. 4d")]
+    theirs = rows[rows["variant"] == plan.gradcam_variant(params)].set_index("trained_on")["value"]
     known = measured["training_set"].map(theirs).where(measured["heatmap"] == "GradCAM")
     return measured.assign(published_iou_macro=(100 * known).round(1))
 
@@ -106,12 +135,14 @@ def good_digits(runs: pd.DataFrame) -> pd.DataFrame:
 
     runs: of ``recipe.kept``. Bagad et al. counted on Colored MNIST. CGNs that are given are no sample of training runs.
     """
-    theirs = published.good_digit_runs()
+    rows = published()[published()["table"] == "Fig. 7"]
     labels = {
         "none": "Bagad et al., Colored MNIST, 47 runs, by eye",
         "edge": "Bagad et al., Colored MNIST with edge loss, 20 runs, by eye",
     }
-    parts = [theirs.assign(study=theirs["edge_loss"].map(labels)).drop(columns="edge_loss")]
+    digits = rows["metric"].str.extract(r"cgn_runs_with_(\d+)_good_masks")[0].astype(int)
+    counted = {"good_digits": digits, "runs": rows["value"].astype(int), "study": rows["edge_loss"].map(labels)}
+    parts = [pd.DataFrame(counted)]
     mine = titled(runs[runs["recipe"].isin(RECIPES)])
     for (variant, recipe), part in mine.groupby(["variant", "recipe"], sort=False):
         told = f"here by measure, {variant}, {recipe} recipe, {len(part)} run{'s' if len(part) > 1 else ''}"
@@ -123,7 +154,8 @@ def ablation(runs: pd.DataFrame) -> pd.DataFrame:
     """Own ablation (mean over seeds) and the published one, for the figure."""
     keys = ["variant", "source", "mix", "ratio", "size"]
     mine = runs.groupby(keys, sort=False)["test"].mean().reset_index().assign(study="ours")
-    theirs = published.ablation().rename(columns={"value": "test"})
-    theirs = theirs[theirs["variant"].isin(runs["variant"])]
+    rows = published()
+    rows = rows[(rows["table"] == "Fig. 10") & rows["variant"].isin(runs["variant"])].rename(columns={"value": "test"})
+    theirs = rows[["variant", "size", "ratio", "test"]].astype({"size": int, "ratio": int})
     theirs = theirs.assign(mix="cf", source="authors", study="Bagad et al.")
     return titled(pd.concat([mine, theirs], ignore_index=True))

@@ -23,7 +23,7 @@ from reprolib.natural.cgn import CGN
 from reprolib.run import distributed, rng
 from reprolib.run.errors import ReproError
 from reprolib.run.files import locked, make_folder, write_atomically
-from reprolib.run.progress import Progress
+from reprolib.run.training import Progress
 from reprolib.vocabulary import FACTORS, PUBLISHED_FACTORS
 
 Mode = Literal["random", "random_same", "best_classes", "fixed_classes"]

@@ -6,12 +6,13 @@ Bagad et al. (2022), one a row."""
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import pandas as pd
 
-from reprolib import published
+from reprolib.vocabulary import STUDIES
 
-FILE = published.FILE.with_name("imagenet.csv")
+FILE = Path(__file__).parents[1] / "published" / "imagenet.csv"
 _RELEASED = "released result files"
 _CHALLENGE = {
     "in9_original_top1": "original",
@@ -45,7 +46,7 @@ def evidence() -> pd.DataFrame:
     """
     rows = quality()
     generator = rows[rows["model"].str.startswith("BigGAN")].set_index("study")["is_gen"]
-    best = rows["study"].map(generator).fillna(generator[published.STUDIES["sauer2021"]])
+    best = rows["study"].map(generator).fillna(generator[STUDIES["sauer2021"]])
     rows = rows.assign(inception_score=100 * rows["is_gen"] / best, case="ImageNet, " + rows["study"])
     rows["null"] = rows["model"].str.extract(r"\((no .* loss)\)")[0].radd("published, ").fillna("")
     rows["null"] = rows["null"].mask(rows["model"].str.startswith("BigGAN"), "the generator's images")
@@ -81,7 +82,7 @@ def out_of_distribution() -> pd.DataFrame:
     cue-conflict set."""
     rows = numbers()
     rows = rows[(rows["source"] == "bagad2022") & (rows["table"] == "Table 6") & (rows["metric"] == "top1_accuracy")]
-    rows = rows.assign(study=rows["source"].map(published.STUDIES))
+    rows = rows.assign(study=rows["source"].map(STUDIES))
     wide = rows.pivot_table(index=["study", "trained_on"], columns="dataset", values="value", sort=False)
     return wide.reset_index().rename(columns={"trained_on": "model"}).rename_axis(columns=None)
 
@@ -99,7 +100,7 @@ def _wide(tables: tuple[str, ...], metrics: dict[str, str]) -> pd.DataFrame:
     rows = numbers()
     rows = rows[rows["table"].isin(tables) & rows["metric"].isin(metrics)]
     files = rows["table"].eq(_RELEASED).map({True: ", released files", False: ""})
-    rows = rows.assign(study=rows["source"].map(published.STUDIES) + files, metric=rows["metric"].map(metrics))
+    rows = rows.assign(study=rows["source"].map(STUDIES) + files, metric=rows["metric"].map(metrics))
     wide = rows.pivot_table(index=["study", "trained_on"], columns="metric", values="value", sort=False)
     return _ordered(wide.reset_index().rename(columns={"trained_on": "model"}), metrics)
 

@@ -15,7 +15,7 @@ from reprolib.features import FeatureNet
 from reprolib.natural.cgn import CGN, Maps, compose
 from reprolib.natural.train import Patches
 from reprolib.run import assets, rng, weights
-from reprolib.run.progress import Progress
+from reprolib.run.training import Progress
 
 BATCH = 50
 INPUT = 299

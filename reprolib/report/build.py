@@ -1,4 +1,4 @@
-"""The report: execute the notebooks, render the pages, promote and keep what came out.
+"""The report: execute the notebooks, render the pages, promote, keep and fingerprint what came out.
 
 A claim enters a report only through its manifest, which is written last and seals every file, so a failed or killed
 notebook can leave no report that looks finished; papermill's own "completed" is not trusted, because it also stands in
@@ -7,19 +7,23 @@ the notebook of a kernel that was killed.
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from reprolib.mnist import experiments as _mnist  # noqa: F401 - its steps say what is kept, as those of the next
 from reprolib.natural import experiments as _natural  # noqa: F401
 from reprolib.report import render as pages
-from reprolib.report.execute import execute
+from reprolib.report.notebook import execute
 from reprolib.report.render import NOTEBOOKS
-from reprolib.report.results import build_folder, read_manifest, run_name, store_folder
+from reprolib.report.results import build_folder, read_manifest, run_name, use_store
 from reprolib.run import steps
-from reprolib.run.files import ROOT, SUMS, locked, remove, write_atomically, write_sums, writing
-from reprolib.run.store import Store, everything
+from reprolib.run.errors import ReproError
+from reprolib.run.files import ROOT, SUMS, canonical, digest, locked, remove, write_atomically, write_sums, writing
+from reprolib.run.store import Result, Store, everything
 from reprolib.schema import RECIPES, Params
 
 RUNS = ROOT / "runs"
@@ -68,9 +72,8 @@ def promote(params: Params) -> Path:
     The report goes first and comes back last, so a promotion that is killed leaves none; the same command goes on.
     """
     source = build_folder() / run_name(params)
-    read_manifest(source, "claim1")  # before a lock is left in a folder that holds no run
+    render(source)  # refuses an unfinished run before anything here is replaced
     with _only_run(source), _only_run(ROOT):
-        pages.render(source)  # refuses an unfinished run before anything here is replaced
         remove(*(ROOT / name for name in REPORT))
         for name in ("results", "figures"):
             with writing(ROOT / name):
@@ -85,15 +88,86 @@ def _copy(source: str, target: str) -> None:
     write_atomically(Path(target), Path(source).read_bytes())
 
 
+# ---------------------------------------------------------------- kept results
+
+
 def keep(params: Params) -> int:
     """Copy of every finished job of a profile to ``runs/<profile>`` what its step keeps; return how many there are. A
     CGN of a profile that trains none is one that shows the loop."""
     kept = steps.kept()
     if not set(RECIPES) & set(params.cgn.sources):
         del kept["cgn"]
-    return Store(store_folder(params)).copy_results(RUNS / params.profile, kept)
+    return _copied(
+        use_store(params), RUNS / params.profile, kept, f"`python -m reprolib report {params.profile}` makes them"
+    )
 
 
 def adopt(params: Params) -> int:
     """Start from the kept results of a profile instead of from nothing; return how many there are."""
-    return Store(RUNS / params.profile).copy_results(store_folder(params), dict.fromkeys(steps.kept(), everything))
+    kept, repair = Store(RUNS / params.profile), "restore what runs/ had, for example with `git checkout -- runs`"
+    return _copied(kept, use_store(params).root, dict.fromkeys(steps.kept(), everything), repair)
+
+
+def _copied(source: Store, target: Path, slimmed: Mapping[str, Callable[[Result], Result]], repair: str) -> int:
+    if not (count := source.copy_results(target, slimmed)):
+        raise ReproError(f"there are no whole results in {source.root} to copy; {repair}")
+    return count
+
+
+# ---------------------------------------------------------------- fingerprints
+
+MEASURED = ("results/compute.csv", "results/bench/")
+"""Files and folders that tell how long something took."""
+MEASURED_SECTION = {
+    "report.md": (b"## What was run where", b"## Parameters"),
+    "report.html": (b"<h2>What was run where", b"<h2>Parameters"),
+}
+"""The part of the report that tells when and where: from the first heading to the second."""
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """File (relative) -> SHA-256 of all that must be the same when the same profile runs again on a like machine: the
+    report, results, figures and store of a run, and ``total``, one hash for all.
+
+    Left out is when and how fast a run was. Weights count where the run's folder holds its store: not at the top of the
+    repository, and not for changed parameters, whose runs share the store of their profile. Raises ReproError if the
+    folder holds no finished report, or if something in it is damaged.
+    """
+    if not (folder / "report.md").is_file():
+        raise ReproError(f"{folder} holds no finished report; make one with `python -m reprolib report PROFILE`")
+    for claim in NOTEBOOKS:
+        read_manifest(folder, claim)
+    files = [*(folder / name for name in REPORT), *(folder / "results").rglob("*"), *(folder / "figures").rglob("*")]
+    names = {file.relative_to(folder).as_posix(): file for file in files if file.is_file()}
+    kept = {name: file for name, file in names.items() if not name.startswith(MEASURED) and file.name != SUMS}
+    found = {name: digest(_canonical(name, file)) for name, file in sorted(kept.items())}
+    found |= fingerprint_of_store(folder / "store")
+    return found | {"total": digest(canonical(found))}
+
+
+def fingerprint_of_store(root: Path) -> dict[str, str]:
+    """Result (``store/step/name``) -> SHA-256 of its numbers, its inputs and the hash of its tensors.
+
+    Raises ReproError for a result whose numbers or tensors are damaged.
+    """
+    store, found = Store(root), {}
+    for file in sorted(root.glob("*/*.json")):
+        if store.read(file, aside=False) is None:
+            raise ReproError(f"{file} or its tensors are damaged; remove them, or run the report that uses them again")
+        found[f"store/{file.relative_to(root).as_posix()}"] = digest(_canonical(file.name, file))
+    return found
+
+
+def _canonical(name: str, file: Path) -> bytes:
+    """What counts of a file. Of a manifest or a stored result all but what made it; it has the hash of its tensors."""
+    if name in MEASURED_SECTION:
+        first, second = MEASURED_SECTION[name]
+        before, _, rest = file.read_bytes().partition(first)
+        return before + rest.partition(second)[2]
+    if file.suffix != ".json":
+        return file.read_bytes()
+    entry: dict[str, Any] = json.loads(file.read_bytes())
+    left = {name: value for name, value in entry.items() if name not in ("made", "provenance", "sha256")}
+    if "files" in left:
+        left["files"] = {name: sha256 for name, sha256 in left["files"].items() if not name.startswith(MEASURED)}
+    return canonical(left)

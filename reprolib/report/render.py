@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from traitlets.config import Config
 
 from reprolib import params as parameters
-from reprolib import published, statistics
+from reprolib import statistics
 from reprolib.figures import to_bytes
 from reprolib.report import discussion, explorer
 from reprolib.report.results import read_manifest, read_table
@@ -36,6 +36,7 @@ NOTEBOOKS = {"claim1": "claim1_quality", "claim2": "claim2_robustness", "claim3"
 NATURAL = {"scenes": "Scenes", "imagenet": "ImageNet"}
 """The worlds of natural images."""
 TEMPLATES = Path(__file__).parent / "templates"
+SETTINGS = Path(__file__).parents[1] / "published" / "settings.csv"
 FRONT = "figures/mechanisms.png"
 """The picture of the first screen."""
 ON_FRONT = {"results/compute.csv"}
@@ -91,7 +92,7 @@ def _context(folder: Path) -> dict[str, Any]:
     return {
         "claims": claims,
         "natural": [title for name, title in NATURAL.items() if name in first["worlds"]],
-        "settings": published.settings(first["params"]),
+        "settings": _settings(first["params"]),
         "shipped": _shipped(first["params"]),
         "trains": bool(set(RECIPES) & set(first["params"]["cgn"]["sources"])),
         "params": Params.model_validate(first["params"]),
@@ -148,6 +149,30 @@ def _shipped(params: dict[str, Any]) -> list[str]:
             f"{made['steps']:,} steps on all digits in {made['measured']['seconds']:.0f} s of one thread."
         )
     return sentences
+
+
+def _settings(params: dict[str, Any]) -> pd.DataFrame:
+    """The protocol of every study beside that of a run: one row per setting, the run's value last."""
+    table, values = pd.read_csv(SETTINGS, dtype=str), []
+    for name in table.pop("parameter"):
+        group, _, key = name.rpartition(".")
+        given = (params[group] if group else params)[key]
+        values.append(_steps(params["cgn"]) if name == "cgn.steps" else _shown(given))
+    return table.assign(here=values)
+
+
+def _steps(cgn: dict[str, Any]) -> str:
+    """How long each recipe of a run trains."""
+    lengths = {"published": cgn["steps"], "stable": cgn["stable_steps"]}
+    told = [f"{_shown(lengths[recipe])} ({recipe})" for recipe in RECIPES if recipe in cgn["sources"]]
+    return "; ".join(told) or "none is trained"
+
+
+def _shown(value: Any) -> str:
+    """A parameter as text; no steps are the paper's 15 epochs."""
+    if isinstance(value, dict):
+        return ", ".join(f"{VARIANTS[name].title} {_shown(count)}" for name, count in value.items())
+    return "15 epochs" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _executed(folder: Path, name: str, manifest: dict[str, Any]) -> nbformat.NotebookNode:

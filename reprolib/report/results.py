@@ -8,24 +8,23 @@ claim without one.
 from __future__ import annotations
 
 import base64
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import display
 
 from reprolib import figures, statistics
 from reprolib.mnist import figures as _mnist  # noqa: F401 - adds its plots to `figures`, as the next does
 from reprolib.natural import figures as _natural  # noqa: F401
-from reprolib.params import load
+from reprolib.params import changed
 from reprolib.report.words import CRITERIA, markdown_table
-from reprolib.run import provenance, rules
+from reprolib.run import provenance, rules, store
 from reprolib.run.errors import ReproError
 from reprolib.run.files import ROOT, canonical, digest, place, remove, sealed, unsealed, write_atomically
+from reprolib.run.store import Store
 from reprolib.schema import Params
 
 FORMAT = 3
@@ -44,14 +43,12 @@ def run_name(params: Params) -> str:
 
     So a changed run never mixes with the reference run, and runs with equal parameters share a folder.
     """
-    ours = params.model_dump()
-    same = ours == load({"profile": params.profile}).model_dump()
-    return params.profile if same else f"{params.profile}-{digest(canonical(ours))[:8]}"
+    return f"{params.profile}-{digest(canonical(params.model_dump()))[:8]}" if changed(params) else params.profile
 
 
-def store_folder(params: Params) -> Path:
-    """Where results are kept; runs that start from one profile share it, because each result knows what made it."""
-    return build_folder() / params.profile / "store"
+def use_store(params: Params, kind: type[Store] = Store) -> Store:
+    """Put the store of a run in use. Runs that start from one profile share it: each result knows what made it."""
+    return store.use(kind(build_folder() / params.profile / "store"), params.threads)
 
 
 @dataclass(frozen=True)
@@ -72,36 +69,31 @@ class Results:
     def __init__(self, claim: str, params: Params, folder: Path | None = None) -> None:
         self.claim, self.params = claim, params
         self.folder = folder or build_folder() / run_name(params)
+        self.manifest = self.folder / "results" / f"{claim}.json"
         self.files: dict[str, str] = {}
         self.verdicts: dict[str, dict[str, dict[str, str]]] = {}
         """World -> source, the first of which decides -> data set -> verdict."""
         self.nulls: list[pd.DataFrame] = []
-        remove(self._manifest)  # from here on this claim is unfinished
+        remove(self.manifest)  # from here on this claim is unfinished
 
-    @property
-    def _manifest(self) -> Path:
-        return self.folder / "results" / f"{self.claim}.json"
-
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, content: bytes) -> dict[str, str]:
+        """Keep and seal a file; return the metadata of what shows it."""
         write_atomically(self.folder / name, content)
         self.files[name] = digest(content)
+        return {"shows": name, "sha256": self.files[name]}
 
-    def _markdown(self, text: str, file: str = "") -> tuple[dict[str, str], dict[str, str]]:
-        metadata = {"shows": file, "sha256": self.files[file]} if file else {}
-        return {"text/markdown": text}, metadata
+    def _table(self, name: str, frame: pd.DataFrame, text: str) -> Shown:
+        """Keep a table as ``results/<name>.csv``, which a notebook shows as this text."""
+        return Shown((({"text/markdown": text}, self._write(f"results/{name}.csv", figures.to_bytes(frame))),))
 
     def table(self, name: str, frame: pd.DataFrame, caption: str, takeaway: str) -> Shown:
         """Keep a table as ``results/<name>.csv``; a notebook shows it between its caption and what it says."""
-        file = f"results/{name}.csv"
-        self._write(file, figures.to_bytes(frame))
-        text = f"**{caption}**\n\n{markdown_table(frame)}\n\n**Takeaway.** {takeaway} (`{file}`)"
-        return Shown((self._markdown(text, file),))
+        told = f"**Takeaway.** {takeaway} (`results/{name}.csv`)"
+        return self._table(name, frame, f"**{caption}**\n\n{markdown_table(frame)}\n\n{told}")
 
     def raw(self, name: str, frame: pd.DataFrame, what: str) -> Shown:
         """Keep a table that is for programs; a notebook only names it."""
-        file = f"results/{name}.csv"
-        self._write(file, figures.to_bytes(frame))
-        return Shown((self._markdown(f"Data: `{file}`, {what} ({len(frame)} rows).", file),))
+        return self._table(name, frame, f"Data: `results/{name}.csv`, {what} ({len(frame)} rows).")
 
     def figure(self, name: str, data: figures.Data, caption: str, takeaway: str = "") -> Shown:
         """Keep the data of a figure, draw the figure *from the kept file*, and keep the picture.
@@ -110,10 +102,7 @@ class Results:
         """
         file = f"figures/{name}{figures.suffix(data)}"
         self._write(file, figures.to_bytes(data))
-        drawn = figures.draw(name, self.folder / file)
-        picture = figures.png(drawn)
-        plt.close(drawn)
-        return self._picture(name, picture, caption, file, takeaway)
+        return self._picture(name, figures.draw(name, self.folder / file), caption, file, takeaway)
 
     def animation(self, name: str, data: figures.Arrays, caption: str) -> Shown:
         """Keep ``frames`` (N, H, W, 3) and the animated picture of them."""
@@ -122,12 +111,10 @@ class Results:
         return self._picture(name, figures.animated(data["frames"]), caption, file)
 
     def _picture(self, name: str, picture: bytes, caption: str, data: str, takeaway: str = "") -> Shown:
-        file = f"figures/{name}.png"
-        self._write(file, picture)
         told = f"*{caption}* " + (f"**Takeaway.** {takeaway} " if takeaway else "") + f"(`{data}`)"
         bundle = {"image/png": base64.b64encode(picture).decode(), "text/plain": caption}
-        image = (bundle, {"shows": file, "sha256": self.files[file], "alt": caption})
-        return Shown((image, self._markdown(told)))
+        image = (bundle, self._write(f"figures/{name}.png", picture) | {"alt": caption})
+        return Shown((image, ({"text/markdown": told}, {})))
 
     def judge(self, evidence: pd.DataFrame, world: str = "mnist") -> Shown:
         """Apply the claim's rule in a world to evidence (see ``statistics.judge``) per ``source``; return the verdicts
@@ -139,27 +126,22 @@ class Results:
         name = rules.named(self.claim, world)
         evidence = evidence.assign(null=evidence.get("null", "")).fillna({"null": ""})
         real, nulls = evidence[evidence["null"] == ""], evidence[evidence["null"] != ""]
-        judged = {
-            source: statistics.judge(name, real[real["source"] == source]).drop(columns="null")
-            for source in dict.fromkeys(real["source"])
-        }
+        judged = pd.concat(
+            [
+                statistics.judge(name, part).drop(columns="null").assign(source=source)
+                for source, part in real.groupby("source", sort=False)
+            ],
+            ignore_index=True,
+        )
         found = self._nulls(name, world, nulls, list(dict.fromkeys(real["case"])))
         for null in found[found["outcome"] == "holds"].to_dict("records"):
-            for table in judged.values():
-                why = f"not counted: the null {null['null']!r} passes on {null['case']} ({null['value']:.4g})"
-                table.loc[table["criterion"] == null["criterion"], "outcome"] = why
-        whole = pd.concat([table.assign(source=source) for source, table in judged.items()], ignore_index=True)
-        file = f"results/{name}_verdict.csv"
-        self._write(file, figures.to_bytes(whole))
-        self.verdicts[world] = {
-            source: {
-                str(case): statistics.verdict_of_case(part["outcome"])
-                for case, part in table.groupby("case", sort=False)
-            }
-            for source, table in judged.items()
-        }
+            why = f"not counted: the null {null['null']!r} passes on {null['case']} ({null['value']:.4g})"
+            judged.loc[judged["criterion"] == null["criterion"], "outcome"] = why
+        self.verdicts[world] = {}
+        for (source, case), part in judged.groupby(["source", "case"], sort=False):
+            self.verdicts[world].setdefault(str(source), {})[str(case)] = statistics.verdict_of_case(part["outcome"])
         self.nulls.append(found)
-        return Shown((self._markdown(self._told(name, world, whole, found), file),))
+        return self._table(f"{name}_verdict", judged, self._told(name, world, judged, found))
 
     def _told(self, name: str, world: str, verdicts: pd.DataFrame, nulls: pd.DataFrame) -> str:
         """The verdicts, the rule, and the table of what was measured beside what each null had."""
@@ -222,20 +204,18 @@ class Results:
         told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed."
         told += f" What they pass says nothing and is not counted: {empty}." if empty else ""
         shown = self.table(f"{self.claim}_nulls", nulls, "What must not pass, judged by the same code.", told)
-        base = load({"profile": self.params.profile}).model_dump()
-        ours = self.params.model_dump()
         manifest = {
             "format": FORMAT,
             "claim": self.claim,
             "files": self.files,
-            "params": ours,
-            "changed": sorted(key for key in ours if ours[key] != base[key]),
+            "params": self.params.model_dump(),
+            "changed": changed(self.params),
             "provenance": provenance.current() | {"rules_commit": provenance.rules_commit()},
             "rules": {name: rules.hashes()[name] for name in (rules.named(self.claim, each) for each in self.verdicts)},
             "deciding": {world: next(iter(found)) for world, found in self.verdicts.items() if found},
             "verdicts": self.verdicts,
         }
-        write_atomically(self._manifest, sealed(manifest))
+        write_atomically(self.manifest, sealed(manifest))
         return shown
 
 
@@ -273,6 +253,6 @@ def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
     """A table of a run; empty cells stay empty strings in text columns."""
-    table = pd.read_csv(io.BytesIO((folder / "results" / f"{name}.csv").read_bytes()))
+    table = pd.read_csv(folder / "results" / f"{name}.csv")
     text = table.select_dtypes(exclude="number").columns
     return table.assign(**{column: table[column].fillna("") for column in text})

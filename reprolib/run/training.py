@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,12 +18,52 @@ import torch
 from torch import Tensor
 
 from reprolib.run.errors import ReproError
-from reprolib.run.progress import Progress
 from reprolib.run.store import Checkpoint
 
 torch.backends.cudnn.deterministic = True  # on a GPU; else the gradients of convolutions are added up in any order
 CHECK_EVERY = 50
 """Steps between two looks at the losses: reading them stops the device."""
+
+
+# ---------------------------------------------------------------- progress
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 5 s`` or ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Progress:
+    """Print one line at most every ``every`` seconds, and nothing for work that is shorter than that.
+
+    ``REPROLIB_PROGRESS=off`` silences it, for tests that compare what a notebook prints.
+    """
+
+    def __init__(self, title: str, total: int, unit: str = "steps", done: int = 0, every: float = 10.0) -> None:
+        self.title, self.total, self.unit, self.every = title, total, unit, every
+        self.first, self.start = done, time.monotonic()
+        self.last = self.start
+
+    def update(self, done: int, note: str = "") -> None:
+        """Say that ``done`` of ``total`` are done; ``note`` is shown behind the line."""
+        now = time.monotonic()
+        if now - self.last < self.every or os.environ.get("REPROLIB_PROGRESS") == "off":
+            return
+        self.last = now
+        rate = (done - self.first) / (now - self.start)
+        left = duration((self.total - done) / rate) if rate > 0 else "unknown time"
+        speed = f"{rate:,.1f} {self.unit}/s" if rate >= 0.5 else f"{duration(1 / rate) if rate else '?'} each"
+        line = f"{self.title}: {done:,} of {self.total:,} {self.unit}, {speed}, {left} left"
+        # The real stderr: in a notebook it reaches both the terminal and the cell, once each, as the workers' does.
+        print(f"{line}{'; ' + note if note else ''}", file=sys.__stderr__ or sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------- training
 
 
 class Stateful(Protocol):
@@ -67,7 +110,9 @@ def run(
     whole_every: in between, a part of the state lies in other processes, and nothing is saved.
     """
     every = -(-every // whole_every) * whole_every
-    first = _restore(states, checkpoint)
+    saved = checkpoint.load() or {"done": 0, "states": {}}
+    _put_back(states, saved["states"])
+    first = int(saved["done"])
     progress = Progress(title, steps, done=first)
     with _deferred_signals() as stop_requested:
         for i in range(first, steps):
@@ -77,7 +122,7 @@ def run(
             if save or done % CHECK_EVERY == 0 or done == steps:  # a state is saved only after a look at its losses
                 progress.update(done, _describe(title, done, losses, checkpoint))
             if save:
-                _save(title, states, checkpoint, done)
+                checkpoint.save({"done": done, "states": _finite(title, states, checkpoint, done)})
             if stop:
                 raise KeyboardInterrupt(f"{title} stopped after step {done}; run the same command to go on")
     before = copy.deepcopy(_finite(title, states, checkpoint, steps))
@@ -100,10 +145,6 @@ def diverged(title: str, done: int, seen: str, checkpoint: Checkpoint) -> Diverg
     )
 
 
-def _save(title: str, states: dict[str, Stateful], checkpoint: Checkpoint, done: int) -> None:
-    checkpoint.save({"done": done, "states": _finite(title, states, checkpoint, done)})
-
-
 def _finite(title: str, states: dict[str, Stateful], checkpoint: Checkpoint, done: int) -> dict[str, Any]:
     """The states, all of whose numbers are finite: an update can spoil what its losses were still good for."""
     now = {name: state.state_dict() for name, state in states.items()}
@@ -121,17 +162,9 @@ def _tensors(state: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def _restore(states: dict[str, Stateful], checkpoint: Checkpoint) -> int:
-    saved = checkpoint.load()
-    if saved is None:
-        return 0
-    _put_back(states, saved["states"])
-    return int(saved["done"])
-
-
 def _put_back(states: dict[str, Stateful], saved: dict[str, Any]) -> None:
-    for name, state in states.items():
-        state.load_state_dict(saved[name])
+    for name, state in saved.items():
+        states[name].load_state_dict(state)
 
 
 @contextmanager

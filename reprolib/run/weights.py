@@ -73,16 +73,13 @@ def alone(folder: Path) -> AbstractContextManager[None]:
 
 def write(file: Path, state: dict[str, Tensor]) -> None:
     """Write a weights file and its hash."""
-    _write(file, safetensors.torch.save({name: value.contiguous() for name, value in state.items()}))
+    files.write_atomically(file, safetensors.torch.save({name: value.contiguous() for name, value in state.items()}))
+    files.write_sums(file.parent / SUMS, file)
 
 
 def write_record(file: Path, known: dict[str, Any]) -> None:
     """Write what was measured, and its hash."""
-    _write(file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
-
-
-def _write(file: Path, content: bytes) -> None:
-    files.write_atomically(file, content)
+    files.write_atomically(file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
     files.write_sums(file.parent / SUMS, file)
 
 
