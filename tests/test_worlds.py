@@ -163,8 +163,11 @@ def test_classifiers_with_and_without_counterfactuals(run: WorldRun) -> None:
         "untrained",
         "wrong labels",
     }
-    before = plan.classifier(run, "real", CgnChoice(), 200).result().numbers["history"][0]["top1"]
-    assert accuracy.query("null == 'untrained' and criterion == 'top1'")["worse"].iloc[0] <= before
+    ensemble, before = plan.classifier(run, "real", CgnChoice(), 200), plan.untrained(run, 200)
+    untouched, scores = ensemble.result().numbers["history"][0], before.result().numbers["scores"]
+    assert untouched.items() < scores.items() and {"top1", "top5/shape"} <= set(untouched)
+    worse = accuracy.query("null == 'untrained' and criterion == 'original'")["worse"].iloc[0]
+    assert worse == min(scores["original/avg"], rows.set_index(["trained_on", "seed"])["original/avg"][titles[0], 200])
     assert accuracy["rules"].map(lambda text: rules.holds_still("claim3_scenes", text)).all()
     factors = criteria.factor_evidence(run, rows)
     made = rows[rows["trained_on"] == titles[1]]

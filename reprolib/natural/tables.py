@@ -99,7 +99,7 @@ def told_conjectures(rows: pd.DataFrame) -> str:
 
 def classifiers(run: WorldRun) -> pd.DataFrame:
     """One row per classifier, at the epoch that the parameters select: trained_on, seed, epoch, rules (see
-    ``rules.stamp``), everything that ``experiments.evaluate`` measures, and ``out_of_distribution/<set>``. The first
+    ``rules.stamp``), everything that ``robustness.evaluate`` measures, and ``out_of_distribution/<set>``. The first
     row is the plain classifier of the world, which has no heads."""
     plan.train_cgns(run)
     cases = plan.classifiers(run)
@@ -112,7 +112,7 @@ def classifiers(run: WorldRun) -> pd.DataFrame:
     for title, (_, _, seed), result, look in zip(titles, cases, found, closer, strict=True):
         row = {"trained_on": title, "seed": seed, "epoch": result.numbers["best"]}
         row["rules"] = f"{rules.stamp(result.made, run.world.name)} {rules.stamp(look.made, run.world.name)}"
-        rows.append(row | best(result) | _out_of_distribution(look.numbers))
+        rows.append(row | result.numbers["scores"] | _out_of_distribution(look.numbers))
     return pd.DataFrame(rows)
 
 
@@ -129,12 +129,6 @@ def _out_of_distribution(numbers: dict[str, Any]) -> dict[str, float]:
     return {f"out_of_distribution/{name}": value for name, value in numbers["out_of_distribution"].items()}
 
 
-def best(result: Result) -> dict[str, float]:
-    """The row of a classifier that is reported."""
-    row: dict[str, float] = result.numbers["history"][result.numbers["best"]]
-    return row
-
-
 def search(run: WorldRun) -> pd.DataFrame:
     """Reproduction Table 7: the plain classifier, then one row per cell and seed: trained_on, rate, ratio, seed, epoch,
     accuracies without the background head, gap, and top-1 on real images."""
@@ -143,7 +137,7 @@ def search(run: WorldRun) -> pd.DataFrame:
     rows = [_searched(run.world.plain_title, None, 0.0, 0, 0, plain)]
     for (kind, which, seed, rate, ratio), result in zip(cases, ensembles(run, "search", cases), strict=True):
         title = REAL if kind == "real" else f"{REAL} + {SOURCES[which.source]}"
-        rows.append(_searched(title, rate, ratio, seed, result.numbers["best"], best(result)))
+        rows.append(_searched(title, rate, ratio, seed, result.numbers["best"], result.numbers["scores"]))
     return pd.DataFrame(rows)
 
 

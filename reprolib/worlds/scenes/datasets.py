@@ -70,17 +70,21 @@ def test_set(name: TestSet, count: int, seed: int) -> Labelled:
     the texture of another, posed, before plain grey, so that nothing else gives the class away.
     """
     key = ("test", seed)
-    scene, labels = scenes(count, key)
-    if name == "original":
-        return Labelled(scene.image, labels)
     if name == "cue_conflict":
         return _cue_conflict(count, key)
+    scene, labels = _test_scenes(count, key)
+    if name == "original":
+        return Labelled(scene.image, labels)
     index = torch.arange(count)
     other = biggan.noise(index, LATENT, 1.0, ("other background", *key))
     ground = labels[:, 0] if name == "mixed_same" else rng.classes(("other class", *key), index, len(CLASSES))
     backgrounds = _rendered(other, ground[:, None].expand(-1, 3), wild=True).background
     labels = torch.stack([labels[:, 0], labels[:, 1], ground], dim=1)
     return Labelled(scene.mask * scene.texture + (1 - scene.mask) * backgrounds, labels)
+
+
+_test_scenes = lru_cache(maxsize=1)(scenes)
+"""The same for three test sets."""
 
 
 @torch.inference_mode()
