@@ -18,8 +18,8 @@ from reprolib.natural import counterfactuals as sets
 from reprolib.natural import train as natural
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint
-from reprolib.worlds.scenes import datasets as scenes
-from reprolib.worlds.scenes import networks
+from reprolib.worlds import networks
+from reprolib.worlds import render as scenes
 
 PLAIN = natural.LossWeights().without("text")
 

@@ -159,14 +159,14 @@ def _told(copied: int, chosen: params.Params, repair: str) -> None:
 def train(profile: str, world: str) -> None:
     """Make the CGNs and classifiers of a world; under torchrun all processes share each training."""
     chosen = params.check(profile)
+    from reprolib import worlds
     from reprolib.natural.plan import WorldRun
     from reprolib.report.results import store_folder
     from reprolib.run import distributed, store
-    from reprolib.worlds import runs
 
     with distributed.processes(chosen.device):
         store.use(distributed.SharedStore(store_folder(chosen)), chosen.threads)
-        runs.train_together(WorldRun(chosen, runs.world_of(world, chosen)))
+        worlds.train_together(WorldRun(chosen, worlds.world_of(world, chosen)))
         if distributed.rank() == 0:
             print(f"every CGN and classifier of {world} is in {store_folder(chosen)}")
 
@@ -201,10 +201,10 @@ def counterfactuals(
     The set is written to FOLDER/SPLIT: ims/ and labels.csv.
     """
     chosen = params.check(profile)
+    from reprolib import worlds
     from reprolib.natural.plan import WorldRun
     from reprolib.report.results import store_folder
     from reprolib.run import distributed, store
-    from reprolib.worlds import runs
 
     if count < 1:
         raise ReproError(f"--count is {count}; ask for at least one image")
@@ -212,9 +212,9 @@ def counterfactuals(
         raise ReproError(f"--split is {split!r}; it names one folder, such as train")
     with distributed.processes(chosen.device):
         store.use(distributed.SharedStore(store_folder(chosen)), chosen.threads)
-        run = WorldRun(chosen, runs.world_of(world, chosen))
+        run = WorldRun(chosen, worlds.world_of(world, chosen))
         ids = [classes[factor] for factor in FACTORS]
-        file = runs.write_counterfactuals(run, folder, split, count, mode, ids, seed)
+        file = worlds.write_counterfactuals(run, folder, split, count, mode, ids, seed)
         if distributed.rank() == 0:
             print(file)
 
@@ -261,16 +261,16 @@ def _in_use(profile: str) -> Params:
 @click.argument("names", nargs=-1, metavar="[NETWORK]...")
 def scenes(names: tuple[str, ...]) -> None:
     """Train the networks of Scenes that come with reprolib, such as generator, saliency, cgn; all take an hour."""
+    from reprolib import worlds
     from reprolib.report.results import build_folder
     from reprolib.run import store
-    from reprolib.worlds import runs
-    from reprolib.worlds.scenes import networks
+    from reprolib.worlds import networks
 
     made_in, known = store.use(store.Store(build_folder() / "scenes" / "store")), [*networks.NETWORKS, "cgn"]
     if unknown := set(names) - set(known):
         raise ReproError(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     for name in names or known:
-        made = runs.keep_cgn() if name == "cgn" else networks.make(name, made_in)
+        made = worlds.keep_cgn() if name == "cgn" else networks.make(name, made_in)
         print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
 
 

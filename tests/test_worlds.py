@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reprolib import params
+from reprolib import params, worlds
 from reprolib.features import load as load_features
 from reprolib.natural import criteria, datasets, experiments, plan, quality, tables
 from reprolib.natural.classify import HEADS
@@ -18,7 +18,6 @@ from reprolib.natural.plan import CgnChoice, WorldRun
 from reprolib.run import rng, rules, store
 from reprolib.run.errors import ReproError
 from reprolib.run.store import Store
-from reprolib.worlds import runs
 from reprolib.worlds.imagenet import ImageNet
 
 IDS = [f"n{number:08d}" for number in range(1000)]
@@ -49,18 +48,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> WorldRun:
     monkeypatch.setattr(experiments, "FOLLOWED", FOLLOWED)
     store.use(Store(folder))
-    return runs.runs(params.load(TINY))[0]
+    return worlds.runs(params.load(TINY))[0]
 
 
 def test_a_run_has_the_worlds_it_asks_for() -> None:
-    assert [world.name for world in runs.worlds(params.load("smoke"))] == ["scenes"]
+    assert [world.name for world in worlds.worlds(params.load("smoke"))] == ["scenes"]
     both = {"profile": "smoke", "imagenet": {"run": True, "sources": ["trained"]}}
-    assert [world.name for world in runs.worlds(params.load(both))] == ["scenes", "imagenet"]
+    assert [world.name for world in worlds.worlds(params.load(both))] == ["scenes", "imagenet"]
 
 
 def test_a_run_says_what_it_leaves_out() -> None:
-    assert runs.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
-    assert "check gpu` names them" in runs.told(params.load("smoke"))
+    assert worlds.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
+    assert "check gpu` names them" in worlds.told(params.load("smoke"))
 
 
 def test_every_cgn_of_the_study_is_rated(run: WorldRun) -> None:
@@ -101,7 +100,7 @@ def test_a_cgn_is_rated_at_every_truncation(run: WorldRun) -> None:
 def test_no_null_of_a_cgn_is_a_good_one() -> None:
     """What the criteria of claim 1 on Scenes must tell apart, on the shipped CGN, by the rules themselves."""
     chosen = params.load("smoke")
-    world = runs.world_of("scenes", chosen)
+    world = worlds.world_of("scenes", chosen)
     shipped, exchanged, untrained = world.given_cgn("shipped"), world.given_cgn("shipped"), world.new_cgn().eval()
     exchanged.f_text, exchanged.f_bg = exchanged.f_bg, exchanged.f_text
     good, *nulls = (world.against_truth(model, 45) for model in (shipped, untrained, exchanged))
@@ -189,7 +188,7 @@ def test_a_result_is_named_by_what_it_depends_on(
     store.use(Store(tmp_path))
     names = set()
     for more in ({}, change):
-        (run,) = runs.runs(params.load(TINY | {"scenes": TINY["scenes"] | more}))  # type: ignore[operator]
+        (run,) = worlds.runs(params.load(TINY | {"scenes": TINY["scenes"] | more}))  # type: ignore[operator]
         made = {
             "cgn": plan.trained_cgn(run, CgnChoice()),
             "rating": plan.quality(run, CgnChoice()),
@@ -272,7 +271,7 @@ def test_the_search_is_that_of_the_seed() -> None:
 
 
 def test_one_command_trains_all_that_the_tables_read(run: WorldRun) -> None:
-    runs.train_together(run)
+    worlds.train_together(run)
     trained = [sorted((store.current().root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")]
     assert [len(files) for files in trained] == [5, 6 + 4 + 4]
     tables.classifiers(run), tables.search(run)
@@ -294,15 +293,15 @@ NONE: tuple[list[int], ...] = ([], [], [])
 def test_sets_are_written_in_every_mode(
     run: WorldRun, mode: Mode, classes: tuple[list[int], ...], tmp_path: Path
 ) -> None:
-    file = runs.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
+    file = worlds.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
     drawn = datasets.CounterfactualFolder(file.parent, datasets.eval_transform(64, 64)).labels
     assert len(drawn) == 6 and drawn.min() >= 0 and drawn.max() < 9
     if mode == "fixed_classes":
         assert (drawn == torch.tensor([1, 2, 3])).all()
-    runs.write_counterfactuals(run, tmp_path, "val", 8, mode, classes)
+    worlds.write_counterfactuals(run, tmp_path, "val", 8, mode, classes)
     assert len(list((tmp_path / "val" / "ims").iterdir())) == 8
     with pytest.raises(ReproError, match="holds counterfactuals made otherwise"):
-        runs.write_counterfactuals(run, tmp_path, "val", 8, mode, classes, seed=1)
+        worlds.write_counterfactuals(run, tmp_path, "val", 8, mode, classes, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +317,7 @@ def test_classes_that_do_not_fit_are_refused(
     run: WorldRun, mode: Mode, classes: tuple[list[int], ...], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ReproError, match=message):
-        runs.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
+        worlds.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,1 +1,117 @@
-"""The worlds of natural images: ImageNet, and Scenes, which is rendered and whose truth is known."""
+"""The worlds of natural images by name, and the CGN of Scenes that reprolib ships."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from reprolib import params as parameters
+from reprolib.natural import criteria, experiments, plan, quality
+from reprolib.natural.counterfactuals import Mode, Sampling, claim_folder, write_set
+from reprolib.natural.plan import CgnChoice, WorldRun
+from reprolib.natural.world import World
+from reprolib.run import distributed
+from reprolib.run.errors import ReproError
+from reprolib.run.steps import recipe_of
+from reprolib.schema import Params
+from reprolib.vocabulary import FACTORS
+from reprolib.worlds import networks
+from reprolib.worlds.imagenet import ImageNet
+from reprolib.worlds.scenes import Scenes
+
+
+def world_of(name: str, params: Params) -> World:
+    """``scenes`` or ``imagenet`` as the parameters describe it."""
+    return Scenes(params.scenes) if name == "scenes" else ImageNet(params.imagenet)
+
+
+def worlds(params: Params) -> list[World]:
+    """The worlds that are part of a run."""
+    return [world_of(name, params) for name in ("scenes", "imagenet") if getattr(params, name).run]
+
+
+def told(params: Params) -> str:
+    """Which worlds a run has, as a sentence; for one that is left out, what it needs."""
+    if params.imagenet.run:
+        return "Worlds of this run: " + ", ".join(world.title for world in worlds(params)) + "."
+    return (
+        "ImageNet is not part of this run; what needs it is shown on Scenes. It runs with `imagenet: {run: true}`, as "
+        "in the profile gpu, once its files are in place: `python -m reprolib check gpu` names them."
+    )
+
+
+def runs(params: Params) -> list[WorldRun]:
+    """The worlds of a run with its parameters."""
+    return [WorldRun(params, world) for world in worlds(params)]
+
+
+def keep_cgn() -> dict[str, Any]:
+    """Train the CGN of Scenes as the cpu profile does, ship it in half precision, and return what was measured on it
+    before that; a run that uses the shipped one measures it again."""
+    chosen = parameters.load("cpu")
+    run, which = WorldRun(chosen, Scenes(chosen.scenes)), CgnChoice()
+    trained, measured = plan.trained_cgn(run, which), plan.quality(run, which).result().numbers
+    state = experiments.mechanisms(trained)
+    state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    found = {"measured": measured, "inputs": trained.recipe["inputs"], "made": trained.result().made}
+    networks.keep("cgn", state, found)
+    return measured
+
+
+def train_together(run: WorldRun) -> None:
+    """Make every CGN and classifier of a world, one after the other; under torchrun all processes share each of them.
+
+    The notebooks then find them in the store, and only rate them.
+    """
+    for which in plan.cgns(run):
+        if which.trained_here:
+            plan.trained_cgn(run, which).result()
+    nulls = [case for kind in criteria.NULLS for case in plan.nulls(run, kind)]
+    cases: list[tuple[Any, ...]] = [*plan.classifiers(run), *nulls, *plan.search(run)]
+    for case in cases:
+        plan.classifier(run, *case).result()
+
+
+def write_counterfactuals(
+    run: WorldRun,
+    root: Path,
+    split: str,
+    count: int,
+    mode: Mode,
+    classes: Sequence[Sequence[int]],
+    seed: int = 0,
+) -> Path:
+    """Write a set of counterfactuals of the deciding CGN below ``root``, in a folder that is called like the split;
+    return its label file. Goes on where an interrupted call was; under torchrun every process writes a share.
+
+    classes: for shape, texture and background, ids that the modes ``best_classes`` (default those that this CGN does
+    well) and ``fixed_classes`` (one each) draw from. Raises ReproError for classes that there are not, or that do not
+    fit the mode, and for a folder that holds another set.
+    """
+    cgn = plan.cgn(run, run.deciding)
+    if mode == "best_classes" and not any(classes):
+        rated = experiments.class_quality(run.world, cgn, run.chosen.truncation, run.machine).result().numbers
+        classes = list(quality.best_classes(rated).values())
+    _fitting(mode, classes, run.world.classes)
+    ids = tuple(tuple(choices) for choices in classes)
+    sampling = Sampling(mode, run.chosen.truncation, seed, ids)  # type: ignore[arg-type]
+    made_with = {"cgn": recipe_of(cgn), "split": split} | sampling.__dict__
+    if distributed.rank() == 0:
+        claim_folder(root / split, made_with)
+    distributed.wait()
+    model = cache(lambda: experiments.load(cgn).to(run.params.device))
+    return write_set(model, run.world.classes, sampling, root / split, split, count, batch=50)
+
+
+def _fitting(mode: Mode, classes: Sequence[Sequence[int]], count: int) -> None:
+    for factor, choices in zip(FACTORS, classes, strict=True):
+        if unknown := [number for number in choices if not 0 <= number < count]:
+            raise ReproError(f"there is no class {unknown[0]} for {factor}; classes go from 0 to {count - 1}")
+        if mode in ("random", "random_same") and choices:
+            raise ReproError(f"mode {mode} draws from all classes; leave those of {factor} out, or take best_classes")
+        if mode == "fixed_classes" and len(choices) != 1:
+            raise ReproError(f"mode fixed_classes wants one class for {factor}, not {len(choices)}")
+        if mode == "best_classes" and not choices:
+            raise ReproError(f"mode best_classes has no class for {factor}; name some")

@@ -28,8 +28,9 @@ from reprolib.natural.train import Patches
 from reprolib.run import rng, weights
 from reprolib.schema import NaturalSource, ScenesParams
 from reprolib.vocabulary import FACTORS
-from reprolib.worlds.scenes import datasets, networks
-from reprolib.worlds.scenes.render import CLASSES, VERSION, Scene, render
+from reprolib.worlds import networks
+from reprolib.worlds import render as rendered
+from reprolib.worlds.render import CLASSES, VERSION, Scene, render
 
 
 class Scenes:
@@ -65,7 +66,7 @@ class Scenes:
     def data_identity(self) -> dict[str, Any]:
         sizes = {"images": self.images, "validation": self.validation}
         networks = {"backbone": features.LITE0_SHA256, "reader": self.rater_identity()}
-        return {"world": self.name, "renderer": VERSION, "wild": datasets.VERSION} | networks | sizes
+        return {"world": self.name, "renderer": VERSION, "wild": rendered.WILD_VERSION} | networks | sizes
 
     def new_cgn(self, true_mask: bool = False) -> CGN:
         model = (WithTrueMask if true_mask else CGN)(networks.GENERATOR, networks.saliency())
@@ -121,26 +122,26 @@ class Scenes:
 
     def real(self, split: str) -> Images:
         count = self.images if split == "train" else self.validation
-        images, labels = datasets.labelled(count, ("real", split))
+        images, labels = rendered.labelled(count, ("real", split))
         return _images(images, labels[:, 0])
 
     def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         """Rendered scenes with independent factors."""
-        return _images(*datasets.labelled(count, ("true counterfactuals", split, seed), "random"))
+        return _images(*rendered.labelled(count, ("true counterfactuals", split, seed), "random"))
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
         return folders.CounterfactualFolder(folder / split, to_range)
 
     def challenge(self, name: str) -> Images:
-        images, labels = datasets.test_set(name, self.validation, 0)
+        images, labels = rendered.test_set(name, self.validation, 0)
         return _images(images, labels[:, 0])
 
     def superclasses(self) -> Tensor:
         return torch.arange(self.classes)
 
     def conflict(self) -> tuple[Images, list[list[int]]]:
-        images, labels = datasets.test_set("cue_conflict", self.validation, 0)
+        images, labels = rendered.test_set("cue_conflict", self.validation, 0)
         return _images(images, labels[:, :2]), [[number] for number in range(self.classes)]
 
     def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
@@ -148,8 +149,8 @@ class Scenes:
         ImageNet-Sketch outlines on white."""
         everything = torch.arange(self.classes)
         sets = {
-            "hard scenes": datasets.adversarial(self.validation, networks.reader("scene")),
-            "sketches": datasets.sketches(self.validation),
+            "hard scenes": rendered.adversarial(self.validation, networks.reader("scene")),
+            "sketches": rendered.sketches(self.validation),
         }
         return {name: (_images(images, labels[:, 0]), everything) for name, (images, labels) in sets.items()}
 
