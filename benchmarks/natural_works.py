@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.works import MADE, State, Work
 from reprolib.natural import cgn as natural_cgn
 from reprolib.natural import classify, quality, u2net
-from reprolib.natural import counterfactuals as sets
+from reprolib.natural import datasets as sets
 from reprolib.natural import train as natural
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint

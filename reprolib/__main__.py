@@ -17,7 +17,6 @@ from reprolib.run import assets
 from reprolib.run.errors import ReproError
 from reprolib.run.files import place, refused, require_this_checkout, settle_places
 from reprolib.schema import Params
-from reprolib.vocabulary import FACTORS
 
 FINISHED = "what was finished is kept, the same command goes on"
 
@@ -172,7 +171,7 @@ def train(profile: str, world: str) -> None:
 
 
 def _class_ids(factor: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    text = "a class id: for best_classes one of several (default those that this CGN does well), for fixed_classes one"
+    text = "a class to draw from; may be given several times (default all classes)"
     return click.option(f"--{factor}", type=int, multiple=True, metavar="ID", help=text)
 
 
@@ -183,18 +182,12 @@ def _class_ids(factor: str) -> Callable[[Callable[..., None]], Callable[..., Non
 @click.option("--count", default=100, show_default=True, help="images")
 @click.option("--split", default="train", show_default=True, help="name of the set, such as train or val")
 @click.option("--seed", default=0, show_default=True, help="of latents and classes")
-@click.option(
-    "--mode",
-    type=click.Choice(["random", "random_same", "best_classes", "fixed_classes"]),
-    default="random",
-    show_default=True,
-    help="three random classes; one for all; from lists; or the given ones",
-)
+@click.option("--same", is_flag=True, help="texture and background have the class of the shape")
 @_class_ids("shape")
 @_class_ids("texture")
 @_class_ids("background")
 def counterfactuals(
-    profile: str, world: str, folder: Path, count: int, split: str, seed: int, mode: Any, **classes: tuple[int, ...]
+    profile: str, world: str, folder: Path, count: int, split: str, seed: int, same: bool, **classes: tuple[int, ...]
 ) -> None:
     """Write a set of counterfactual images with their labels; under torchrun all share it.
 
@@ -202,6 +195,7 @@ def counterfactuals(
     """
     chosen = params.check(profile)
     from reprolib import worlds
+    from reprolib.natural.datasets import Sampling
     from reprolib.natural.plan import WorldRun
     from reprolib.report.results import store_folder
     from reprolib.run import distributed, store
@@ -213,8 +207,9 @@ def counterfactuals(
     with distributed.processes(chosen.device):
         store.use(distributed.SharedStore(store_folder(chosen)), chosen.threads)
         run = WorldRun(chosen, worlds.world_of(world, chosen))
-        ids = [classes[factor] for factor in FACTORS]
-        file = worlds.write_counterfactuals(run, folder, split, count, mode, ids, seed)
+        drawn_from = classes["shape"], classes["texture"], classes["background"]
+        sampling = Sampling(run.chosen.truncation, seed, drawn_from, same)
+        file = worlds.write_counterfactuals(run, folder, split, count, sampling)
         if distributed.rank() == 0:
             print(file)
 

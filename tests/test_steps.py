@@ -185,12 +185,12 @@ def _on_a_world(run: natural_plan.WorldRun) -> Iterator[Handle]:
     plan = natural_plan
     for which in plan.cgns(run):
         yield plan.quality(run, which)
-        yield natural.class_quality(run.world, plan.cgn(run, which), run.chosen.truncation, run.machine)
     cases: list[tuple[Any, ...]] = [*plan.classifiers(run), *plan.search(run)]
     for case in [*cases, *(case for kind in criteria.NULLS for case in plan.nulls(run, kind))]:
         yield plan.classifier(run, *case)
     yield from (plan.examined(run, *case) for case in plan.classifiers(run))
     yield plan.plain(run)
+    yield plan.untrained(run, rules.FIRST_SEED)
 
 
 OPENED: list[str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from reprolib import params, worlds
 from reprolib.features import load as load_features
 from reprolib.natural import criteria, datasets, experiments, plan, quality, tables
 from reprolib.natural.classify import HEADS
-from reprolib.natural.counterfactuals import Mode
+from reprolib.natural.datasets import Classes, Sampling
 from reprolib.natural.plan import CgnChoice, WorldRun
 from reprolib.run import rng, rules, store
 from reprolib.run.errors import ReproError
@@ -278,57 +279,27 @@ def test_one_command_trains_all_that_the_tables_read(run: WorldRun) -> None:
     assert [sorted((store.current().root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")] == trained
 
 
-NONE: tuple[list[int], ...] = ([], [], [])
-
-
-@pytest.mark.parametrize(
-    ("mode", "classes"),
-    [
-        ("random", NONE),
-        ("random_same", NONE),
-        ("best_classes", ([1, 2], [3], [4, 5])),
-        ("fixed_classes", ([1], [2], [3])),
-    ],
-)
-def test_sets_are_written_in_every_mode(
-    run: WorldRun, mode: Mode, classes: tuple[list[int], ...], tmp_path: Path
-) -> None:
-    file = worlds.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
-    drawn = datasets.CounterfactualFolder(file.parent, datasets.eval_transform(64, 64)).labels
-    assert len(drawn) == 6 and drawn.min() >= 0 and drawn.max() < 9
-    if mode == "fixed_classes":
-        assert (drawn == torch.tensor([1, 2, 3])).all()
-    worlds.write_counterfactuals(run, tmp_path, "val", 8, mode, classes)
+@pytest.mark.parametrize("classes", [((), (), ()), ((1, 2), (3,), (4, 5)), ((1,), (2,), (3,))])
+def test_sets_are_written_of_any_classes(run: WorldRun, classes: Classes, tmp_path: Path) -> None:
+    sampling = Sampling(classes=classes)
+    file = worlds.write_counterfactuals(run, tmp_path, "val", 6, sampling)
+    data = datasets.counterfactuals(file.parent, datasets.eval_transform(64, 64))
+    drawn = torch.stack([labels for _, labels in data])  # type: ignore[attr-defined]
+    assert torch.equal(drawn, datasets.draw_classes(sampling, torch.arange(6), 9))
+    worlds.write_counterfactuals(run, tmp_path, "val", 8, sampling)
     assert len(list((tmp_path / "val" / "ims").iterdir())) == 8
     with pytest.raises(ReproError, match="holds counterfactuals made otherwise"):
-        worlds.write_counterfactuals(run, tmp_path, "val", 8, mode, classes, seed=1)
+        worlds.write_counterfactuals(run, tmp_path, "val", 8, replace(sampling, seed=1))
 
 
 @pytest.mark.parametrize(
-    ("mode", "classes", "message"),
-    [
-        ("random", ([1], [], []), "draws from all classes"),
-        ("fixed_classes", ([1], [2, 3], [4]), "one class for texture"),
-        ("fixed_classes", ([1], [2], [9]), "no class 9 for background"),
-        ("best_classes", ([1], [], [2]), "no class for texture"),
-    ],
+    ("classes", "message"),
+    [(((1,), (2,), (9,)), "no class 9 for background"), (((-1, 1), (), ()), "no class -1 for shape")],
 )
-def test_classes_that_do_not_fit_are_refused(
-    run: WorldRun, mode: Mode, classes: tuple[list[int], ...], message: str, tmp_path: Path
-) -> None:
+def test_classes_that_there_are_not_are_refused(run: WorldRun, classes: Classes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ReproError, match=message):
-        worlds.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
+        worlds.write_counterfactuals(run, tmp_path, "val", 6, Sampling(classes=classes))
     assert not list(tmp_path.iterdir())
-
-
-def test_classes_that_a_cgn_does_well_are_found(run: WorldRun) -> None:
-    rated = quality.class_quality(run.world.given_cgn("shipped"), run.world.rater())
-    assert {name: len(values) for name, values in rated.items()} == dict.fromkeys(rated, 9)
-    best = quality.best_classes(rated)
-    assert set(best) == {"shape", "texture", "background"} and len(best["texture"]) > 5
-    assert all(0.15 <= rated["mean_mask"][number] <= 0.6 for number in best["shape"])
-    poor = dict.fromkeys(rated, [0.0] * 9)
-    assert quality.best_classes(poor)["shape"] == quality.best_classes(poor)["texture"] == []
 
 
 def test_pictures_of_the_study(run: WorldRun) -> None:

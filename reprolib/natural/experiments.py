@@ -13,7 +13,6 @@ from torch import Tensor
 
 from reprolib import features
 from reprolib.natural import classify, datasets, robustness
-from reprolib.natural import counterfactuals as sets
 from reprolib.natural import quality as measures
 from reprolib.natural import train as training
 from reprolib.natural.cgn import CGN
@@ -119,13 +118,6 @@ def natural_quality(world: World, cgn: Cgn, images: int, machine: Machine) -> Re
     return Result(numbers | world.against_truth(model, images))
 
 
-@step(also=lambda world, **_: {"rater": world.rater_identity(), "images": measures.PER_CLASS})
-def class_quality(world: World, cgn: Cgn, truncation: float, machine: Machine) -> Result:
-    """How well a CGN does each class; see ``quality.class_quality``."""
-    model, rater = load(cgn).to(machine.device), world.rater().to(machine.device)
-    return Result(measures.class_quality(model, rater, truncation))
-
-
 # ---------------------------------------------------------------- classifiers
 
 
@@ -148,8 +140,8 @@ class Counterfactuals:
         assert cgn is not None
         model = cache(lambda: load(cgn).to(self.machine.device))
         for number, split in enumerate(("train", "val")):
-            drawn = sets.Sampling(truncation=self.truncation, seed=1000 * self.seed + number)
-            sets.write_set(model, world.classes, drawn, root / split, split, getattr(self, split), batch=50)
+            drawn = datasets.Sampling(self.truncation, 1000 * self.seed + number)
+            datasets.write_set(model, world.classes, drawn, root / split, getattr(self, split))
         return root
 
     def images(self, world: World, split: str) -> Images:

@@ -10,7 +10,7 @@ from reprolib.figures import to_pixels
 from reprolib.natural import datasets, experiments, plan, quality
 from reprolib.natural.cgn import CGN, compose
 from reprolib.natural.classify import HEADS
-from reprolib.natural.counterfactuals import Sampling, generate, interpolation
+from reprolib.natural.datasets import Sampling, generate, interpolation
 from reprolib.natural.plan import CgnChoice, WorldRun
 from reprolib.run import rules
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median, stdev
+from statistics import stdev
 from typing import Any
 
 import torch
@@ -131,46 +131,3 @@ def gram_ratio(cgn: CGN, u: Tensor, y: Tensor, net: FeatureNet, patches: Patches
         front, near, far = (net(images[each]) for images in (maps.foreground, object_grid, ground_grid))
         ratios.append(losses.style(front, near, net.weights) / losses.style(front, far, net.weights))
     return torch.stack(ratios)
-
-
-PER_CLASS = 10
-"""Images of every class from which ``class_quality`` judges it."""
-MASK_OF_A_GOOD_SHAPE = (0.15, 0.6)
-"""Mean mask of a class whose object is neither a speck nor everything (docs/imagenet.md, section 8)."""
-
-
-@torch.inference_mode()
-def class_quality(cgn: CGN, rater: nn.Module, truncation: float = 1.0) -> dict[str, list[float]]:
-    """What each mechanism makes of every class, means over PER_CLASS images; one entry a class in each list.
-
-    ``mean_mask``; ``entropy`` of the mask in bits; ``recognised``, the share of composed images that the rater takes
-    for their class; ``saliency`` of the background, in (0, 1).
-    """
-    device, count = next(cgn.parameters()).device, cgn.architecture.classes
-    means: dict[str, list[float]] = {"mean_mask": [], "entropy": [], "recognised": [], "saliency": []}
-    shown = Progress("classes judged", count, "classes")
-    for number in range(count):
-        y = cgn.one_hot(torch.full((PER_CLASS,), number)).to(device)
-        maps = cgn(cgn.noise(PER_CLASS, ("class quality", number), truncation).to(device), y, y, y, truncation)
-        read = probabilities(compose(maps.mask, maps.foreground, maps.background), rater).argmax(1)
-        means["mean_mask"].append(float(maps.mask.mean()))
-        means["entropy"].append(float(losses.binary_entropy(maps.mask)))
-        means["recognised"].append(float((read == number).double().mean()))
-        means["saliency"].append(float(maps.saliency.mean()))
-        shown.update(number + 1)
-    return means
-
-
-def best_classes(quality: dict[str, list[float]]) -> dict[str, list[int]]:
-    """Class ids for shape, texture and background that a CGN does well, from ``class_quality``: a mask of good size
-    and below the median entropy; images that are recognised more often than not; backgrounds below the median
-    saliency."""
-    low, high = MASK_OF_A_GOOD_SHAPE
-    crisp, quiet = (median(quality[name]) for name in ("entropy", "saliency"))
-    masks = zip(quality["mean_mask"], quality["entropy"], strict=True)
-    good = {
-        "shape": [low <= mean <= high and entropy <= crisp for mean, entropy in masks],
-        "texture": [share > 0.5 for share in quality["recognised"]],
-        "background": [value <= quiet for value in quality["saliency"]],
-    }
-    return {factor: [number for number, fits in enumerate(fitting) if fits] for factor, fitting in good.items()}

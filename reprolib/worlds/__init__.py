@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from reprolib import params as parameters
-from reprolib.natural import criteria, experiments, plan, quality
-from reprolib.natural.counterfactuals import Mode, Sampling, claim_folder, write_set
+from reprolib.natural import criteria, experiments, plan
+from reprolib.natural.datasets import Sampling, claim_folder, write_set
 from reprolib.natural.plan import CgnChoice, WorldRun
 from reprolib.natural.world import World
 from reprolib.run import distributed
@@ -74,44 +73,20 @@ def train_together(run: WorldRun) -> None:
         plan.classifier(run, *case).result()
 
 
-def write_counterfactuals(
-    run: WorldRun,
-    root: Path,
-    split: str,
-    count: int,
-    mode: Mode,
-    classes: Sequence[Sequence[int]],
-    seed: int = 0,
-) -> Path:
+def write_counterfactuals(run: WorldRun, root: Path, split: str, count: int, sampling: Sampling) -> Path:
     """Write a set of counterfactuals of the deciding CGN below ``root``, in a folder that is called like the split;
     return its label file. Goes on where an interrupted call was; under torchrun every process writes a share.
 
-    classes: for shape, texture and background, ids that the modes ``best_classes`` (default those that this CGN does
-    well) and ``fixed_classes`` (one each) draw from. Raises ReproError for classes that there are not, or that do not
-    fit the mode, and for a folder that holds another set.
+    Raises ReproError for classes that there are not, and for a folder that holds another set.
     """
+    for factor, ids in zip(FACTORS, sampling.classes, strict=True):
+        if unknown := [number for number in ids if not 0 <= number < run.world.classes]:
+            raise ReproError(
+                f"there is no class {unknown[0]} for {factor}; classes go from 0 to {run.world.classes - 1}"
+            )
     cgn = plan.cgn(run, run.deciding)
-    if mode == "best_classes" and not any(classes):
-        rated = experiments.class_quality(run.world, cgn, run.chosen.truncation, run.machine).result().numbers
-        classes = list(quality.best_classes(rated).values())
-    _fitting(mode, classes, run.world.classes)
-    ids = tuple(tuple(choices) for choices in classes)
-    sampling = Sampling(mode, run.chosen.truncation, seed, ids)  # type: ignore[arg-type]
-    made_with = {"cgn": recipe_of(cgn), "split": split} | sampling.__dict__
     if distributed.rank() == 0:
-        claim_folder(root / split, made_with)
+        claim_folder(root / split, {"cgn": recipe_of(cgn), "split": split} | sampling.__dict__)
     distributed.wait()
     model = cache(lambda: experiments.load(cgn).to(run.params.device))
-    return write_set(model, run.world.classes, sampling, root / split, split, count, batch=50)
-
-
-def _fitting(mode: Mode, classes: Sequence[Sequence[int]], count: int) -> None:
-    for factor, choices in zip(FACTORS, classes, strict=True):
-        if unknown := [number for number in choices if not 0 <= number < count]:
-            raise ReproError(f"there is no class {unknown[0]} for {factor}; classes go from 0 to {count - 1}")
-        if mode in ("random", "random_same") and choices:
-            raise ReproError(f"mode {mode} draws from all classes; leave those of {factor} out, or take best_classes")
-        if mode == "fixed_classes" and len(choices) != 1:
-            raise ReproError(f"mode fixed_classes wants one class for {factor}, not {len(choices)}")
-        if mode == "best_classes" and not choices:
-            raise ReproError(f"mode best_classes has no class for {factor}; name some")
+    return write_set(model, run.world.classes, sampling, root / split, count)

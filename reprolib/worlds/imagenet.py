@@ -104,7 +104,7 @@ class ImageNet:
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
-        return datasets.CounterfactualFolder(folder / split, transform)
+        return datasets.counterfactuals(folder / split, transform)
 
     def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         raise NotImplementedError("nobody knows the true counterfactuals of ImageNet")

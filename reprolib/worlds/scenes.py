@@ -22,8 +22,7 @@ from reprolib.natural import classify, quality
 from reprolib.natural import datasets as folders
 from reprolib.natural.cgn import CGN, CLAMP
 from reprolib.natural.classify import Ensemble
-from reprolib.natural.counterfactuals import Sampling, generate
-from reprolib.natural.datasets import Images
+from reprolib.natural.datasets import Images, Sampling, generate
 from reprolib.natural.train import Patches
 from reprolib.run import rng, weights
 from reprolib.schema import NaturalSource, ScenesParams
@@ -131,7 +130,7 @@ class Scenes:
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
-        return folders.CounterfactualFolder(folder / split, to_range)
+        return folders.counterfactuals(folder / split, to_range)
 
     def challenge(self, name: str) -> Images:
         images, labels = rendered.test_set(name, self.validation, 0)
