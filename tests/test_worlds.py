@@ -1,4 +1,4 @@
-"""The study of natural images on Scenes, with its shipped networks: ratings, classifiers, sets and pictures."""
+"""The study of natural images on Scenes, with its shipped networks: ratings, classifiers, sets and figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from reprolib import params, worlds
 from reprolib.features import load as load_features
-from reprolib.natural import criteria, datasets, experiments, plan, quality, tables
+from reprolib.figures import to_pixels
+from reprolib.natural import criteria, datasets, experiments, figures, plan, quality, tables
 from reprolib.natural.classify import HEADS
 from reprolib.natural.datasets import Classes, Sampling
 from reprolib.natural.plan import CgnChoice, WorldRun
@@ -212,16 +213,13 @@ def test_nulls_are_the_same_images_with_other_labels(run: WorldRun) -> None:
 
 
 def test_failures_are_those_with_the_most_entanglement(run: WorldRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reprolib.figures import to_pixels
-    from reprolib.natural import pictures
-
     model = experiments.load(plan.cgn(run, run.deciding))
     classes, u = quality.classes_of(60, 9), model.noise(60, ("rated",))
     found = run.world.entanglement(model, u, classes)
     y = model.one_hot(classes)
     assert found.mean().item() == pytest.approx(run.world.against_truth(model, 60)["entanglement"], abs=1e-5)
     worst = model.counterfactual(u, y, y, y)[2][found.topk(2).indices]
-    assert (pictures.failures(run, 60, 2)["entanglement"][:, 0] == to_pixels(worst)).all()
+    assert (figures.failures(run, 60, 2)["entanglement"][:, 0] == to_pixels(worst)).all()
 
 
 def test_the_ratio_of_styles_tells_entangled_texture_maps(run: WorldRun) -> None:
@@ -303,25 +301,23 @@ def test_classes_that_there_are_not_are_refused(run: WorldRun, classes: Classes,
 
 
 def test_pictures_of_the_study(run: WorldRun) -> None:
-    from reprolib.natural import pictures
-
-    grid = pictures.counterfactual_grid(run)
+    grid = figures.counterfactual_grid(run)
     assert grid["images"].shape == (16, 64, 64, 3) and grid["labels"][0].count(" / ") == 2
-    assert pictures.training_sheets(run)["sheets"].shape == (3, 3, 6, 64, 64, 3)
-    assert pictures.training_sheets(run)["classes"].tolist() == ["fish", "butterfly", "moon"]
+    assert figures.training_sheets(run)["sheets"].shape == (3, 3, 6, 64, 64, 3)
+    assert figures.training_sheets(run)["classes"].tolist() == ["fish", "butterfly", "moon"]
     assert {
-        kind: worst.shape for kind, worst in pictures.failures(run, candidates=12, shown=2).items()
+        kind: worst.shape for kind, worst in figures.failures(run, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
-    followed = pictures.samples(run, count=3)
+    followed = figures.samples(run, count=3)
     assert followed["sheets"].shape == (2, 5, 3, 64, 64, 3) and followed["classes"].tolist() == ["butterfly", "moon"]
-    walk = pictures.interpolations(run)
+    walk = figures.interpolations(run)
     assert walk["images"].shape == (7, 8, 64, 64, 3) and walk["ends"].tolist() == ["class fish", "class moon"]
     composed = walk["images"][::2]
     assert (composed[:, 0] == composed[0, 0]).all() and not (composed[0] == composed[3]).all()
     assert all((row[0] != row[-1]).any() for row in walk["images"])
-    frames = pictures.tour(run, midpoints=1)["frames"]
+    frames = figures.tour(run, midpoints=1)["frames"]
     assert frames.shape == (12, 64, 64, 3) and not (frames[0] == frames[6]).all()
-    heads = pictures.heads(run)
+    heads = figures.heads(run)
     assert len(heads) == 5 and heads["real images"].shape == (3, 8, 64, 64)
 
 

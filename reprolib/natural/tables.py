@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from reprolib.figures import dots, figure
 from reprolib.natural import plan
 from reprolib.natural.classify import HEADS
 from reprolib.natural.plan import REAL, CgnChoice, WorldRun
@@ -228,3 +230,52 @@ def with_counterfactuals(runs: pd.DataFrame) -> pd.Series:
 def _shown(runs: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """Mean and 95 % interval as text, or few values, and nothing where a classifier has no such prediction."""
     return shown(runs, ["trained_on"], columns).rename(columns={"trained_on": "trained on"})
+
+
+# ---------------------------------------------------------------- plots of these tables
+
+
+@figure("scenes_ablation", "imagenet_ablation")
+def _draw_ablation(data: pd.DataFrame) -> Figure:
+    """Loss ablation and texture targets: one row a kind of CGN, a point each, one panel a measure that was taken."""
+    measures = {
+        "own": "factors read as\ntheir label (%) →",
+        "residue": "background\nresidue ←",
+        "entanglement": "entanglement ←",
+        "mask_iou": "mask IoU →",
+        "mean_mask": "mean mask",
+        "is_share": "Inception Score,\n% of the generator's →",
+    }
+    words = {"all": "all losses", "none": "before training"}
+    kind = data["losses"].replace(words) + data["target"].map({"fill": ", random fill"}).fillna("")
+    rows = kind + "\n" + data["cgn"]
+    long = data.assign(row=rows, training_set=data["losses"].map({"all": "CGN"}).fillna("other"), source=data["cgn"])
+    taken = [name for name in measures if name in data and data[name].notna().any()]
+    long = long.melt(["row", "training_set", "source"], taken, "panel", "value")
+    return dots(long.assign(panel=long["panel"].map(measures)), "small: a CGN", width=1.7, shared=False)
+
+
+@figure("scenes_gap", "imagenet_gap")
+def _draw_gap(data: pd.DataFrame) -> Figure:
+    """Reproduction Table 5 as a picture: accuracy on the three sets. Columns trained_on, seed, set, head, accuracy."""
+    heads = {"avg": "mean of heads", "shape_texture": "no background head"}
+    sets = {
+        "original": "unchanged",
+        "mixed_same": "background\nof the class",
+        "mixed_rand": "background of a\nrandom class",
+    }
+    panel = data["set"].map(sets) + "\n(" + data["head"].map(heads) + ")"
+    return _by_training_set(data.rename(columns={"accuracy": "value"}).assign(panel=panel), "accuracy (%) →")
+
+
+@figure("scenes_bias", "imagenet_bias")
+def _draw_bias(data: pd.DataFrame) -> Figure:
+    """Reproduction Table 4 as a picture: shape bias of every head. Columns trained_on, seed, head, shape_bias."""
+    heads = {"shape": "shape head", "texture": "texture head", "bg": "background head", "avg": "mean of heads"}
+    named = data.rename(columns={"shape_bias": "value"}).assign(panel=data["head"].map(heads))
+    return _by_training_set(named, "shape bias (%) →")
+
+
+def _by_training_set(data: pd.DataFrame, label: str) -> Figure:
+    source = data["trained_on"].str.removeprefix("real images + ")
+    return dots(data.assign(row=data["trained_on"], training_set=data["trained_on"], source=source), label, width=1.7)
