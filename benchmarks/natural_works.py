@@ -136,7 +136,7 @@ def _torchvision(new: Callable[[], Any], batch: int, rated: int) -> dict[str, Wo
 
     with rng.seeded("random weights"):
         layers = [*list(resnet50().children())[:-1], nn.Flatten()]
-        rater = quality._Resized(inception_v3(init_weights=False, transform_input=False).eval())
+        rater = quality.resized(inception_v3(init_weights=False, transform_input=False).eval())
         pictures = torch.randn(batch, 3, 224, 224)
 
     def rate(device: str, steps: int, _: Checkpoint) -> State:

@@ -54,9 +54,9 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> WorldRun:
 
 
 def test_a_run_has_the_worlds_it_asks_for() -> None:
-    assert [world.name for world in worlds.worlds(params.load("smoke"))] == ["scenes"]
+    assert [run.world.name for run in worlds.runs(params.load("smoke"))] == ["scenes"]
     both = {"profile": "smoke", "imagenet": {"run": True, "sources": ["trained"]}}
-    assert [world.name for world in worlds.worlds(params.load(both))] == ["scenes", "imagenet"]
+    assert [run.world.name for run in worlds.runs(params.load(both))] == ["scenes", "imagenet"]
 
 
 def test_a_run_says_what_it_leaves_out() -> None:
@@ -93,10 +93,10 @@ def test_every_cgn_of_the_study_is_rated(run: WorldRun) -> None:
 
 
 def test_a_cgn_is_rated_at_every_truncation(run: WorldRun) -> None:
-    numbers = quality.score(run.world.new_cgn().eval(), run.world.rater(), 18, (1.0, 0.5))
-    names = ["is_gen", "is_gen_error", "is_gt", "mean_mask", "mean_mask_sd"]
-    assert set(numbers) == {*names, *(f"{name}_0.5" for name in names)}
-    assert numbers["is_gt"] != numbers["is_gt_0.5"]
+    model, rater = run.world.new_cgn().eval(), run.world.rater()
+    whole, half = (quality.score(model, rater, 18, truncation) for truncation in (1.0, 0.5))
+    assert set(whole) == {"is_gen", "is_gen_error", "is_gt", "mean_mask", "mean_mask_sd"}
+    assert set(half) == {f"{name}_0.5" for name in whole} and whole["is_gt"] != half["is_gt_0.5"]
 
 
 def test_no_null_of_a_cgn_is_a_good_one() -> None:

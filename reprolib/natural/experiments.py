@@ -114,7 +114,9 @@ def _rated(world: World, **_: Any) -> dict[str, Any]:
 def natural_quality(world: World, cgn: Cgn, images: int, machine: Machine) -> Result:
     """Inception Score of x_gen and x_gt, mean mask, and against the truth where it is known; see ``quality.score``."""
     model, rater = load(cgn).to(machine.device), world.rater().to(machine.device)
-    numbers = measures.score(model, rater, images, world.truncations)
+    numbers: dict[str, Any] = {}
+    for truncation in world.truncations:
+        numbers |= measures.score(model, rater, images, truncation)
     return Result(numbers | world.against_truth(model, images))
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import stdev
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from reprolib import losses
 from reprolib.features import FeatureNet
@@ -49,19 +46,12 @@ def inception_v3() -> nn.Module:
     file = assets.path("inception_v3_google-0cc3c7bd.pth")
     network = build(weights=None, transform_input=False, init_weights=False)
     weights.load_strictly(network, weights.read_pth(file), str(file))
-    network.eval().requires_grad_(False)
-    return _Resized(network)
+    return resized(network.eval().requires_grad_(False))
 
 
-class _Resized(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        resized = F.interpolate(images, size=(INPUT, INPUT), mode="bilinear", align_corners=False)
-        logits: Tensor = self.network(resized)
-        return logits
+def resized(network: nn.Module) -> nn.Module:
+    """A network behind a bilinear resize to INPUT pixels."""
+    return nn.Sequential(nn.Upsample((INPUT, INPUT), mode="bilinear"), network)
 
 
 @torch.inference_mode()
@@ -82,20 +72,11 @@ def classes_of(count: int, classes: int) -> Tensor:
     return rng.classes(("rated classes",), torch.arange(count), classes)
 
 
-def score(cgn: CGN, rater: nn.Module, count: int, truncations: Sequence[float] = (1.0,)) -> dict[str, Any]:
+@torch.inference_mode()
+def score(cgn: CGN, rater: nn.Module, count: int, truncation: float = 1.0) -> dict[str, float]:
     """``is_gen`` and ``is_gt``: Inception Scores of the composed and of the generator's images for the same u and y;
     ``is_gen_error``, the standard error of the first from ten parts of the images; ``mean_mask`` and its deviation over
     images. Below 1, the truncation is added to the name: ``is_gen_0.5``."""
-    numbers: dict[str, Any] = {}
-    for truncation in truncations:
-        suffix = "" if truncation == 1 else f"_{truncation:g}"
-        at_truncation = _score(cgn, rater, count, truncation)
-        numbers |= {f"{name}{suffix}": value for name, value in at_truncation.items()}
-    return numbers
-
-
-@torch.inference_mode()
-def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[str, Any]:
     device = next(cgn.parameters()).device
     classes, u = classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",), truncation)
     rows: dict[str, list[Tensor]] = {"gen": [], "gt": [], "mask": []}
@@ -111,7 +92,9 @@ def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[st
     numbers = {f"is_{name}": inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
     numbers["is_gen_error"] = stdev(inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
     masks = torch.cat(rows["mask"]).double()
-    return numbers | {"mean_mask": float(masks.mean()), "mean_mask_sd": float(masks.std(correction=0))}
+    numbers |= {"mean_mask": float(masks.mean()), "mean_mask_sd": float(masks.std(correction=0))}
+    suffix = "" if truncation == 1 else f"_{truncation:g}"
+    return {f"{name}{suffix}": value for name, value in numbers.items()}
 
 
 @torch.no_grad()

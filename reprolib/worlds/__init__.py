@@ -26,15 +26,10 @@ def world_of(name: str, params: Params) -> World:
     return Scenes(params.scenes) if name == "scenes" else ImageNet(params.imagenet)
 
 
-def worlds(params: Params) -> list[World]:
-    """The worlds that are part of a run."""
-    return [world_of(name, params) for name in ("scenes", "imagenet") if getattr(params, name).run]
-
-
 def told(params: Params) -> str:
     """Which worlds a run has, as a sentence; for one that is left out, what it needs."""
     if params.imagenet.run:
-        return "Worlds of this run: " + ", ".join(world.title for world in worlds(params)) + "."
+        return "Worlds of this run: " + ", ".join(run.world.title for run in runs(params)) + "."
     return (
         "ImageNet is not part of this run; what needs it is shown on Scenes. It runs with `imagenet: {run: true}`, as "
         "in the profile gpu, once its files are in place: `python -m reprolib check gpu` names them."
@@ -43,7 +38,8 @@ def told(params: Params) -> str:
 
 def runs(params: Params) -> list[WorldRun]:
     """The worlds of a run with its parameters."""
-    return [WorldRun(params, world) for world in worlds(params)]
+    names = [name for name in ("scenes", "imagenet") if getattr(params, name).run]
+    return [WorldRun(params, world_of(name, params)) for name in names]
 
 
 def keep_cgn() -> dict[str, Any]:
