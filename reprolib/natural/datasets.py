@@ -64,9 +64,8 @@ def generate(cgn: CGN, sampling: Sampling, index: Tensor) -> tuple[Tensor, Tenso
     """(images (N, 3, H, W) in (-1, 1), masks (N, 1, H, W), classes (N, 3)) of the images of these numbers."""
     classes = draw_classes(sampling, index, cgn.architecture.classes)
     u = cgn.noise(index, ("counterfactual noise", sampling.seed), sampling.truncation)
-    device = next(cgn.parameters()).device
-    shape, texture, ground = (cgn.one_hot(column).to(device) for column in classes.unbind(1))
-    images, masks, _, _ = cgn.counterfactual(u.to(device), shape, texture, ground, sampling.truncation)
+    shape, texture, ground = (cgn.one_hot(column) for column in classes.unbind(1))
+    images, masks, _, _ = cgn.counterfactual(u, shape, texture, ground, sampling.truncation)
     return images.cpu(), masks.cpu(), classes
 
 
@@ -78,13 +77,10 @@ def interpolation(
     A factor whose ids agree stays. u: (1, latent), at this truncation. Returns ``image``, ``mask``, ``foreground`` and
     ``background``, midpoints + 2 pictures each, on the CPU.
     """
-    device = next(cgn.parameters()).device
-    share = torch.linspace(0, 1, midpoints + 2)[:, None]
-    shape, texture, ground = (
-        torch.lerp(cgn.one_hot(torch.tensor([a])), cgn.one_hot(torch.tensor([b])), share).to(device)
-        for a, b in zip(start, end, strict=True)
-    )
-    maps = cgn.counterfactual(u.to(device).expand(len(share), -1), shape, texture, ground, truncation)
+    share = torch.linspace(0, 1, midpoints + 2, device=cgn.device)[:, None]
+    first, last = (cgn.one_hot(torch.tensor(classes))[:, None] for classes in (start, end))
+    shape, texture, ground = torch.lerp(first, last, share)
+    maps = cgn.counterfactual(u.expand(len(share), -1), shape, texture, ground, truncation)
     return {name: each.cpu() for name, each in zip(("image", "mask", "foreground", "background"), maps, strict=True)}
 
 

@@ -71,9 +71,8 @@ def counterfactual_grid(run: WorldRun) -> dict[str, np.ndarray]:
     if world.name == "imagenet":
         truncation = run.chosen.truncation
         u, classes = model.noise(16, ("figure 7",), truncation), torch.tensor(FIGURE_7)
-        device = run.params.device
-        shape, texture, ground = (model.one_hot(column).to(device) for column in classes.unbind(1))
-        images = model.counterfactual(u.to(device), shape, texture, ground, truncation)[0].cpu()
+        shape, texture, ground = (model.one_hot(column) for column in classes.unbind(1))
+        images = model.counterfactual(u, shape, texture, ground, truncation)[0].cpu()
     else:
         images, _, classes = generate(model, Sampling(seed=7), torch.arange(16))
     names = [" / ".join(world.class_names[number] for number in row) for row in classes.tolist()]
@@ -124,10 +123,10 @@ def _draw_training(data: Arrays) -> Figure:
 def samples(run: WorldRun, count: int = 6) -> dict[str, np.ndarray]:
     """Reproduction Fig 8: what the mechanisms make of several latents: ``classes`` (C,), two that the world follows,
     and ``sheets`` (C, 5, count, H, W, 3) with the rows premask, mask, texture map, background and composed image."""
-    model, world, device = _own(run), run.world, run.params.device
-    u, sheets = model.noise(count, ("samples",), run.chosen.truncation).to(device), []
+    model, world = _own(run), run.world
+    u, sheets = model.noise(count, ("samples",), run.chosen.truncation), []
     for number in world.followed[1:]:
-        y = model.one_hot(torch.full((count,), number)).to(device)
+        y = model.one_hot(torch.full((count,), number))
         maps = model(u, y, y, y, run.chosen.truncation)
         mask = (2 * maps.mask - 1).expand_as(maps.truth)
         image = compose(maps.mask, maps.foreground, maps.background)
@@ -203,17 +202,17 @@ def failures(run: WorldRun, candidates: int = 200, shown: int = 6) -> dict[str, 
     seed shows if the world names them; ``residue``: backgrounds with the most saliency; ``realism``: composed images
     whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the composed image.
     """
-    model, device = _own(run), run.params.device
+    model = _own(run)
     classes, u = quality.classes_of(candidates, model.architecture.classes), model.noise(candidates, ("rated",))
     if entangled := run.world.entangled:  # the first third, enough to choose from
         known = torch.tensor(entangled)
         classes[: candidates // 3] = known[torch.arange(candidates // 3) % len(known)]
-    rows, rater = [], run.world.rater().to(device)
+    rows, rater = [], run.world.rater().to(model.device)
     for part in torch.arange(candidates).split(quality.BATCH):
-        y = model.one_hot(classes[part]).to(device)
-        image, _, front, ground = model.counterfactual(u[part].to(device), y, y, y)
-        spread = run.world.entanglement(model, u[part].to(device), classes[part])
-        probability = rater(image).softmax(1).gather(1, classes[part][:, None].to(device))[:, 0]
+        y = model.one_hot(classes[part])
+        image, _, front, ground = model.counterfactual(u[part], y, y, y)
+        spread = run.world.entanglement(model, u[part], classes[part])
+        probability = rater(image).softmax(1).gather(1, classes[part][:, None].to(model.device))[:, 0]
         scores = {"spread": spread, "found": model.u2net(ground).mean(dim=(1, 2, 3)), "doubt": -probability}
         rows.append({"image": image, "front": front, "ground": ground} | scores)
     whole = {name: torch.cat([row[name].cpu() for row in rows]) for name in rows[0]}

@@ -77,13 +77,12 @@ def score(cgn: CGN, rater: nn.Module, count: int, truncation: float = 1.0) -> di
     """``is_gen`` and ``is_gt``: Inception Scores of the composed and of the generator's images for the same u and y;
     ``is_gen_error``, the standard error of the first from ten parts of the images; ``mean_mask`` and its deviation over
     images. Below 1, the truncation is added to the name: ``is_gen_0.5``."""
-    device = next(cgn.parameters()).device
     classes, u = classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",), truncation)
     rows: dict[str, list[Tensor]] = {"gen": [], "gt": [], "mask": []}
     shown = Progress("images rated", count, "images")
     for index in torch.arange(count).split(BATCH):
-        y = cgn.one_hot(classes[index]).to(device)
-        maps = cgn(u[index].to(device), y, y, y, truncation)
+        y = cgn.one_hot(classes[index])
+        maps = cgn(u[index], y, y, y, truncation)
         composed = compose(maps.mask, maps.foreground, maps.background)
         rows["gen"].append(probabilities(composed, rater))
         rows["gt"].append(probabilities(maps.truth, rater))

@@ -24,6 +24,7 @@ from reprolib.natural.cgn import CGN, CLAMP
 from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import Images, Sampling, generate
 from reprolib.natural.train import Patches
+from reprolib.natural.world import World
 from reprolib.run import rng, weights
 from reprolib.schema import NaturalSource, ScenesParams
 from reprolib.vocabulary import FACTORS
@@ -32,17 +33,14 @@ from reprolib.worlds import render as rendered
 from reprolib.worlds.render import CLASSES, VERSION, Scene, render
 
 
-class Scenes:
+class Scenes(World):
     """Nine classes at 64 pixels; every data set is rendered from (set, number) when it is asked for."""
 
     name, title, classes = "scenes", "Scenes", len(CLASSES)
     class_names: Sequence[str] = CLASSES
     patches = Patches(64, 7, 26)
-    shown: tuple[int, ...] = tuple(range(len(CLASSES)))
-    followed: tuple[int, ...] = (0, 4, 8)
-    entangled: tuple[int, ...] = ()
-    truncations: tuple[float, ...] = (1.0,)  # its generator has no statistics for others
-    walk_truncation = 1.0
+    shown = tuple(range(len(CLASSES)))
+    followed = (0, 4, 8)
     plain_title = "plain classifier (scene reader)"
 
     def __init__(self, params: ScenesParams) -> None:
@@ -88,12 +86,11 @@ class Scenes:
         ``control[factor][label]``: how often the reader of ``factor`` reads the class of ``label``, in percent: at best
         100 on the diagonal and chance, 11 %, elsewhere. ``own_shuffled``: ``own`` against other images' labels, a null.
         """
-        device = next(model.parameters()).device
         classes, u = quality.classes_of(count, model.architecture.classes), model.noise(count, ("rated",))
         measured: dict[str, list[Tensor]] = {"mask_iou": [], "residue": [], "entanglement": []}
         for index in torch.arange(count).split(quality.BATCH):
-            scene, y = render(u[index], *(classes[index],) * 3), model.one_hot(classes[index]).to(device)
-            _, mask, front, ground = (each.cpu() for each in model.counterfactual(u[index].to(device), y, y, y))
+            scene, y = render(u[index].cpu(), *(classes[index],) * 3), model.one_hot(classes[index])
+            _, mask, front, ground = (each.cpu() for each in model.counterfactual(u[index], y, y, y))
             measured["mask_iou"].append(intersection_over_union(mask > 0.5, scene.mask > 0.5))
             measured["residue"].append(residue(ground, scene))
             measured["entanglement"].append(entanglement(front, scene))
@@ -109,7 +106,7 @@ class Scenes:
         return numbers | {"control": {factor: dict(zip(FACTORS, row, strict=True)) for factor, row in shares}}
 
     def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
-        y = model.one_hot(classes).to(u.device)
+        y = model.one_hot(classes)
         front = model.counterfactual(u, y, y, y)[2].cpu()
         return entanglement(front, render(u.cpu(), classes, classes, classes))
 
