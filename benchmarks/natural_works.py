@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from benchmarks.works import MADE, State, Work
 from reprolib.natural import cgn as natural_cgn
 from reprolib.natural import classify, quality, u2net
-from reprolib.natural import counterfactuals as sets
+from reprolib.natural import datasets as sets
 from reprolib.natural import train as natural
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint
-from reprolib.worlds.scenes import datasets as scenes
-from reprolib.worlds.scenes import networks
+from reprolib.worlds import networks
+from reprolib.worlds import render as scenes
 
 PLAIN = natural.LossWeights().without("text")
 
@@ -136,7 +136,7 @@ def _torchvision(new: Callable[[], Any], batch: int, rated: int) -> dict[str, Wo
 
     with rng.seeded("random weights"):
         layers = [*list(resnet50().children())[:-1], nn.Flatten()]
-        rater = quality._Resized(inception_v3(init_weights=False, transform_input=False).eval())
+        rater = quality.resized(inception_v3(init_weights=False, transform_input=False).eval())
         pictures = torch.randn(batch, 3, 224, 224)
 
     def rate(device: str, steps: int, _: Checkpoint) -> State:

@@ -24,7 +24,7 @@ from reprolib.natural import classify
 from reprolib.natural import train as natural
 from reprolib.run import assets, rng
 from reprolib.run.store import Checkpoint
-from reprolib.worlds.scenes.world import Scenes
+from reprolib.worlds.scenes import Scenes
 
 VARIANT = "double_colored_MNIST"
 KEY: rng.Key = ("bench",)

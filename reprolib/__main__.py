@@ -18,7 +18,6 @@ from reprolib.run import assets
 from reprolib.run.errors import ReproError
 from reprolib.run.files import place, refused, require_this_checkout, settle_places
 from reprolib.schema import Params
-from reprolib.vocabulary import FACTORS
 
 if TYPE_CHECKING:
     from reprolib.natural.plan import WorldRun
@@ -146,14 +145,14 @@ def adopt(chosen: Params) -> None:
 @contextmanager
 def _of_world(name: str, chosen: Params) -> Iterator[WorldRun]:
     """A world of a run, with its store in use; all processes of torchrun share it."""
+    from reprolib import worlds
     from reprolib.natural.plan import WorldRun
     from reprolib.report import results
     from reprolib.run import distributed
-    from reprolib.worlds import runs
 
     with distributed.processes(chosen.device):
         results.use_store(chosen, distributed.SharedStore)
-        yield WorldRun(chosen, runs.world_of(name, chosen))
+        yield WorldRun(chosen, worlds.world_of(name, chosen))
 
 
 def _print_once(text: object) -> None:
@@ -169,17 +168,17 @@ def _print_once(text: object) -> None:
 @world
 def train(chosen: Params, world: str) -> None:
     """Make the CGNs and classifiers of a world; under torchrun all processes share each training."""
+    from reprolib import worlds
     from reprolib.run import store
-    from reprolib.worlds import runs
 
     with _of_world(world, chosen) as run:
-        runs.train_together(run)
+        worlds.train_together(run)
         _print_once(f"every CGN and classifier of {world} is in {store.current().root}")
 
 
 class_ids = partial(
     click.option, type=int, multiple=True, metavar="ID",
-    help="a class id: for best_classes one of several (default those that this CGN does well), for fixed_classes one",
+    help="a class to draw from; may be given several times (default all classes)",
 )  # fmt: skip
 
 
@@ -190,35 +189,32 @@ class_ids = partial(
 @click.option("--count", type=click.IntRange(min=1), default=100, show_default=True, help="images")
 @click.option("--split", default="train", show_default=True, help="name of the set, such as train or val")
 @click.option("--seed", default=0, show_default=True, help="of latents and classes")
-@click.option(
-    "--mode",
-    type=click.Choice(["random", "random_same", "best_classes", "fixed_classes"]),
-    default="random",
-    show_default=True,
-    help="three random classes; one for all; from lists; or the given ones",
-)
+@click.option("--same", is_flag=True, help="texture and background have the class of the shape")
 @class_ids("--shape")
 @class_ids("--texture")
 @class_ids("--background")
 def counterfactuals(
-    chosen: Params, world: str, folder: Path, count: int, split: str, seed: int, mode: Any, **classes: tuple[int, ...]
+    chosen: Params, world: str, folder: Path, count: int, split: str, seed: int, same: bool, **classes: tuple[int, ...]
 ) -> None:
     """Write a set of counterfactual images with their labels; under torchrun all share it.
 
     The set is written to FOLDER/SPLIT: ims/ and labels.csv.
     """
-    from reprolib.worlds import runs
+    from reprolib import worlds
+    from reprolib.natural.datasets import Sampling
 
     if split in ("", "..") or Path(split).name != split:
         raise ReproError(f"--split is {split!r}; it names one folder, such as train")
     with _of_world(world, chosen) as run:
-        ids = [classes[factor] for factor in FACTORS]
-        _print_once(runs.write_counterfactuals(run, folder, split, count, mode, ids, seed))
+        drawn_from = classes["shape"], classes["texture"], classes["background"]
+        sampling = Sampling(run.chosen.truncation, seed, drawn_from, same)
+        _print_once(worlds.write_counterfactuals(run, folder, split, count, sampling))
 
 
 @commands.command()
 @checked
-def recipe(chosen: Params) -> None:
+@click.option("--trained", is_flag=True, help="tell what is trained already, and train nothing")
+def recipe(chosen: Params, trained: bool) -> None:
     """Train the CGNs of a profile by each recipe, then without each ingredient; results/recipe*.csv."""
     from reprolib import figures
     from reprolib.mnist import recipe
@@ -228,7 +224,7 @@ def recipe(chosen: Params) -> None:
     results.use_store(chosen)
     for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
         file = ROOT / "results" / f"{name}.csv"
-        write_atomically(file, figures.to_bytes(table(chosen)))
+        write_atomically(file, figures.to_bytes(table(chosen, not trained)))
         print(file)
 
 
@@ -250,16 +246,16 @@ def weights(chosen: Params) -> None:
 @click.argument("names", nargs=-1, metavar="[NETWORK]...")
 def scenes(names: tuple[str, ...]) -> None:
     """Train the networks of Scenes that come with reprolib, such as generator, saliency, cgn; all take an hour."""
+    from reprolib import worlds
     from reprolib.report.results import build_folder
     from reprolib.run import store
-    from reprolib.worlds import runs
-    from reprolib.worlds.scenes import networks
+    from reprolib.worlds import networks
 
     made_in, known = store.use(store.Store(build_folder() / "scenes" / "store")), [*networks.NETWORKS, "cgn"]
     if unknown := set(names) - set(known):
         raise ReproError(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     for name in names or known:
-        made = runs.keep_cgn() if name == "cgn" else networks.make(name, made_in)
+        made = worlds.keep_cgn() if name == "cgn" else networks.make(name, made_in)
         print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in made.items() if isinstance(value, float))}")
 
 

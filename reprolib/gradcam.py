@@ -17,12 +17,12 @@ from reprolib.run.store import Result
 BATCH = 250
 
 
-def heatmaps(model: nn.Module, target: nn.Module, images: Tensor) -> Tensor:
+def heatmaps(model: nn.Module, target: nn.Module, images: Tensor, head: str | None = None) -> Tensor:
     """One heatmap per image for the predicted class: float32 (N, H, W) in [0, 1], each scaled to its own maximum.
 
     A map without any positive evidence is 0 everywhere; see ``empty``. target: a submodule of model, such as
-    ``classifier.model[9]``; the output of a ReLU, if maps are to be those of the published code on a GPU. The mode
-    of the model is put back and no hook stays behind.
+    ``classifier.model[9]``; the output of a ReLU, if maps are to be those of the published code on a GPU. head: whose
+    logits, of a model that gives those of several by name. The mode of the model is put back and no hook stays behind.
     """
     mode, seen = model.training, []
 
@@ -33,7 +33,8 @@ def heatmaps(model: nn.Module, target: nn.Module, images: Tensor) -> Tensor:
     def maps(batch: Tensor) -> Tensor:
         seen.clear()
         with torch.enable_grad():
-            score = model(batch).amax(1).sum()
+            logits = model(batch)
+            score = (logits if head is None else logits[head]).amax(1).sum()
         activation = seen[-1]
         (gradient,) = torch.autograd.grad(score, activation)
         cam = (gradient.mean((2, 3), keepdim=True) * activation.detach()).sum(1, keepdim=True).relu()

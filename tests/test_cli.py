@@ -159,7 +159,7 @@ def test_what_the_disk_refuses_is_one_sentence(
     [(("--count", "0"), "Invalid value for '--count': 0"), (("--split", "../train"), "--split is '../train'"),
      (("--split", ".."), "--split is '..'; it names"), (("--split", "."), "--split is '.'"),
      (("--split", ""), "--split is ''"), (("--split", "/train"), "--split is '/train'"),
-     (("--mode", "fixed_classes", "--shape", "1"), "fixed_classes wants one class for texture, not 0")],
+     (("--shape", "1", "--texture", "9"), "there is no class 9 for texture; classes go from 0 to 8")],
 )  # fmt: skip
 def test_a_set_that_cannot_be_is_refused(
     arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],

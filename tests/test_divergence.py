@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adadelta, Adam, Optimizer
 
-from reprolib import params
+from reprolib import params, worlds
 from reprolib.mnist import classifier, digits, stable, train
 from reprolib.mnist.train import GenerativeSettings
 from reprolib.natural import classify
@@ -26,8 +26,7 @@ from reprolib.natural.u2net import PLANS, U2Net
 from reprolib.run import training
 from reprolib.run.store import Checkpoint, Result, Store
 from reprolib.run.training import DivergedError
-from reprolib.worlds import runs
-from reprolib.worlds.scenes import networks
+from reprolib.worlds import networks
 
 Make = Callable[[Checkpoint], Any]
 ONE_STEP = GenerativeSettings(steps=1, features="efficientnet_lite0")
@@ -127,7 +126,7 @@ def test_the_look_ahead_is_taken_back(name: str, checkpoint: Checkpoint, monkeyp
 
 def test_images_that_are_not_finite_stop_a_natural_cgn_whose_losses_are(checkpoint: Checkpoint) -> None:
     """One update of the texture mechanism at a rate of 10,000 on Scenes."""
-    world = runs.world_of("scenes", params.load("smoke"))
+    world = worlds.world_of("scenes", params.load("smoke"))
     given = {"patches": world.patches, "features": "efficientnet_lite0", "learning_rate": 1e4, "texture_rate": 1.0}
     settings = natural.CgnSettings(updates=1, micro_batch=2, accumulation=1, **given)
     with pytest.raises(DivergedError, match=r"Scenes diverged at step 1 .images are not finite.; no state was saved"):

@@ -18,6 +18,7 @@ from PIL import Image
 from reprolib import figures
 from reprolib.mnist import figures as _mnist  # noqa: F401 - adds its figures to these
 from reprolib.natural import figures as _natural  # noqa: F401
+from reprolib.natural import tables as _tables  # noqa: F401
 from reprolib.schema import SOURCES
 
 RANDOM = np.random.default_rng(0)

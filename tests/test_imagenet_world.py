@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from reprolib import params
-from reprolib.natural import classify, experiments, plan, robustness
+from reprolib.natural import classify, plan, robustness
 from reprolib.natural.classify import Ensemble
 from reprolib.run import assets, store
 from reprolib.run.errors import AssetError
@@ -126,12 +126,13 @@ def test_an_ensemble_is_scored_on_all_of_imagenets_sets(
     numbers, best = made.numbers, Small()
     best.load_state_dict(made.tensors)
     assert len(numbers["history"]) == 2
-    assert set(experiments.out_of_distribution(imagenet, best.eval())) == {
+    assert set(robustness.out_of_distribution(imagenet, best.eval())) == {
         "imagenet-a",
         "imagenet-sketch",
         "cue conflict",
     }
-    assert experiments.evaluate(imagenet, best) == pytest.approx(numbers["history"][numbers["best"]])
-    row = numbers["history"][0]
+    row = numbers["scores"]
+    assert robustness.evaluate(imagenet, best) == pytest.approx(row)
+    assert numbers["history"][numbers["best"]].items() < row.items()
     assert {"top1", "top5", "original/avg", "gap/shape_texture", "shape_bias/bg", "decided/avg"} <= set(row)
     assert all(0 <= value <= 100 for name, value in row.items() if not name.startswith("gap"))

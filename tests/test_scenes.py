@@ -7,8 +7,8 @@ import torch
 
 from reprolib.natural import biggan
 from reprolib.run import rng
-from reprolib.worlds.scenes import appearance, render
-from reprolib.worlds.scenes.render import CLASSES, Scene
+from reprolib.worlds import appearance, render
+from reprolib.worlds.render import CLASSES, Scene
 
 ALL = torch.arange(len(CLASSES))
 

@@ -12,24 +12,24 @@ from torch import nn
 from reprolib.gradcam import intersection_over_union
 from reprolib.natural import biggan
 from reprolib.run.store import Checkpoint, Store
-from reprolib.worlds.scenes import datasets, networks, world
-from reprolib.worlds.scenes.appearance import STRANGERS
-from reprolib.worlds.scenes.networks import NETWORKS, Network
-from reprolib.worlds.scenes.render import CLASSES, Scene
+from reprolib.worlds import networks, render, scenes
+from reprolib.worlds.appearance import STRANGERS
+from reprolib.worlds.networks import NETWORKS, Network
+from reprolib.worlds.render import CLASSES, Scene
 
 COUNT = 180
 
 
 @pytest.fixture(scope="module")
-def sets() -> dict[str, datasets.Labelled]:
-    names: tuple[datasets.TestSet, ...] = ("original", "mixed_same", "mixed_rand", "cue_conflict")
-    return {name: datasets.test_set(name, COUNT, seed=0) for name in names}
+def sets() -> dict[str, render.Labelled]:
+    names: tuple[render.TestSet, ...] = ("original", "mixed_same", "mixed_rand", "cue_conflict")
+    return {name: render.test_set(name, COUNT, seed=0) for name in names}
 
 
 def test_factors_of_real_scenes_agree_mostly_and_those_of_counterfactuals_by_chance() -> None:
     index, chance = torch.arange(20_000), 1 / len(CLASSES)
-    for kind, expected in (("mostly", datasets.AGREEMENT + (1 - datasets.AGREEMENT) * chance), ("random", chance)):
-        labels = datasets.classes(index, ("t",), kind)  # type: ignore[arg-type]
+    for kind, expected in (("mostly", render.AGREEMENT + (1 - render.AGREEMENT) * chance), ("random", chance)):
+        labels = render.classes(index, ("t",), kind)  # type: ignore[arg-type]
         assert labels.shape == (20_000, 3) and labels.unique().tolist() == list(range(len(CLASSES)))
         agree = (labels[:, 1:] == labels[:, :1]).double().mean(0)
         assert (agree - expected).abs().max() < 0.02
@@ -38,23 +38,23 @@ def test_factors_of_real_scenes_agree_mostly_and_those_of_counterfactuals_by_cha
 
 
 def test_real_scenes_are_wild_and_their_posed_form_is_not() -> None:
-    wild, posed = (datasets.scenes(90, ("t",), wild=wild)[0] for wild in (True, False))
+    wild, posed = (render.scenes(90, ("t",), wild=wild)[0] for wild in (True, False))
     assert 0.3 < wild.mask.mean() / posed.mask.mean() < 0.8
     borders = [torch.cat([m[..., 0], m[..., -1], m[..., 0, :], m[..., -1, :]], -1) for m in (wild.mask, posed.mask)]
     cut = [(border.amax((1, 2)) > 0.5).double().mean() for border in borders]
     assert cut[0] > 0.1 > cut[1]
     dark = [((scene.image + 1) / 2).mean(dim=(1, 2, 3)) for scene in (wild, posed)]
     assert dark[0].mean() < 0.85 * dark[1].mean()
-    assert torch.equal(wild.image, datasets.labelled(90, ("t",)).images)
+    assert torch.equal(wild.image, render.labelled(90, ("t",)).images)
 
 
 def test_scenes_do_not_depend_on_how_many_are_made() -> None:
-    few, many = (datasets.labelled(count, ("t",)) for count in (5, 20))
+    few, many = (render.labelled(count, ("t",)) for count in (5, 20))
     assert torch.equal(few.images, many.images[:5]) and torch.equal(few.labels, many.labels[:5])
 
 
-def test_mixed_sets_keep_the_objects_and_change_the_backgrounds(sets: dict[str, datasets.Labelled]) -> None:
-    scene, labels = datasets.scenes(COUNT, ("test", 0))
+def test_mixed_sets_keep_the_objects_and_change_the_backgrounds(sets: dict[str, render.Labelled]) -> None:
+    scene, labels = render.scenes(COUNT, ("test", 0))
     inside, outside = scene.mask == 1, scene.mask == 0
     for name in ("mixed_same", "mixed_rand"):
         images, found = sets[name]
@@ -67,7 +67,7 @@ def test_mixed_sets_keep_the_objects_and_change_the_backgrounds(sets: dict[str, 
     assert 0.02 < agree < 0.25  # a random class may be the same one
 
 
-def test_cue_conflict_shows_two_classes_and_no_background(sets: dict[str, datasets.Labelled]) -> None:
+def test_cue_conflict_shows_two_classes_and_no_background(sets: dict[str, render.Labelled]) -> None:
     images, labels = sets["cue_conflict"]
     assert (labels[:, 0] != labels[:, 1]).all() and (labels[:, 2] == -1).all()
     assert len(labels[:, 0].unique()) == len(labels[:, 1].unique()) == len(CLASSES)
@@ -80,19 +80,19 @@ def test_cue_conflict_shows_two_classes_and_no_background(sets: dict[str, datase
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    return datasets.scenes(12, ("truth",))[0]
+    return render.scenes(12, ("truth",))[0]
 
 
 def test_the_truth_itself_is_perfect(scene: Scene) -> None:
     assert intersection_over_union(scene.mask > 0.5, scene.mask > 0.5).eq(1).all()
-    assert world.residue(scene.background, scene).abs().max() < 1e-6
-    assert world.entanglement(scene.texture, scene).abs().max() < 1e-6
+    assert scenes.residue(scene.background, scene).abs().max() < 1e-6
+    assert scenes.entanglement(scene.texture, scene).abs().max() < 1e-6
 
 
 def test_the_opposite_is_as_bad_as_can_be(scene: Scene) -> None:
     assert intersection_over_union(1 - scene.mask > 0.5, scene.mask > 0.5).max() < 0.05
-    assert world.residue(scene.image, scene).min() > 0.95  # but for soft edges the object is still there
-    assert world.entanglement(scene.image, scene).min() > 0.95  # but for soft edges the background is still there
+    assert scenes.residue(scene.image, scene).min() > 0.95  # but for soft edges the object is still there
+    assert scenes.entanglement(scene.image, scene).min() > 0.95  # but for soft edges the background is still there
 
 
 def test_half_an_object_has_half_the_iou_and_half_a_residue_is_a_half(scene: Scene) -> None:
@@ -103,7 +103,7 @@ def test_half_an_object_has_half_the_iou_and_half_a_residue_is_a_half(scene: Sce
     assert intersection_over_union(half > 0.5, mask > 0.5).tolist() == [0.5]
     assert intersection_over_union(mask > 1, mask > 1).tolist() == [1.0]
     between = (scene.background + scene.texture) / 2
-    torch.testing.assert_close(world.residue(between, scene), torch.full((12,), 0.5))
+    torch.testing.assert_close(scenes.residue(between, scene), torch.full((12,), 0.5))
 
 
 def test_hard_scenes_are_those_that_the_classifier_gets_wrong() -> None:
@@ -111,13 +111,13 @@ def test_hard_scenes_are_those_that_the_classifier_gets_wrong() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.eye(len(CLASSES))[torch.zeros(len(images), dtype=torch.long)]
 
-    images, labels = datasets.adversarial(30, Fish())
+    images, labels = render.adversarial(30, Fish())
     assert len(images) == len(labels) == 30 and (labels[:, 0] != CLASSES.index("fish")).all()
 
 
 def test_a_sketch_is_the_outline_of_its_object_and_nothing_else() -> None:
-    images, labels = datasets.sketches(20)
-    scene, whole = datasets.scenes(20, ("sketch",))
+    images, labels = render.sketches(20)
+    scene, whole = render.scenes(20, ("sketch",))
     assert torch.equal(labels[:, 0], whole[:, 0]) and (labels[:, 1:] == -1).all()
     assert images.shape == scene.image.shape and (images[:, :1] == images).all()
     within = -nn.functional.max_pool2d(-scene.mask, 5, stride=1, padding=2) == 1
@@ -198,7 +198,7 @@ def test_the_saliency_net_sees_no_shape_of_a_class(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("attributes", "agree"), [("mostly", True), ("random", False)])
 def test_a_reader_learns_from_the_scenes_it_is_asked_to(
-    attributes: datasets.Attributes, agree: bool, monkeypatch: pytest.MonkeyPatch
+    attributes: render.Attributes, agree: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     render = networks.render
 

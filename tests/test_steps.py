@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from reprolib import params
+from reprolib import params, worlds
 from reprolib.mnist import experiments as mnist
 from reprolib.mnist import nulls, quality
 from reprolib.mnist import plan as mnist_plan
@@ -26,9 +26,8 @@ from reprolib.run import jobs, rules, store, weights
 from reprolib.run.steps import Handle, recipe_of, step
 from reprolib.run.store import Checkpoint, Result, Store
 from reprolib.schema import Group, Machine, Params
-from reprolib.worlds import runs
 from reprolib.worlds.imagenet import ImageNet
-from reprolib.worlds.scenes.world import Scenes
+from reprolib.worlds.scenes import Scenes
 
 CALLS: list[int] = []
 
@@ -178,7 +177,7 @@ def every_handle(chosen: Params) -> Iterator[Handle]:
     yield mnist.digit_reader(chosen.digits.source, chosen.digits.limit, chosen.machine)
     for classifier in plan.classifiers(chosen, plan.gradcam_variant(chosen), plan.gradcam_sets):
         yield mnist.gradcam(classifier, chosen.gradcam.images, chosen.machine)
-    for run in runs.runs(chosen):
+    for run in worlds.runs(chosen):
         yield from _on_a_world(run)
 
 
@@ -186,12 +185,12 @@ def _on_a_world(run: natural_plan.WorldRun) -> Iterator[Handle]:
     plan = natural_plan
     for which in plan.cgns(run):
         yield plan.quality(run, which)
-        yield natural.class_quality(run.world, plan.cgn(run, which), run.chosen.truncation, run.machine)
     cases: list[tuple[Any, ...]] = [*plan.classifiers(run), *plan.search(run)]
     for case in [*cases, *(case for kind in criteria.NULLS for case in plan.nulls(run, kind))]:
         yield plan.classifier(run, *case)
     yield from (plan.examined(run, *case) for case in plan.classifiers(run))
     yield plan.plain(run)
+    yield plan.untrained(run, rules.FIRST_SEED)
 
 
 OPENED: list[str] | None = None

@@ -1,7 +1,8 @@
-"""The study of natural images on Scenes, with its shipped networks: ratings, classifiers, sets and pictures."""
+"""The study of natural images on Scenes, with its shipped networks: ratings, classifiers, sets and figures."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from reprolib import params
+from reprolib import params, worlds
 from reprolib.features import load as load_features
-from reprolib.natural import criteria, datasets, experiments, plan, quality, tables
+from reprolib.figures import to_pixels
+from reprolib.natural import criteria, datasets, experiments, figures, plan, quality, tables
 from reprolib.natural.classify import HEADS
-from reprolib.natural.counterfactuals import Mode
+from reprolib.natural.datasets import Classes, Sampling
 from reprolib.natural.plan import CgnChoice, WorldRun
 from reprolib.run import rng, rules, store
 from reprolib.run.errors import ReproError
 from reprolib.run.store import Store
-from reprolib.worlds import runs
 from reprolib.worlds.imagenet import ImageNet
 
 IDS = [f"n{number:08d}" for number in range(1000)]
@@ -49,18 +50,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> WorldRun:
     monkeypatch.setattr(experiments, "FOLLOWED", FOLLOWED)
     store.use(Store(folder))
-    return runs.runs(params.load(TINY))[0]
+    return worlds.runs(params.load(TINY))[0]
 
 
 def test_a_run_has_the_worlds_it_asks_for() -> None:
-    assert [world.name for world in runs.worlds(params.load("smoke"))] == ["scenes"]
+    assert [run.world.name for run in worlds.runs(params.load("smoke"))] == ["scenes"]
     both = {"profile": "smoke", "imagenet": {"run": True, "sources": ["trained"]}}
-    assert [world.name for world in runs.worlds(params.load(both))] == ["scenes", "imagenet"]
+    assert [run.world.name for run in worlds.runs(params.load(both))] == ["scenes", "imagenet"]
 
 
 def test_a_run_says_what_it_leaves_out() -> None:
-    assert runs.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
-    assert "check gpu` names them" in runs.told(params.load("smoke"))
+    assert worlds.told(params.load("gpu")) == "Worlds of this run: Scenes, ImageNet."
+    assert "check gpu` names them" in worlds.told(params.load("smoke"))
 
 
 def test_every_cgn_of_the_study_is_rated(run: WorldRun) -> None:
@@ -92,16 +93,16 @@ def test_every_cgn_of_the_study_is_rated(run: WorldRun) -> None:
 
 
 def test_a_cgn_is_rated_at_every_truncation(run: WorldRun) -> None:
-    numbers = quality.score(run.world.new_cgn().eval(), run.world.rater(), 18, (1.0, 0.5))
-    names = ["is_gen", "is_gen_error", "is_gt", "mean_mask", "mean_mask_sd"]
-    assert set(numbers) == {*names, *(f"{name}_0.5" for name in names)}
-    assert numbers["is_gt"] != numbers["is_gt_0.5"]
+    model, rater = run.world.new_cgn().eval(), run.world.rater()
+    whole, half = (quality.score(model, rater, 18, truncation) for truncation in (1.0, 0.5))
+    assert set(whole) == {"is_gen", "is_gen_error", "is_gt", "mean_mask", "mean_mask_sd"}
+    assert set(half) == {f"{name}_0.5" for name in whole} and whole["is_gt"] != half["is_gt_0.5"]
 
 
 def test_no_null_of_a_cgn_is_a_good_one() -> None:
     """What the criteria of claim 1 on Scenes must tell apart, on the shipped CGN, by the rules themselves."""
     chosen = params.load("smoke")
-    world = runs.world_of("scenes", chosen)
+    world = worlds.world_of("scenes", chosen)
     shipped, exchanged, untrained = world.given_cgn("shipped"), world.given_cgn("shipped"), world.new_cgn().eval()
     exchanged.f_text, exchanged.f_bg = exchanged.f_bg, exchanged.f_text
     good, *nulls = (world.against_truth(model, 45) for model in (shipped, untrained, exchanged))
@@ -163,8 +164,11 @@ def test_classifiers_with_and_without_counterfactuals(run: WorldRun) -> None:
         "untrained",
         "wrong labels",
     }
-    before = plan.classifier(run, "real", CgnChoice(), 200).result().numbers["history"][0]["top1"]
-    assert accuracy.query("null == 'untrained' and criterion == 'top1'")["worse"].iloc[0] <= before
+    ensemble, before = plan.classifier(run, "real", CgnChoice(), 200), plan.untrained(run, 200)
+    untouched, scores = ensemble.result().numbers["history"][0], before.result().numbers["scores"]
+    assert untouched.items() < scores.items() and {"top1", "top5/shape"} <= set(untouched)
+    worse = accuracy.query("null == 'untrained' and criterion == 'original'")["worse"].iloc[0]
+    assert worse == min(scores["original/avg"], rows.set_index(["trained_on", "seed"])["original/avg"][titles[0], 200])
     assert accuracy["rules"].map(lambda text: rules.holds_still("claim3_scenes", text)).all()
     factors = criteria.factor_evidence(run, rows)
     made = rows[rows["trained_on"] == titles[1]]
@@ -186,7 +190,7 @@ def test_a_result_is_named_by_what_it_depends_on(
     store.use(Store(tmp_path))
     names = set()
     for more in ({}, change):
-        (run,) = runs.runs(params.load(TINY | {"scenes": TINY["scenes"] | more}))  # type: ignore[operator]
+        (run,) = worlds.runs(params.load(TINY | {"scenes": TINY["scenes"] | more}))  # type: ignore[operator]
         made = {
             "cgn": plan.trained_cgn(run, CgnChoice()),
             "rating": plan.quality(run, CgnChoice()),
@@ -209,16 +213,13 @@ def test_nulls_are_the_same_images_with_other_labels(run: WorldRun) -> None:
 
 
 def test_failures_are_those_with_the_most_entanglement(run: WorldRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reprolib.figures import to_pixels
-    from reprolib.natural import pictures
-
     model = experiments.load(plan.cgn(run, run.deciding))
     classes, u = quality.classes_of(60, 9), model.noise(60, ("rated",))
     found = run.world.entanglement(model, u, classes)
     y = model.one_hot(classes)
     assert found.mean().item() == pytest.approx(run.world.against_truth(model, 60)["entanglement"], abs=1e-5)
     worst = model.counterfactual(u, y, y, y)[2][found.topk(2).indices]
-    assert (pictures.failures(run, 60, 2)["entanglement"][:, 0] == to_pixels(worst)).all()
+    assert (figures.failures(run, 60, 2)["entanglement"][:, 0] == to_pixels(worst)).all()
 
 
 def test_the_ratio_of_styles_tells_entangled_texture_maps(run: WorldRun) -> None:
@@ -269,86 +270,54 @@ def test_the_search_is_that_of_the_seed() -> None:
 
 
 def test_one_command_trains_all_that_the_tables_read(run: WorldRun) -> None:
-    runs.train_together(run)
+    worlds.train_together(run)
     trained = [sorted((store.current().root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")]
     assert [len(files) for files in trained] == [5, 6 + 4 + 4]
     tables.classifiers(run), tables.search(run)
     assert [sorted((store.current().root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")] == trained
 
 
-NONE: tuple[list[int], ...] = ([], [], [])
-
-
-@pytest.mark.parametrize(
-    ("mode", "classes"),
-    [
-        ("random", NONE),
-        ("random_same", NONE),
-        ("best_classes", ([1, 2], [3], [4, 5])),
-        ("fixed_classes", ([1], [2], [3])),
-    ],
-)
-def test_sets_are_written_in_every_mode(
-    run: WorldRun, mode: Mode, classes: tuple[list[int], ...], tmp_path: Path
-) -> None:
-    file = runs.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
-    drawn = datasets.CounterfactualFolder(file.parent, datasets.eval_transform(64, 64)).labels
-    assert len(drawn) == 6 and drawn.min() >= 0 and drawn.max() < 9
-    if mode == "fixed_classes":
-        assert (drawn == torch.tensor([1, 2, 3])).all()
-    runs.write_counterfactuals(run, tmp_path, "val", 8, mode, classes)
+@pytest.mark.parametrize("classes", [((), (), ()), ((1, 2), (3,), (4, 5)), ((1,), (2,), (3,))])
+def test_sets_are_written_of_any_classes(run: WorldRun, classes: Classes, tmp_path: Path) -> None:
+    sampling = Sampling(classes=classes)
+    file = worlds.write_counterfactuals(run, tmp_path, "val", 6, sampling)
+    data = datasets.counterfactuals(file.parent, datasets.eval_transform(64, 64))
+    drawn = torch.stack([labels for _, labels in data])  # type: ignore[attr-defined]
+    assert torch.equal(drawn, datasets.draw_classes(sampling, torch.arange(6), 9))
+    worlds.write_counterfactuals(run, tmp_path, "val", 8, sampling)
     assert len(list((tmp_path / "val" / "ims").iterdir())) == 8
     with pytest.raises(ReproError, match="holds counterfactuals made otherwise"):
-        runs.write_counterfactuals(run, tmp_path, "val", 8, mode, classes, seed=1)
+        worlds.write_counterfactuals(run, tmp_path, "val", 8, replace(sampling, seed=1))
 
 
 @pytest.mark.parametrize(
-    ("mode", "classes", "message"),
-    [
-        ("random", ([1], [], []), "draws from all classes"),
-        ("fixed_classes", ([1], [2, 3], [4]), "one class for texture"),
-        ("fixed_classes", ([1], [2], [9]), "no class 9 for background"),
-        ("best_classes", ([1], [], [2]), "no class for texture"),
-    ],
+    ("classes", "message"),
+    [(((1,), (2,), (9,)), "no class 9 for background"), (((-1, 1), (), ()), "no class -1 for shape")],
 )
-def test_classes_that_do_not_fit_are_refused(
-    run: WorldRun, mode: Mode, classes: tuple[list[int], ...], message: str, tmp_path: Path
-) -> None:
+def test_classes_that_there_are_not_are_refused(run: WorldRun, classes: Classes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ReproError, match=message):
-        runs.write_counterfactuals(run, tmp_path, "val", 6, mode, classes)
+        worlds.write_counterfactuals(run, tmp_path, "val", 6, Sampling(classes=classes))
     assert not list(tmp_path.iterdir())
 
 
-def test_classes_that_a_cgn_does_well_are_found(run: WorldRun) -> None:
-    rated = quality.class_quality(run.world.given_cgn("shipped"), run.world.rater())
-    assert {name: len(values) for name, values in rated.items()} == dict.fromkeys(rated, 9)
-    best = quality.best_classes(rated)
-    assert set(best) == {"shape", "texture", "background"} and len(best["texture"]) > 5
-    assert all(0.15 <= rated["mean_mask"][number] <= 0.6 for number in best["shape"])
-    poor = dict.fromkeys(rated, [0.0] * 9)
-    assert quality.best_classes(poor)["shape"] == quality.best_classes(poor)["texture"] == []
-
-
 def test_pictures_of_the_study(run: WorldRun) -> None:
-    from reprolib.natural import pictures
-
-    grid = pictures.counterfactual_grid(run)
+    grid = figures.counterfactual_grid(run)
     assert grid["images"].shape == (16, 64, 64, 3) and grid["labels"][0].count(" / ") == 2
-    assert pictures.training_sheets(run)["sheets"].shape == (3, 3, 6, 64, 64, 3)
-    assert pictures.training_sheets(run)["classes"].tolist() == ["fish", "butterfly", "moon"]
+    assert figures.training_sheets(run)["sheets"].shape == (3, 3, 6, 64, 64, 3)
+    assert figures.training_sheets(run)["classes"].tolist() == ["fish", "butterfly", "moon"]
     assert {
-        kind: worst.shape for kind, worst in pictures.failures(run, candidates=12, shown=2).items()
+        kind: worst.shape for kind, worst in figures.failures(run, candidates=12, shown=2).items()
     } == dict.fromkeys(("entanglement", "residue", "realism"), (2, 2, 64, 64, 3))
-    followed = pictures.samples(run, count=3)
+    followed = figures.samples(run, count=3)
     assert followed["sheets"].shape == (2, 5, 3, 64, 64, 3) and followed["classes"].tolist() == ["butterfly", "moon"]
-    walk = pictures.interpolations(run)
+    walk = figures.interpolations(run)
     assert walk["images"].shape == (7, 8, 64, 64, 3) and walk["ends"].tolist() == ["class fish", "class moon"]
     composed = walk["images"][::2]
     assert (composed[:, 0] == composed[0, 0]).all() and not (composed[0] == composed[3]).all()
     assert all((row[0] != row[-1]).any() for row in walk["images"])
-    frames = pictures.tour(run, midpoints=1)["frames"]
+    frames = figures.tour(run, midpoints=1)["frames"]
     assert frames.shape == (12, 64, 64, 3) and not (frames[0] == frames[6]).all()
-    heads = pictures.heads(run)
+    heads = figures.heads(run)
     assert len(heads) == 5 and heads["real images"].shape == (3, 8, 64, 64)
 
 

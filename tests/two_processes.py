@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from reprolib import params
+from reprolib import params, worlds
 from reprolib.natural import classify, train
 from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import Batches, ClassifierSettings, Ensemble
@@ -20,7 +20,6 @@ from reprolib.natural.train import CgnSettings, LossWeights, Patches
 from reprolib.natural.u2net import PLANS, U2Net
 from reprolib.run import distributed, rng
 from reprolib.run.store import Checkpoint, Result, use
-from reprolib.worlds import runs
 
 SCENES = {
     "profile": "smoke",
@@ -70,5 +69,5 @@ if __name__ == "__main__":
                 made = store.get(name, {"name": name}, make, with_tensors=True)
         chosen = params.load(SCENES)
         use(distributed.SharedStore(Path(sys.argv[1]) / "study"))
-        runs.train_together(WorldRun(chosen, runs.world_of("scenes", chosen)))
+        worlds.train_together(WorldRun(chosen, worlds.world_of("scenes", chosen)))
         (Path(sys.argv[1]) / f"process {distributed.rank()} of {distributed.size()}").touch()

@@ -69,13 +69,18 @@ class CGN(nn.Module):
         self.u2net.eval()
         return self
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
     def noise(self, index: Tensor | int, key: rng.Key, truncation: float = 1.0) -> Tensor:
-        """u, float32 (samples, latent), for the samples of these numbers; see ``biggan.noise``."""
-        return biggan.noise(index, self.architecture.latent, truncation, key)
+        """u, float32 (samples, latent), for the samples of these numbers, where it computes; see ``biggan.noise``."""
+        return biggan.noise(index, self.architecture.latent, truncation, key).to(self.device)
 
     def one_hot(self, classes: Tensor) -> Tensor:
-        """Class ids (B,) -> y (B, classes)."""
-        return biggan.one_hot(classes, self.architecture.classes)
+        """Class ids (B,) -> y (B, classes), where it computes."""
+        return biggan.one_hot(classes, self.architecture.classes).to(self.device)
 
     def mask(self, u: Tensor, shape: Tensor, truncation: float) -> tuple[Tensor, Tensor]:
         """(mask, pre-mask); u (B, latent) and y of the shape, (B, classes)."""

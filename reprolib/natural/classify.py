@@ -264,24 +264,11 @@ def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
 # ---------------------------------------------------------------- what each head looks at
 
 
-class _Head(nn.Module):
-    def __init__(self, ensemble: Ensemble, name: str) -> None:
-        super().__init__()
-        self.ensemble, self.name = ensemble, name
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.ensemble(images)[self.name]
-        return logits
-
-
 def head_heatmaps(ensemble: Ensemble, images: Tensor) -> dict[str, Tensor]:
     """Heatmaps of every head for images (N, 3, H, W), all uint8 on the CPU: ``seen`` (N, 3, H, W), each image stretched
     to the full range, and ``heatmaps/<head>`` (N, H, W)."""
-    device = next(ensemble.parameters()).device
-    target = ensemble.backbone.get_submodule(ensemble.target)
-    maps = {
-        f"heatmaps/{name}": gradcam.heatmaps(_Head(ensemble, name), target, images.to(device)).cpu() for name in HEADS
-    }
+    target, there = ensemble.backbone.get_submodule(ensemble.target), images.to(next(ensemble.parameters()).device)
+    maps = {f"heatmaps/{name}": gradcam.heatmaps(ensemble, target, there, name).cpu() for name in HEADS}
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     maps["seen"] = (images - low) / (high - low)
     return {name: (255 * each).round().byte() for name, each in maps.items()}

@@ -10,7 +10,7 @@ from reprolib.natural.classify import HEADS
 from reprolib.natural.experiments import TrainedOn
 from reprolib.natural.plan import REAL, WorldRun
 from reprolib.natural.tables import CHANGED, with_counterfactuals
-from reprolib.run import rules
+from reprolib.run import jobs, rules
 from reprolib.schema import SOURCES
 
 NULLS: dict[TrainedOn, str] = {"again": "real images twice", "wrong": "wrong labels"}
@@ -93,10 +93,10 @@ def accuracy_evidence(run: WorldRun, runs: pd.DataFrame) -> pd.DataFrame:
 
     Nulls: ensembles before training; on Scenes also with counterfactuals whose labels are wrong.
     """
+    seeds = rules.seeds(run.chosen.seeds)
+    found = jobs.results(run.params, f"untrained on {run.world.title}", [plan.untrained(run, seed) for seed in seeds])
     untrained = [
-        {"seed": case[2], "rules": ""} | plan.classifier(run, *case).result().numbers["history"][0]
-        for case in plan.classifiers(run)
-        if case[0] == "real"
+        {"seed": seed, "rules": ""} | result.numbers["scores"] for seed, result in zip(seeds, found, strict=True)
     ]
     nulls = {"untrained": pd.DataFrame(untrained)} | _null_runs(run, "wrong")
     return _against_real(run, runs, ACCURACY, nulls)
@@ -107,7 +107,7 @@ def _null_runs(run: WorldRun, kind: TrainedOn) -> dict[str, pd.DataFrame]:
     cases = plan.nulls(run, kind)
     found = tables.ensembles(run, f"classifiers with {NULLS[kind]}", cases)
     rows = [
-        {"seed": seed, "rules": rules.stamp(result.made, run.world.name)} | tables.best(result)
+        {"seed": seed, "rules": rules.stamp(result.made, run.world.name)} | result.numbers["scores"]
         for (_, _, seed), result in zip(cases, found, strict=True)
     ]
     return {NULLS[kind]: pd.DataFrame(rows)} if rows else {}

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reprolib import features
 from reprolib.natural import classify, datasets, robustness
-from reprolib.natural import counterfactuals as sets
 from reprolib.natural import quality as measures
 from reprolib.natural import train as training
 from reprolib.natural.cgn import CGN
-from reprolib.natural.classify import HEADS, Batches, ClassifierSettings, Plain, head_heatmaps
+from reprolib.natural.classify import HEADS, Batches, ClassifierSettings, Ensemble, Plain, head_heatmaps
 from reprolib.natural.datasets import Images
 from reprolib.natural.train import CgnSettings
 from reprolib.natural.world import World
@@ -115,15 +114,10 @@ def _rated(world: World, **_: Any) -> dict[str, Any]:
 def natural_quality(world: World, cgn: Cgn, images: int, machine: Machine) -> Result:
     """Inception Score of x_gen and x_gt, mean mask, and against the truth where it is known; see ``quality.score``."""
     model, rater = load(cgn).to(machine.device), world.rater().to(machine.device)
-    numbers = measures.score(model, rater, images, world.truncations)
+    numbers: dict[str, Any] = {}
+    for truncation in world.truncations:
+        numbers |= measures.score(model, rater, images, truncation)
     return Result(numbers | world.against_truth(model, images))
-
-
-@step(also=lambda world, **_: {"rater": world.rater_identity(), "images": measures.PER_CLASS})
-def class_quality(world: World, cgn: Cgn, truncation: float, machine: Machine) -> Result:
-    """How well a CGN does each class; see ``quality.class_quality``."""
-    model, rater = load(cgn).to(machine.device), world.rater().to(machine.device)
-    return Result(measures.class_quality(model, rater, truncation))
 
 
 # ---------------------------------------------------------------- classifiers
@@ -148,8 +142,8 @@ class Counterfactuals:
         assert cgn is not None
         model = cache(lambda: load(cgn).to(self.machine.device))
         for number, split in enumerate(("train", "val")):
-            drawn = sets.Sampling(truncation=self.truncation, seed=1000 * self.seed + number)
-            sets.write_set(model, world.classes, drawn, root / split, split, getattr(self, split), batch=50)
+            drawn = datasets.Sampling(self.truncation, 1000 * self.seed + number)
+            datasets.write_set(model, world.classes, drawn, root / split, getattr(self, split))
         return root
 
     def images(self, world: World, split: str) -> Images:
@@ -163,7 +157,12 @@ def _data(world: World, **_: Any) -> dict[str, Any]:
     return {"data": world.data_identity()}
 
 
-@step(version=5, keep=numbers_alone, also=_data)
+def _new_ensemble(world: World, seed: int) -> Ensemble:
+    with rng.seeded("ensemble initialisation", world.name, seed):
+        return world.ensemble()
+
+
+@step(version=6, keep=numbers_alone, also=_data)
 def ensemble(
     world: World,
     trained_on: TrainedOn,
@@ -175,11 +174,11 @@ def ensemble(
 ) -> Result:
     """Train and score an ensemble.
 
-    Numbers: ``history``, one row before training and one per epoch (see ``evaluate``); ``best``, the index of the row
-    that is reported, see ``classify.best_row``. Tensors: the state of the ensemble at that row.
+    Numbers: ``history``, one row before training and one per epoch (see ``robustness.accuracy``); ``best``, the index
+    of the row that is reported, see ``classify.best_row``; ``scores``, everything that ``robustness.evaluate``
+    measures, of the ensemble at that row. Tensors: its state.
     """
-    with rng.seeded("ensemble initialisation", world.name, seed):
-        model = world.ensemble()
+    model = _new_ensemble(world, seed)
     real = world.real("train")
     count = len(real)  # type: ignore[arg-type]
     order = partial(rng.permutation, count, "real order", seed)
@@ -191,10 +190,18 @@ def ensemble(
         counterfactual = Batches(data, order, batch, seed + 1, settings.workers)
     title = f"ensemble on {trained_on} of {world.title}, seed {seed}"
     unseen = beside_real(world, trained_on, made, "val")
-    judge = partial(evaluate, world, workers=machine.workers, unseen=unseen)
+    judge = partial(robustness.accuracy, world, workers=machine.workers, unseen=unseen)
     model, history = classify.train(model, batches, counterfactual, judge, settings, checkpoint, title)
     best = classify.best_row(history, settings.selection)
-    return Result({"history": history, "best": best}, dict(model.state_dict()))
+    found = history[best] | robustness.reliance(world, model.to(machine.device), machine.workers)
+    return Result({"history": history, "best": best, "scores": found}, dict(model.cpu().state_dict()))
+
+
+@step(keep=numbers_alone, also=_data)
+def untrained_ensemble(world: World, seed: int, machine: Machine) -> Result:
+    """The ensemble of this seed before training, a null: ``scores``, see ``robustness.evaluate``."""
+    model = _new_ensemble(world, seed).to(machine.device).eval()
+    return Result({"scores": robustness.evaluate(world, model, machine.workers)})
 
 
 def beside_real(world: World, trained_on: TrainedOn, made: Counterfactuals | None, split: str) -> Images | None:
@@ -222,71 +229,15 @@ def ensemble_examined(ensemble: Handle, shown: Counterfactuals, machine: Machine
     model.load_state_dict(ensemble.result(with_tensors=True).tensors)
     model = model.to(machine.device).eval()
     images = [datasets.examples(data, EXAMPLES) for data in (world.real("val"), shown.images(world, "val"))]
-    found = out_of_distribution(world, model, machine.workers)
+    found = robustness.out_of_distribution(world, model, machine.workers)
     return Result({"out_of_distribution": found}, head_heatmaps(model, torch.cat(images)))
 
 
 @step(version=2, keep=numbers_alone, also=_data)
 def plain_classifier(world: World, machine: Machine) -> Result:
-    """The plain classifier of the world: ``row``, see ``evaluate``, with its only prediction as that of the mean of
-    the heads and that without the background head; and ``out_of_distribution``."""
+    """The plain classifier of the world: ``row``, see ``robustness.evaluate``, with its only prediction as that of the
+    mean of the heads and that without the background head; and ``out_of_distribution``."""
     model = Plain(world.plain()).to(machine.device)
-    row = evaluate(world, model, machine.workers)
+    row = robustness.evaluate(world, model, machine.workers)
     row = {name: value for name, value in row.items() if name.split("/")[-1] not in HEADS}
-    return Result({"row": row, "out_of_distribution": out_of_distribution(world, model, machine.workers)})
-
-
-def evaluate(world: World, ensemble: nn.Module, workers: int = 0, unseen: Images | None = None) -> dict[str, float]:
-    """One row of numbers in percent.
-
-    ``top1`` and ``top5`` on real validation images, of the mean of the heads, and with ``/<head>`` of each;
-    ``factor/<head>`` and ``factor5/<head>``, how often a head names its own factor of unseen counterfactuals first
-    and among its first five (docs/imagenet.md, 10.1), and ``factor_shuffled/<head>`` with shuffled labels, a null;
-    ``<set>/<prediction>`` for the three sets of the backgrounds challenge and ``gap/<prediction>``;
-    ``shape_bias/<prediction>`` and ``decided/...``.
-    """
-    top = partial(_top, world.classes)
-    scores, labels = classify.scores(ensemble, world.real("val"), workers)
-    columns = {"": "avg"} | {f"/{head}": head for head in HEADS}
-    row = {f"top{k}{end}": top(k, scores[name], labels) for k in (1, 5) for end, name in columns.items()}
-    if unseen is not None:
-        scores, labels = classify.scores(ensemble, unseen, workers)
-        shuffled = labels[rng.permutation(len(labels), "shuffled factors")]
-        for name, k, given in (("factor", 1, labels), ("factor5", 5, labels), ("factor_shuffled", 1, shuffled)):
-            row |= {f"{name}/{head}": top(k, scores[head], given[:, i]) for i, head in enumerate(HEADS)}
-    mapping = world.superclasses()
-    found = {
-        name: robustness.accuracies(*classify.scores(ensemble, world.challenge(name), workers), mapping)
-        for name in robustness.VARIANTS
-    }
-    row |= {f"{name}/{head}": value for name, each in found.items() for head, value in each.items()}
-    row |= {f"gap/{head}": value for head, value in robustness.gaps(found).items()}
-    decided, labels = _conflict(world, ensemble, workers)
-    for head, categories in decided.items():
-        bias = robustness.shape_bias(categories, labels[:, 0], labels[:, 1])
-        row |= {f"{name}/{head}": value for name, value in bias.items()}
-    return row
-
-
-def _top(classes: int, k: int, scores: Tensor, labels: Tensor) -> float:
-    return classify.top_k(scores, labels, min(k, classes))
-
-
-def out_of_distribution(world: World, ensemble: nn.Module, workers: int = 0) -> dict[str, float]:
-    """Top-1 of the mean of the heads, in percent, on the out-of-distribution sets of Bagad et al.: those of the world,
-    among the classes that a set has, and cue conflict, where the shape is right and images whose shape and texture
-    agree count too."""
-    found = {}
-    for name, (data, classes) in world.out_of_distribution().items():
-        scores, labels = classify.scores(ensemble, data, workers)
-        found[name] = classify.top_k(scores["avg"][:, classes], labels, 1)
-    decided, labels = _conflict(world, ensemble, workers)
-    by_shape = decided["avg"] == labels[:, 0]
-    return found | {"cue conflict": 100 * float(by_shape.double().mean())}
-
-
-def _conflict(world: World, ensemble: nn.Module, workers: int) -> tuple[dict[str, Tensor], Tensor]:
-    """The category that every prediction decides for, and those of shape and texture."""
-    conflict, groups = world.conflict()
-    scores, labels = classify.scores(ensemble, conflict, workers)
-    return {head: robustness.decisions(logits, groups) for head, logits in scores.items()}, labels
+    return Result({"row": row, "out_of_distribution": robustness.out_of_distribution(world, model, machine.workers)})

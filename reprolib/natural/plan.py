@@ -165,6 +165,11 @@ def examined(run: WorldRun, trained_on: TrainedOn, which: CgnChoice, seed: int) 
     return experiments.ensemble_examined(trained, shown, run.machine)
 
 
+def untrained(run: WorldRun, seed: int) -> Handle:
+    """The ensemble of a seed before training."""
+    return experiments.untrained_ensemble(run.world, seed, run.machine)
+
+
 def plain(run: WorldRun) -> Handle:
     """The plain classifier of the world."""
     return experiments.plain_classifier(run.world, run.machine)

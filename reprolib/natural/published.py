@@ -5,6 +5,7 @@ Bagad et al. (2022), one a row."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,15 +25,17 @@ _CHALLENGE = {
 
 @lru_cache(maxsize=1)
 def numbers() -> pd.DataFrame:
-    """Every published number: source, table, dataset, trained_on, metric, value, unit, settings."""
-    return pd.read_csv(FILE, keep_default_na=False, dtype={"value": float})
+    """Every published number: study, model, source, table, dataset, metric, value, unit, settings.
+
+    The files that Bagad et al. released say something else than their tables, so they are a study of their own.
+    """
+    rows = pd.read_csv(FILE, keep_default_na=False, dtype={"value": float}).rename(columns={"trained_on": "model"})
+    files = rows["table"].eq(_RELEASED).map({True: ", released files", False: ""})
+    return rows.assign(study=rows["source"].map(STUDIES) + files)
 
 
 def quality() -> pd.DataFrame:
-    """Inception Score and mean mask (reproduction Table 3, and the loss ablations): study, model, is_gen, mean_mask.
-
-    The files that Bagad et al. released say something else than their Table 2, so they are rows of their own.
-    """
+    """Inception Score and mean mask (reproduction Table 3, and the loss ablations): study, model, is_gen, mean_mask."""
     tables = ("Table 3", "Loss ablation", "Table 2", _RELEASED)
     return _wide(tables, {"inception_score": "is_gen", "mask_mean": "mean_mask"})
 
@@ -80,31 +83,22 @@ def factors() -> pd.DataFrame:
 def out_of_distribution() -> pd.DataFrame:
     """Out-of-distribution accuracy (Bagad et al.): study, model, one column a set. Their Stylized-ImageNet is the
     cue-conflict set."""
-    rows = numbers()
-    rows = rows[(rows["source"] == "bagad2022") & (rows["table"] == "Table 6") & (rows["metric"] == "top1_accuracy")]
-    rows = rows.assign(study=rows["source"].map(STUDIES))
-    wide = rows.pivot_table(index=["study", "trained_on"], columns="dataset", values="value", sort=False)
-    return wide.reset_index().rename(columns={"trained_on": "model"}).rename_axis(columns=None)
+    rows = numbers().query("source == 'bagad2022' and table == 'Table 6' and metric == 'top1_accuracy'")
+    return _pivoted(rows.assign(metric=rows["dataset"]), ["study", "model"])
 
 
 def search() -> pd.DataFrame:
     """Reproduction Table 7: model, settings (learning rate and CF ratio), three accuracies and the gap."""
-    rows = numbers()
-    rows = rows[(rows["source"] == "reproduction") & (rows["table"] == "Table 7") & rows["metric"].isin(_CHALLENGE)]
-    rows = rows.assign(metric=rows["metric"].map(_CHALLENGE))
-    wide = rows.pivot_table(index=["trained_on", "settings"], columns="metric", values="value", sort=False)
-    return _ordered(wide.reset_index().rename(columns={"trained_on": "model"}), _CHALLENGE)
+    rows = numbers().query("source == 'reproduction' and table == 'Table 7' and metric in @_CHALLENGE")
+    return _pivoted(rows.assign(metric=rows["metric"].map(_CHALLENGE)), ["model", "settings"], _CHALLENGE.values())
 
 
 def _wide(tables: tuple[str, ...], metrics: dict[str, str]) -> pd.DataFrame:
-    rows = numbers()
-    rows = rows[rows["table"].isin(tables) & rows["metric"].isin(metrics)]
-    files = rows["table"].eq(_RELEASED).map({True: ", released files", False: ""})
-    rows = rows.assign(study=rows["source"].map(STUDIES) + files, metric=rows["metric"].map(metrics))
-    wide = rows.pivot_table(index=["study", "trained_on"], columns="metric", values="value", sort=False)
-    return _ordered(wide.reset_index().rename(columns={"trained_on": "model"}), metrics)
+    rows = numbers().query("table in @tables and metric in @metrics")
+    return _pivoted(rows.assign(metric=rows["metric"].map(metrics)), ["study", "model"], metrics.values())
 
 
-def _ordered(wide: pd.DataFrame, metrics: dict[str, str]) -> pd.DataFrame:
-    first = [column for column in wide if column not in metrics.values()]
-    return wide[[*first, *dict.fromkeys(metrics.values())]].rename_axis(columns=None)
+def _pivoted(rows: pd.DataFrame, index: list[str], columns: Iterable[str] = ()) -> pd.DataFrame:
+    """One row per case of ``index``, one column per metric; in this order, or that of the file."""
+    wide = rows.pivot_table(index=index, columns="metric", values="value", sort=False).rename_axis(columns=None)
+    return wide.reindex(columns=list(columns) or wide.columns).reset_index()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import median, stdev
-from typing import Any
+from statistics import stdev
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from reprolib import losses
 from reprolib.features import FeatureNet
@@ -49,19 +46,12 @@ def inception_v3() -> nn.Module:
     file = assets.path("inception_v3_google-0cc3c7bd.pth")
     network = build(weights=None, transform_input=False, init_weights=False)
     weights.load_strictly(network, weights.read_pth(file), str(file))
-    network.eval().requires_grad_(False)
-    return _Resized(network)
+    return resized(network.eval().requires_grad_(False))
 
 
-class _Resized(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        resized = F.interpolate(images, size=(INPUT, INPUT), mode="bilinear", align_corners=False)
-        logits: Tensor = self.network(resized)
-        return logits
+def resized(network: nn.Module) -> nn.Module:
+    """A network behind a bilinear resize to INPUT pixels."""
+    return nn.Sequential(nn.Upsample((INPUT, INPUT), mode="bilinear"), network)
 
 
 @torch.inference_mode()
@@ -82,27 +72,17 @@ def classes_of(count: int, classes: int) -> Tensor:
     return rng.classes(("rated classes",), torch.arange(count), classes)
 
 
-def score(cgn: CGN, rater: nn.Module, count: int, truncations: Sequence[float] = (1.0,)) -> dict[str, Any]:
+@torch.inference_mode()
+def score(cgn: CGN, rater: nn.Module, count: int, truncation: float = 1.0) -> dict[str, float]:
     """``is_gen`` and ``is_gt``: Inception Scores of the composed and of the generator's images for the same u and y;
     ``is_gen_error``, the standard error of the first from ten parts of the images; ``mean_mask`` and its deviation over
     images. Below 1, the truncation is added to the name: ``is_gen_0.5``."""
-    numbers: dict[str, Any] = {}
-    for truncation in truncations:
-        suffix = "" if truncation == 1 else f"_{truncation:g}"
-        at_truncation = _score(cgn, rater, count, truncation)
-        numbers |= {f"{name}{suffix}": value for name, value in at_truncation.items()}
-    return numbers
-
-
-@torch.inference_mode()
-def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[str, Any]:
-    device = next(cgn.parameters()).device
     classes, u = classes_of(count, cgn.architecture.classes), cgn.noise(count, ("rated",), truncation)
     rows: dict[str, list[Tensor]] = {"gen": [], "gt": [], "mask": []}
     shown = Progress("images rated", count, "images")
     for index in torch.arange(count).split(BATCH):
-        y = cgn.one_hot(classes[index]).to(device)
-        maps = cgn(u[index].to(device), y, y, y, truncation)
+        y = cgn.one_hot(classes[index])
+        maps = cgn(u[index], y, y, y, truncation)
         composed = compose(maps.mask, maps.foreground, maps.background)
         rows["gen"].append(probabilities(composed, rater))
         rows["gt"].append(probabilities(maps.truth, rater))
@@ -111,7 +91,9 @@ def _score(cgn: CGN, rater: nn.Module, count: int, truncation: float) -> dict[st
     numbers = {f"is_{name}": inception_score(torch.cat(rows[name]))[0] for name in ("gen", "gt")}
     numbers["is_gen_error"] = stdev(inception_score(torch.cat(rows["gen"]), 10)) / 10**0.5
     masks = torch.cat(rows["mask"]).double()
-    return numbers | {"mean_mask": float(masks.mean()), "mean_mask_sd": float(masks.std(correction=0))}
+    numbers |= {"mean_mask": float(masks.mean()), "mean_mask_sd": float(masks.std(correction=0))}
+    suffix = "" if truncation == 1 else f"_{truncation:g}"
+    return {f"{name}{suffix}": value for name, value in numbers.items()}
 
 
 @torch.no_grad()
@@ -131,46 +113,3 @@ def gram_ratio(cgn: CGN, u: Tensor, y: Tensor, net: FeatureNet, patches: Patches
         front, near, far = (net(images[each]) for images in (maps.foreground, object_grid, ground_grid))
         ratios.append(losses.style(front, near, net.weights) / losses.style(front, far, net.weights))
     return torch.stack(ratios)
-
-
-PER_CLASS = 10
-"""Images of every class from which ``class_quality`` judges it."""
-MASK_OF_A_GOOD_SHAPE = (0.15, 0.6)
-"""Mean mask of a class whose object is neither a speck nor everything (docs/imagenet.md, section 8)."""
-
-
-@torch.inference_mode()
-def class_quality(cgn: CGN, rater: nn.Module, truncation: float = 1.0) -> dict[str, list[float]]:
-    """What each mechanism makes of every class, means over PER_CLASS images; one entry a class in each list.
-
-    ``mean_mask``; ``entropy`` of the mask in bits; ``recognised``, the share of composed images that the rater takes
-    for their class; ``saliency`` of the background, in (0, 1).
-    """
-    device, count = next(cgn.parameters()).device, cgn.architecture.classes
-    means: dict[str, list[float]] = {"mean_mask": [], "entropy": [], "recognised": [], "saliency": []}
-    shown = Progress("classes judged", count, "classes")
-    for number in range(count):
-        y = cgn.one_hot(torch.full((PER_CLASS,), number)).to(device)
-        maps = cgn(cgn.noise(PER_CLASS, ("class quality", number), truncation).to(device), y, y, y, truncation)
-        read = probabilities(compose(maps.mask, maps.foreground, maps.background), rater).argmax(1)
-        means["mean_mask"].append(float(maps.mask.mean()))
-        means["entropy"].append(float(losses.binary_entropy(maps.mask)))
-        means["recognised"].append(float((read == number).double().mean()))
-        means["saliency"].append(float(maps.saliency.mean()))
-        shown.update(number + 1)
-    return means
-
-
-def best_classes(quality: dict[str, list[float]]) -> dict[str, list[int]]:
-    """Class ids for shape, texture and background that a CGN does well, from ``class_quality``: a mask of good size
-    and below the median entropy; images that are recognised more often than not; backgrounds below the median
-    saliency."""
-    low, high = MASK_OF_A_GOOD_SHAPE
-    crisp, quiet = (median(quality[name]) for name in ("entropy", "saliency"))
-    masks = zip(quality["mean_mask"], quality["entropy"], strict=True)
-    good = {
-        "shape": [low <= mean <= high and entropy <= crisp for mean, entropy in masks],
-        "texture": [share > 0.5 for share in quality["recognised"]],
-        "background": [value <= quiet for value in quality["saliency"]],
-    }
-    return {factor: [number for number, fits in enumerate(fitting) if fits] for factor, fitting in good.items()}

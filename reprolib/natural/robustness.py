@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from reprolib.natural import classify
+from reprolib.natural.classify import HEADS
+from reprolib.natural.datasets import Images
+from reprolib.natural.world import World
+from reprolib.run import rng
 from reprolib.run.errors import AssetError
 
 VARIANTS = ("original", "mixed_same", "mixed_rand")
@@ -122,3 +128,68 @@ def shape_bias(decided: Tensor, shape: Tensor, texture: Tensor) -> dict[str, flo
         "shape_bias": 100 * by_shape / both if both else 0.0,
         "decided": 100 * both / max(1, int(conflict.sum())),
     }
+
+
+# ---------------------------------------------------------------- of a classifier
+
+
+def evaluate(world: World, ensemble: nn.Module, workers: int = 0, unseen: Images | None = None) -> dict[str, float]:
+    """Everything that is measured on a classifier, in percent: ``accuracy`` and ``reliance``."""
+    return accuracy(world, ensemble, workers, unseen) | reliance(world, ensemble, workers)
+
+
+def accuracy(world: World, ensemble: nn.Module, workers: int = 0, unseen: Images | None = None) -> dict[str, float]:
+    """What an epoch is chosen by, and its like, in percent.
+
+    ``top1`` and ``top5`` on real validation images, of the mean of the heads, and with ``/<head>`` of each;
+    ``factor/<head>`` and ``factor5/<head>``, how often a head names its own factor of unseen counterfactuals first
+    and among its first five (docs/imagenet.md, 10.1), and ``factor_shuffled/<head>`` with shuffled labels, a null.
+    """
+    top = partial(_top, world.classes)
+    scores, labels = classify.scores(ensemble, world.real("val"), workers)
+    columns = {"": "avg"} | {f"/{head}": head for head in HEADS}
+    row = {f"top{k}{end}": top(k, scores[name], labels) for k in (1, 5) for end, name in columns.items()}
+    if unseen is not None:
+        scores, labels = classify.scores(ensemble, unseen, workers)
+        shuffled = labels[rng.permutation(len(labels), "shuffled factors")]
+        for name, k, given in (("factor", 1, labels), ("factor5", 5, labels), ("factor_shuffled", 1, shuffled)):
+            row |= {f"{name}/{head}": top(k, scores[head], given[:, i]) for i, head in enumerate(HEADS)}
+    return row
+
+
+def reliance(world: World, ensemble: nn.Module, workers: int = 0) -> dict[str, float]:
+    """What a classifier relies on, in percent: ``<set>/<prediction>`` for the three sets of the backgrounds challenge
+    and ``gap/<prediction>``; ``shape_bias/<prediction>`` and ``decided/<prediction>``."""
+    mapping = world.superclasses()
+    found = {name: accuracies(*classify.scores(ensemble, world.challenge(name), workers), mapping) for name in VARIANTS}
+    row = {f"{name}/{head}": value for name, each in found.items() for head, value in each.items()}
+    row |= {f"gap/{head}": value for head, value in gaps(found).items()}
+    decided, labels = _conflict(world, ensemble, workers)
+    for head, categories in decided.items():
+        bias = shape_bias(categories, labels[:, 0], labels[:, 1])
+        row |= {f"{name}/{head}": value for name, value in bias.items()}
+    return row
+
+
+def _top(classes: int, k: int, scores: Tensor, labels: Tensor) -> float:
+    return classify.top_k(scores, labels, min(k, classes))
+
+
+def out_of_distribution(world: World, ensemble: nn.Module, workers: int = 0) -> dict[str, float]:
+    """Top-1 of the mean of the heads, in percent, on the out-of-distribution sets of Bagad et al.: those of the world,
+    among the classes that a set has, and cue conflict, where the shape is right and images whose shape and texture
+    agree count too."""
+    found = {}
+    for name, (data, classes) in world.out_of_distribution().items():
+        scores, labels = classify.scores(ensemble, data, workers)
+        found[name] = classify.top_k(scores["avg"][:, classes], labels, 1)
+    decided, labels = _conflict(world, ensemble, workers)
+    by_shape = decided["avg"] == labels[:, 0]
+    return found | {"cue conflict": 100 * float(by_shape.double().mean())}
+
+
+def _conflict(world: World, ensemble: nn.Module, workers: int) -> tuple[dict[str, Tensor], Tensor]:
+    """The category that every prediction decides for, and those of shape and texture."""
+    conflict, groups = world.conflict()
+    scores, labels = classify.scores(ensemble, conflict, workers)
+    return {head: decisions(logits, groups) for head, logits in scores.items()}, labels

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from reprolib.figures import dots, figure
 from reprolib.natural import plan
 from reprolib.natural.classify import HEADS
 from reprolib.natural.plan import REAL, CgnChoice, WorldRun
@@ -99,7 +101,7 @@ def told_conjectures(rows: pd.DataFrame) -> str:
 
 def classifiers(run: WorldRun) -> pd.DataFrame:
     """One row per classifier, at the epoch that the parameters select: trained_on, seed, epoch, rules (see
-    ``rules.stamp``), everything that ``experiments.evaluate`` measures, and ``out_of_distribution/<set>``. The first
+    ``rules.stamp``), everything that ``robustness.evaluate`` measures, and ``out_of_distribution/<set>``. The first
     row is the plain classifier of the world, which has no heads."""
     plan.train_cgns(run)
     cases = plan.classifiers(run)
@@ -112,7 +114,7 @@ def classifiers(run: WorldRun) -> pd.DataFrame:
     for title, (_, _, seed), result, look in zip(titles, cases, found, closer, strict=True):
         row = {"trained_on": title, "seed": seed, "epoch": result.numbers["best"]}
         row["rules"] = f"{rules.stamp(result.made, run.world.name)} {rules.stamp(look.made, run.world.name)}"
-        rows.append(row | best(result) | _out_of_distribution(look.numbers))
+        rows.append(row | result.numbers["scores"] | _out_of_distribution(look.numbers))
     return pd.DataFrame(rows)
 
 
@@ -129,12 +131,6 @@ def _out_of_distribution(numbers: dict[str, Any]) -> dict[str, float]:
     return {f"out_of_distribution/{name}": value for name, value in numbers["out_of_distribution"].items()}
 
 
-def best(result: Result) -> dict[str, float]:
-    """The row of a classifier that is reported."""
-    row: dict[str, float] = result.numbers["history"][result.numbers["best"]]
-    return row
-
-
 def search(run: WorldRun) -> pd.DataFrame:
     """Reproduction Table 7: the plain classifier, then one row per cell and seed: trained_on, rate, ratio, seed, epoch,
     accuracies without the background head, gap, and top-1 on real images."""
@@ -143,7 +139,7 @@ def search(run: WorldRun) -> pd.DataFrame:
     rows = [_searched(run.world.plain_title, None, 0.0, 0, 0, plain)]
     for (kind, which, seed, rate, ratio), result in zip(cases, ensembles(run, "search", cases), strict=True):
         title = REAL if kind == "real" else f"{REAL} + {SOURCES[which.source]}"
-        rows.append(_searched(title, rate, ratio, seed, result.numbers["best"], best(result)))
+        rows.append(_searched(title, rate, ratio, seed, result.numbers["best"], result.numbers["scores"]))
     return pd.DataFrame(rows)
 
 
@@ -234,3 +230,52 @@ def with_counterfactuals(runs: pd.DataFrame) -> pd.Series:
 def _shown(runs: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """Mean and 95 % interval as text, or few values, and nothing where a classifier has no such prediction."""
     return shown(runs, ["trained_on"], columns).rename(columns={"trained_on": "trained on"})
+
+
+# ---------------------------------------------------------------- plots of these tables
+
+
+@figure("scenes_ablation", "imagenet_ablation")
+def _draw_ablation(data: pd.DataFrame) -> Figure:
+    """Loss ablation and texture targets: one row a kind of CGN, a point each, one panel a measure that was taken."""
+    measures = {
+        "own": "factors read as\ntheir label (%) →",
+        "residue": "background\nresidue ←",
+        "entanglement": "entanglement ←",
+        "mask_iou": "mask IoU →",
+        "mean_mask": "mean mask",
+        "is_share": "Inception Score,\n% of the generator's →",
+    }
+    words = {"all": "all losses", "none": "before training"}
+    kind = data["losses"].replace(words) + data["target"].map({"fill": ", random fill"}).fillna("")
+    rows = kind + "\n" + data["cgn"]
+    long = data.assign(row=rows, training_set=data["losses"].map({"all": "CGN"}).fillna("other"), source=data["cgn"])
+    taken = [name for name in measures if name in data and data[name].notna().any()]
+    long = long.melt(["row", "training_set", "source"], taken, "panel", "value")
+    return dots(long.assign(panel=long["panel"].map(measures)), "small: a CGN", width=1.7, shared=False)
+
+
+@figure("scenes_gap", "imagenet_gap")
+def _draw_gap(data: pd.DataFrame) -> Figure:
+    """Reproduction Table 5 as a picture: accuracy on the three sets. Columns trained_on, seed, set, head, accuracy."""
+    heads = {"avg": "mean of heads", "shape_texture": "no background head"}
+    sets = {
+        "original": "unchanged",
+        "mixed_same": "background\nof the class",
+        "mixed_rand": "background of a\nrandom class",
+    }
+    panel = data["set"].map(sets) + "\n(" + data["head"].map(heads) + ")"
+    return _by_training_set(data.rename(columns={"accuracy": "value"}).assign(panel=panel), "accuracy (%) →")
+
+
+@figure("scenes_bias", "imagenet_bias")
+def _draw_bias(data: pd.DataFrame) -> Figure:
+    """Reproduction Table 4 as a picture: shape bias of every head. Columns trained_on, seed, head, shape_bias."""
+    heads = {"shape": "shape head", "texture": "texture head", "bg": "background head", "avg": "mean of heads"}
+    named = data.rename(columns={"shape_bias": "value"}).assign(panel=data["head"].map(heads))
+    return _by_training_set(named, "shape bias (%) →")
+
+
+def _by_training_set(data: pd.DataFrame, label: str) -> Figure:
+    source = data["trained_on"].str.removeprefix("real images + ")
+    return dots(data.assign(row=data["trained_on"], training_set=data["trained_on"], source=source), label, width=1.7)

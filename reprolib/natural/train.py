@@ -210,18 +210,15 @@ def watched_updates(updates: int) -> list[int]:
 def finite(cgn: CGN) -> bool:
     """Whether every pixel of nine classes, far from each other, is finite in every map."""
     y = cgn.one_hot(torch.linspace(0, cgn.architecture.classes - 1, 9).long())
-    u, device = cgn.noise(len(y), ("finite",)), next(cgn.parameters()).device
-    maps: Maps = cgn(u.to(device), *[y.to(device)] * 3)
+    maps: Maps = cgn(cgn.noise(len(y), ("finite",)), y, y, y)
     return all(bool(torch.isfinite(each).all()) for each in maps)
 
 
 @torch.no_grad()
 def sheet(cgn: CGN, classes: Sequence[int]) -> Tensor:
     """What the mechanisms make of one fixed u for some classes: uint8 (classes, 6, 3, H, W), columns SHEET."""
-    device = next(cgn.parameters()).device
-    u = cgn.noise(1, ("sheet",)).expand(len(classes), -1).to(device)
-    y = cgn.one_hot(torch.tensor(classes)).to(device)
-    maps: Maps = cgn(u, y, y, y)
+    y = cgn.one_hot(torch.tensor(classes))
+    maps: Maps = cgn(cgn.noise(1, ("sheet",)).expand(len(classes), -1), y, y, y)
     image = compose(maps.mask, maps.foreground, maps.background)
     mask = (2 * maps.mask - 1).expand_as(image)
     columns = torch.stack([mask, maps.premask, maps.foreground, maps.background, image, maps.truth], dim=1)
@@ -232,9 +229,9 @@ def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Maps:
     """The forward pass of micro-batch i: all mechanisms get the same noise and the same classes."""
     count, classes = settings.micro_batch, cgn.architecture.classes
     index = torch.arange(i * count, (i + 1) * count)
-    u = cgn.noise(index, ("cgn training", seed), settings.truncation).to(settings.device)
+    u = cgn.noise(index, ("cgn training", seed), settings.truncation)
     drawn = torch.randint(classes, (1 if settings.one_class else count,)).expand(count)
-    y = cgn.one_hot(drawn).to(settings.device)
+    y = cgn.one_hot(drawn)
     maps: Maps = cgn(u, y, y, y, settings.truncation)
     return maps
 

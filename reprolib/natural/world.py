@@ -1,7 +1,5 @@
-"""What the natural-image experiments need to know about their world.
-
-``experiments.py`` is written once, for a World. ``worlds/imagenet.py`` is one, ``worlds/scenes/world.py`` the other.
-"""
+"""What the natural-image experiments need to know about their world; there are ``worlds/imagenet.py`` and
+``worlds/scenes.py``."""
 
 from __future__ import annotations
 
@@ -30,11 +28,11 @@ class World(Protocol):
     """Classes of the sample sheets."""
     followed: tuple[int, ...]
     """Three of them, which the figure of training shows."""
-    entangled: tuple[int, ...]
+    entangled: tuple[int, ...] = ()
     """Classes in which the reproduction study saw texture and background entangled; none where nobody looked."""
-    truncations: tuple[float, ...]
+    truncations: tuple[float, ...] = (1.0,)
     """Truncations of the latent at which a CGN is rated; 1, that of training, is one of them."""
-    walk_truncation: float
+    walk_truncation: float = 1.0
     """Truncation of the latent of walks between classes."""
     plain_title: str
     """The plain classifier as a reader sees it."""
@@ -50,6 +48,7 @@ class World(Protocol):
 
     def truth_identity(self) -> dict[str, Any]:
         """What names what ``against_truth`` compares with, in the inputs of a result."""
+        return {}
 
     def data_identity(self) -> dict[str, Any]:
         """What names the data and the backbone of a classifier."""
@@ -66,6 +65,7 @@ class World(Protocol):
 
     def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
         """What only a world with known masks, textures and backgrounds can tell of a CGN; else nothing."""
+        return {}
 
     def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
         """How much of the background the texture maps of u and classes show, one value per image: against the truth, or

@@ -19,6 +19,7 @@ from IPython.display import display
 from reprolib import figures, statistics
 from reprolib.mnist import figures as _mnist  # noqa: F401 - adds its plots to `figures`, as the next does
 from reprolib.natural import figures as _natural  # noqa: F401
+from reprolib.natural import tables as _tables  # noqa: F401
 from reprolib.params import changed
 from reprolib.report.words import CRITERIA, markdown_table
 from reprolib.run import provenance, rules, store

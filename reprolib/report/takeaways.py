@@ -189,7 +189,7 @@ def beside(points: pd.DataFrame, within: float = 2.0) -> str:
 def near(rows: pd.DataFrame) -> str:
     """rows: of ``comparison.at_published_size``. How far accuracies are from the published ranges, in points."""
     off = (rows["published_low"] - rows["here"]).clip(lower=0) + (rows["here"] - rows["published_high"]).clip(lower=0)
-    far = rows.loc[off.idxmax()]
+    far = rows.iloc[int(off.argmax())]
     return (
         f"{(off <= 1).sum()} of {len(rows)} accuracies are within a point of the published ones; the farthest, "
         f"{far['training_set']} on {far['variant']}, is {off.max():.1f} points away."
@@ -198,7 +198,8 @@ def near(rows: pd.DataFrame) -> str:
 
 def by_quality(cgns: pd.DataFrame, fewest: int = 5) -> str:
     """cgns: of ``recipe.kept``, titled. Whether accuracy rises with the masks that are recognised."""
-    told, few = [], []
+    told: list[str] = []
+    few: list[str] = []
     for variant, part in cgns.groupby("variant", sort=False):
         rank = part["recognised"].corr(part["accuracy_10k"], method="spearman")
         (told if len(part) >= fewest else few).append(f"{variant} ({rank:.2f} over {len(part)} CGNs)")

@@ -31,13 +31,16 @@ def seed_of(*key: str | int) -> int:
 
 @contextmanager
 def seeded(*key: str | int) -> Iterator[None]:
-    """Inside the block torch's global generators start from ``key``; outside they go on undisturbed.
+    """Inside the block torch's global generators start from ``key``; outside they go on undisturbed. That of a GPU
+    takes part if the GPU is in use already.
 
     Works in the forked processes that read images too: they must not touch the GPU that their parent uses.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed_of(*key))
+        torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed takes a millisecond, for tracebacks
+        if devices:
+            torch.cuda.manual_seed(seed_of(*key))
         yield
 
 

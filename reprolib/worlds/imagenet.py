@@ -11,34 +11,28 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
 from reprolib import features
-from reprolib.natural import (
-    cgn,
-    classify,
-    datasets,
-    quality,
-    robustness,
-    u2net,
-)
+from reprolib.natural import cgn, classify, datasets, quality, robustness, u2net
 from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import Images
 from reprolib.natural.train import Patches
+from reprolib.natural.world import World
 from reprolib.run import assets, files, rng, weights
 from reprolib.schema import ImagenetParams, NaturalSource
 
 
-class ImageNet:
+class ImageNet(World):
     """ImageNet or ImageNet-mini with the published networks, from files that the asset table names."""
 
     name, title, classes = "imagenet", "ImageNet", 1000
     patches = Patches()
-    shown: tuple[int, ...] = (
+    shown = (
         15, 251, 330, 382, 385, 483, 559, 751, 938, 947, 999,  # those of the released code
         779, 836, 1, 21, 951, 814,  # the reproduction study's: four more in its code, lemon and a boat in its Fig 8
     )  # fmt: skip
-    followed: tuple[int, ...] = (938, 951, 814)  # cauliflower (reproduction Fig 9), lemon and speedboat (Fig 8)
-    entangled: tuple[int, ...] = (815, 309, 319)  # spider web, bee, dragonfly (Fig 10)
-    truncations: tuple[float, ...] = (1.0, 0.5)
+    followed = (938, 951, 814)  # cauliflower (reproduction Fig 9), lemon and speedboat (Fig 8)
+    entangled = (815, 309, 319)  # spider web, bee, dragonfly (Fig 10)
+    truncations = (1.0, 0.5)
     walk_truncation = 0.3  # docs/imagenet.md, section 8
     plain_title = "plain classifier (ResNet-50)"
 
@@ -55,9 +49,6 @@ class ImageNet:
 
     def rater_identity(self) -> str:
         return self._sha256("inception_v3_google-0cc3c7bd.pth")
-
-    def truth_identity(self) -> dict[str, Any]:
-        return {}
 
     def data_identity(self) -> dict[str, Any]:
         return {"world": self.name, "data": self.data, "backbone": self._sha256("resnet50-0676ba61.pth")}
@@ -84,13 +75,10 @@ class ImageNet:
     def rater(self) -> nn.Module:
         return quality.inception_v3()
 
-    def against_truth(self, model: CGN, count: int) -> dict[str, Any]:
-        return {}
-
     def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
-        net = features.load(self.features, size=model.architecture.size).to(u.device)
+        net = features.load(self.features, size=model.architecture.size).to(model.device)
         with rng.seeded("patches"):
-            return quality.gram_ratio(model, u, model.one_hot(classes).to(u.device), net, self.patches)
+            return quality.gram_ratio(model, u, model.one_hot(classes), net, self.patches)
 
     def ensemble(self) -> Ensemble:
         return classify.resnet50(self.classes)
@@ -104,7 +92,7 @@ class ImageNet:
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
-        return datasets.CounterfactualFolder(folder / split, transform)
+        return datasets.counterfactuals(folder / split, transform)
 
     def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         raise NotImplementedError("nobody knows the true counterfactuals of ImageNet")

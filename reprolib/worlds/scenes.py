@@ -22,27 +22,25 @@ from reprolib.natural import classify, quality
 from reprolib.natural import datasets as folders
 from reprolib.natural.cgn import CGN, CLAMP
 from reprolib.natural.classify import Ensemble
-from reprolib.natural.counterfactuals import Sampling, generate
-from reprolib.natural.datasets import Images
+from reprolib.natural.datasets import Images, Sampling, generate
 from reprolib.natural.train import Patches
+from reprolib.natural.world import World
 from reprolib.run import rng, weights
 from reprolib.schema import NaturalSource, ScenesParams
 from reprolib.vocabulary import FACTORS
-from reprolib.worlds.scenes import datasets, networks
-from reprolib.worlds.scenes.render import CLASSES, VERSION, Scene, render
+from reprolib.worlds import networks
+from reprolib.worlds import render as rendered
+from reprolib.worlds.render import CLASSES, VERSION, Scene, render
 
 
-class Scenes:
+class Scenes(World):
     """Nine classes at 64 pixels; every data set is rendered from (set, number) when it is asked for."""
 
     name, title, classes = "scenes", "Scenes", len(CLASSES)
     class_names: Sequence[str] = CLASSES
     patches = Patches(64, 7, 26)
-    shown: tuple[int, ...] = tuple(range(len(CLASSES)))
-    followed: tuple[int, ...] = (0, 4, 8)
-    entangled: tuple[int, ...] = ()
-    truncations: tuple[float, ...] = (1.0,)  # its generator has no statistics for others
-    walk_truncation = 1.0
+    shown = tuple(range(len(CLASSES)))
+    followed = (0, 4, 8)
     plain_title = "plain classifier (scene reader)"
 
     def __init__(self, params: ScenesParams) -> None:
@@ -65,7 +63,7 @@ class Scenes:
     def data_identity(self) -> dict[str, Any]:
         sizes = {"images": self.images, "validation": self.validation}
         networks = {"backbone": features.LITE0_SHA256, "reader": self.rater_identity()}
-        return {"world": self.name, "renderer": VERSION, "wild": datasets.VERSION} | networks | sizes
+        return {"world": self.name, "renderer": VERSION, "wild": rendered.WILD_VERSION} | networks | sizes
 
     def new_cgn(self, true_mask: bool = False) -> CGN:
         model = (WithTrueMask if true_mask else CGN)(networks.GENERATOR, networks.saliency())
@@ -88,12 +86,11 @@ class Scenes:
         ``control[factor][label]``: how often the reader of ``factor`` reads the class of ``label``, in percent: at best
         100 on the diagonal and chance, 11 %, elsewhere. ``own_shuffled``: ``own`` against other images' labels, a null.
         """
-        device = next(model.parameters()).device
         classes, u = quality.classes_of(count, model.architecture.classes), model.noise(count, ("rated",))
         measured: dict[str, list[Tensor]] = {"mask_iou": [], "residue": [], "entanglement": []}
         for index in torch.arange(count).split(quality.BATCH):
-            scene, y = render(u[index], *(classes[index],) * 3), model.one_hot(classes[index]).to(device)
-            _, mask, front, ground = (each.cpu() for each in model.counterfactual(u[index].to(device), y, y, y))
+            scene, y = render(u[index].cpu(), *(classes[index],) * 3), model.one_hot(classes[index])
+            _, mask, front, ground = (each.cpu() for each in model.counterfactual(u[index], y, y, y))
             measured["mask_iou"].append(intersection_over_union(mask > 0.5, scene.mask > 0.5))
             measured["residue"].append(residue(ground, scene))
             measured["entanglement"].append(entanglement(front, scene))
@@ -109,7 +106,7 @@ class Scenes:
         return numbers | {"control": {factor: dict(zip(FACTORS, row, strict=True)) for factor, row in shares}}
 
     def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
-        y = model.one_hot(classes).to(u.device)
+        y = model.one_hot(classes)
         front = model.counterfactual(u, y, y, y)[2].cpu()
         return entanglement(front, render(u.cpu(), classes, classes, classes))
 
@@ -121,26 +118,26 @@ class Scenes:
 
     def real(self, split: str) -> Images:
         count = self.images if split == "train" else self.validation
-        images, labels = datasets.labelled(count, ("real", split))
+        images, labels = rendered.labelled(count, ("real", split))
         return _images(images, labels[:, 0])
 
     def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         """Rendered scenes with independent factors."""
-        return _images(*datasets.labelled(count, ("true counterfactuals", split, seed), "random"))
+        return _images(*rendered.labelled(count, ("true counterfactuals", split, seed), "random"))
 
     def counterfactuals(self, folder: Path, split: str) -> Images:
         to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
-        return folders.CounterfactualFolder(folder / split, to_range)
+        return folders.counterfactuals(folder / split, to_range)
 
     def challenge(self, name: str) -> Images:
-        images, labels = datasets.test_set(name, self.validation, 0)
+        images, labels = rendered.test_set(name, self.validation, 0)
         return _images(images, labels[:, 0])
 
     def superclasses(self) -> Tensor:
         return torch.arange(self.classes)
 
     def conflict(self) -> tuple[Images, list[list[int]]]:
-        images, labels = datasets.test_set("cue_conflict", self.validation, 0)
+        images, labels = rendered.test_set("cue_conflict", self.validation, 0)
         return _images(images, labels[:, :2]), [[number] for number in range(self.classes)]
 
     def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
@@ -148,8 +145,8 @@ class Scenes:
         ImageNet-Sketch outlines on white."""
         everything = torch.arange(self.classes)
         sets = {
-            "hard scenes": datasets.adversarial(self.validation, networks.reader("scene")),
-            "sketches": datasets.sketches(self.validation),
+            "hard scenes": rendered.adversarial(self.validation, networks.reader("scene")),
+            "sketches": rendered.sketches(self.validation),
         }
         return {name: (_images(images, labels[:, 0]), everything) for name, (images, labels) in sets.items()}
 

@@ -26,10 +26,9 @@ from reprolib.natural.u2net import PLANS, U2Net
 from reprolib.run import rng, training, weights
 from reprolib.run.store import Checkpoint, Result, Store
 from reprolib.vocabulary import FACTORS
-from reprolib.worlds.scenes import datasets
-from reprolib.worlds.scenes.appearance import STRANGERS
-from reprolib.worlds.scenes.datasets import LATENT
-from reprolib.worlds.scenes.render import CLASSES, VERSION, Scene, render
+from reprolib.worlds import render as scenes
+from reprolib.worlds.appearance import STRANGERS
+from reprolib.worlds.render import CLASSES, LATENT, VERSION, Scene, render
 
 GENERATOR, SALIENCY = "scenes-64", "u2net-thin"
 HELD_OUT = 1800
@@ -102,20 +101,20 @@ def detection(model: U2Net, index: Tensor) -> Tensor:
     """Of a U2-Net that finds the object in posed scenes. It sees strangers only, never the shape of a class: what it
     finds in Scenes it was not told, as the published one was not told the classes of ImageNet."""
     u = biggan.noise(index, LATENT, 1.0, ("saliency", 0))
-    _, texture, ground = datasets.classes(index, ("saliency classes", 0), "random").unbind(1)
+    _, texture, ground = scenes.classes(index, ("saliency classes", 0), "random").unbind(1)
     stranger = rng.classes(("saliency shapes", 0), index, len(STRANGERS))
     scene = render(u, len(CLASSES) + stranger, texture, ground)
     return u2net.saliency_loss(model.logits(scene.image), scene.mask)
 
 
-def reading(model: nn.Module, index: Tensor, factor: int, attributes: datasets.Attributes) -> Tensor:
+def reading(model: nn.Module, index: Tensor, factor: int, attributes: scenes.Attributes) -> Tensor:
     """Of a reader of one factor (0 shape, 1 texture, 2 background).
 
     attributes: ``random`` takes posed scenes, in which only the factor itself can be read; ``mostly`` real ones, which
     gives the plain classifier of scenes that the Inception Score needs.
     """
     u = biggan.noise(index, LATENT, 1.0, ("reader", 0))
-    labels = datasets.classes(index, ("reader classes", 0), attributes)
+    labels = scenes.classes(index, ("reader classes", 0), attributes)
     image = render(u, *labels.unbind(1), wild=attributes == "mostly").image
     return F.cross_entropy(model(image), labels[:, factor])
 
@@ -124,9 +123,9 @@ def reading(model: nn.Module, index: Tensor, factor: int, attributes: datasets.A
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, factor: int, attributes: datasets.Attributes) -> dict[str, float]:
+def accuracy(model: nn.Module, factor: int, attributes: scenes.Attributes) -> dict[str, float]:
     """Share of held-out scenes whose factor a reader reads correctly, in percent."""
-    images, labels = datasets.labelled(HELD_OUT, ("held out",), attributes, wild=attributes == "mostly")
+    images, labels = scenes.labelled(HELD_OUT, ("held out",), attributes, wild=attributes == "mostly")
     right = quality.probabilities(images, model).argmax(1) == labels[:, factor]
     return {"accuracy": 100 * float(right.double().mean())}
 
@@ -134,8 +133,8 @@ def accuracy(model: nn.Module, factor: int, attributes: datasets.Attributes) -> 
 @torch.inference_mode()
 def intersection(model: nn.Module) -> dict[str, float]:
     """Mean mask IoU of a saliency net on held-out posed scenes with independent factors."""
-    scene, _ = datasets.scenes(HELD_OUT, ("held out",), "random", wild=False)
-    masks = torch.cat([model(images) for images in scene.image.split(datasets.BATCH)])
+    scene, _ = scenes.scenes(HELD_OUT, ("held out",), "random", wild=False)
+    masks = torch.cat([model(images) for images in scene.image.split(scenes.BATCH)])
     return {"iou": float(intersection_over_union(masks > 0.5, scene.mask > 0.5).mean())}
 
 
@@ -171,14 +170,14 @@ class Network:
     """Of its loss or its data: part of its inputs."""
 
 
-def _reader(title: str, factor: int, attributes: datasets.Attributes, steps: int, **constants: float) -> Network:
+def _reader(title: str, factor: int, attributes: scenes.Attributes, steps: int, **constants: float) -> Network:
     how: dict[str, Any] = {"factor": factor, "attributes": attributes}
     read, measured = partial(reading, **how), partial(accuracy, **how)
     return Network(title, ("reader initialisation", factor, 0), new_reader, read, measured, steps, 32, 3e-3, constants)
 
 
 NETWORKS: dict[str, Network] = {
-    "scene_reader": _reader("scene reader", 0, "mostly", 600, wild=datasets.VERSION),
+    "scene_reader": _reader("scene reader", 0, "mostly", 600, wild=scenes.WILD_VERSION),
     **{f"{name}_reader": _reader(f"reader of {name}", i, "random", 1200) for i, name in enumerate(FACTORS)},
     "saliency": Network(
         "saliency net",
