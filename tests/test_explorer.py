@@ -21,7 +21,7 @@ from reprolib.mnist.cgn import CGN, Mechanisms, cgn_from, compose
 from reprolib.mnist.choices import Data
 from reprolib.mnist.classifier import Classifier, classifier_from, predict
 from reprolib.mnist.explorer import Point
-from reprolib.report import execute
+from reprolib.report import notebook
 from reprolib.report import explorer as page
 from reprolib.run import store
 from reprolib.run.store import Store
@@ -165,7 +165,7 @@ def test_moving_a_slider_of_the_notebook_draws_anew(tmp_path: Path, monkeypatch:
     nbformat.write(notebook, tmp_path / "moved.ipynb")
     done = papermill.execute_notebook(
         str(tmp_path / "moved.ipynb"), None, {"variants": ["colored_MNIST"], "classifier": {"epochs": 1}},
-        kernel_manager_class=execute._kernel(tmp_path), cwd=execute.NOTEBOOKS, progress_bar=False,
+        kernel_manager_class=notebook._kernel(tmp_path), cwd=notebook.FOLDER, progress_bar=False,
     )  # fmt: skip
     walk = [(0, 0.0), (0, 0.0), (0, 0.5), (0, 1.0), (0, 0.5), (12, 0.5)]
     assert done.cells[-1].outputs[0].text.strip() == str(walk)
