@@ -21,8 +21,8 @@ from reprolib.mnist.cgn import CGN, Mechanisms, cgn_from, compose
 from reprolib.mnist.choices import Data
 from reprolib.mnist.classifier import Classifier, classifier_from, predict
 from reprolib.mnist.explorer import Point
-from reprolib.report import notebook
 from reprolib.report import explorer as page
+from reprolib.report import notebook as notebooks
 from reprolib.run import store
 from reprolib.run.store import Store
 from reprolib.schema import SOURCES, Params
@@ -154,7 +154,7 @@ def test_moving_a_slider_of_the_notebook_draws_anew(tmp_path: Path, monkeypatch:
     import papermill
 
     monkeypatch.setenv("REPROLIB_BUILD", str(tmp_path))
-    notebook = nbformat.read(execute.NOTEBOOKS / "explore.ipynb", as_version=4)
+    notebook = nbformat.read(notebooks.FOLDER / "explore.ipynb", as_version=4)
     noted = (
         "def noted(model, asked, *rest):\n    seen.append(rest)\n    return plain(model, asked, *rest)\n\n"
         "plain, explorer.picture, seen = explorer.picture, noted, []"
@@ -165,7 +165,7 @@ def test_moving_a_slider_of_the_notebook_draws_anew(tmp_path: Path, monkeypatch:
     nbformat.write(notebook, tmp_path / "moved.ipynb")
     done = papermill.execute_notebook(
         str(tmp_path / "moved.ipynb"), None, {"variants": ["colored_MNIST"], "classifier": {"epochs": 1}},
-        kernel_manager_class=notebook._kernel(tmp_path), cwd=notebook.FOLDER, progress_bar=False,
+        kernel_manager_class=notebooks._kernel(tmp_path), cwd=notebooks.FOLDER, progress_bar=False,
     )  # fmt: skip
     walk = [(0, 0.0), (0, 0.0), (0, 0.5), (0, 1.0), (0, 0.5), (12, 0.5)]
     assert done.cells[-1].outputs[0].text.strip() == str(walk)
