@@ -133,7 +133,7 @@ def _of_claim(cases: list[str]) -> str:
     """The verdict of a claim, and on how many data sets it rests if some are not decided."""
     verdict = statistics.verdict_of_claim(cases)
     decided = sum(each in ("supported", "not supported") for each in cases)
-    return verdict if decided in (0, len(cases)) else f"{verdict} ({decided} of {len(cases)} data sets)"
+    return verdict if decided in (0, len(cases)) else f"{verdict} ({decided} of {len(cases)} data sets decided)"
 
 
 def _shipped(params: dict[str, Any]) -> list[str]:
