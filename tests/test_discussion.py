@@ -62,8 +62,9 @@ def _row(criterion: str, mean: float, low: float, high: float, outcome: str, n: 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (_row("gain_cgn", 40.0, 35.2, 44.0, "holds"), "points more than 25.2 lower"),
-        (_row("gain_cgn", 5.0, 2.0, 8.0, "fails"), "points at least 2.0 higher"),
+        (_row("gain_cgn", 40.0, 35.2, 44.0, "holds"), "counterfactuals alone: more than 25.2 points lower"),
+        (_row("gain_cgn", 40.0, 10.0, 44.0, "holds"), "counterfactuals alone: anything lower"),
+        (_row("gain_cgn", 5.0, 2.0, 8.0, "fails"), "counterfactuals alone: 2.0 points higher"),
         (_row("gain_cgn", 12.0, 6.0, 18.0, "not decided: a bound is within"), "about 17 repetitions, here 4"),
         (_row("gain_cgn", 10.01, 6.0, 18.0, "not decided: a bound is within"), "more than 200 repetitions"),
         (_row("gain_cgn", 50.0, math.nan, math.nan, "not decided: 2 of 3 repetitions", 2), "is not decided: 2 of 3"),
@@ -75,8 +76,8 @@ def test_what_would_change_a_verdict(row: pd.Series, said: str) -> None:
 
 def test_a_bound_from_above_turns_the_other_way() -> None:
     wanted = rules.every()["claim3"]["criteria"]["loss_both"]
-    assert "0.6 higher" in discussion.turning_point(_row("loss_both", 0.1, -0.2, 0.4, "holds"), wanted)
-    assert "2.0 lower" in discussion.turning_point(_row("loss_both", 4.0, 3.0, 5.0, "fails"), wanted)
+    assert "more than 0.6 points higher" in discussion.turning_point(_row("loss_both", 0.1, -0.2, 0.4, "holds"), wanted)
+    assert ": 2.0 points lower" in discussion.turning_point(_row("loss_both", 4.0, 3.0, 5.0, "fails"), wanted)
 
 
 def test_so_many_repetitions_do_decide() -> None:

@@ -92,7 +92,7 @@ def test_nulls_are_listed_with_what_they_had(tmp_path: Path) -> None:
            "null": "wrong labels", "value": 60.0, "outcome": "fails"}  # fmt: skip
     told = some.finish().outputs[0][0]["text/markdown"]
     assert pd.read_csv(tmp_path / "results" / "claim3_nulls.csv").to_dict("records") == [row]
-    assert "Of 1 that were measured none passed." in told
+    assert "Of 1 that were measured none passed and 1 failed; what is left is open." in told
     assert "wrong labels" not in (tmp_path / "results" / "claim3_verdict.csv").read_text()
 
 
@@ -103,7 +103,10 @@ def test_a_criterion_that_a_null_passes_is_not_counted(tmp_path: Path) -> None:
     verdict = (tmp_path / "results" / "claim3_verdict.csv").read_text()
     assert "not counted: the null 'wrong labels' passes on Colored MNIST" in verdict
     told = some.finish().outputs[0][0]["text/markdown"]
-    assert "Of 1 that were measured 1 passed. What they pass says nothing and is not counted: loss_both." in told
+    assert (
+        "Of 1 that were measured 1 passed and 0 failed; what is left is open. What they pass says nothing and is not counted: loss_both."
+        in told
+    )
 
 
 def test_a_null_that_was_not_measured_is_listed_as_such(folder: Path) -> None:

@@ -109,13 +109,13 @@ def points(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy
 
 def at_published_size() -> pd.DataFrame:
     """What ``make acceptance`` wrote: accuracies out of domain by the protocol of Bagad et al. with the authors' CGNs,
-    one repetition, beside the range of published ones: variant, training_set, here, published_low, published_high.
+    one repetition, beside the range of published ones: variant, training_set, ours, published_low, published_high.
 
     Raises ReproError if the file is missing.
     """
     if not ACCEPTANCE.exists():
         raise ReproError(f"{ACCEPTANCE} is missing; restore it with git or run `make acceptance`")
-    names = {"data set": "variant", "trained on": "training_set"}
+    names = {"data set": "variant", "trained on": "training_set", "here": "ours"}
     table = pd.read_csv(ACCEPTANCE).rename(columns=names)
     ends = table.pop("published").astype(str).str.split(" to ", expand=True).astype(float)
     return table.assign(published_low=ends[0], published_high=ends[1].fillna(ends[0]))

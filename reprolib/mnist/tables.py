@@ -11,6 +11,7 @@ from reprolib import statistics
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import experiments, nulls, plan, quality
 from reprolib.mnist.choices import DIGIT_READER
+from reprolib.mnist.stable import STABLE
 from reprolib.mnist.train import LEARNING_RATE
 from reprolib.run import jobs, rules, store
 from reprolib.run.steps import Handle
@@ -128,7 +129,8 @@ def background_norms(params: Params) -> pd.DataFrame:
             steps = int(state["f_text2.11.num_batches_tracked"])
             bias = float(state["f_text2.11.bias"].mean())
             row = {"variant": variant, "source": source, "seed": seed, "steps": steps}
-            rows.append(row | {"reach": round(LEARNING_RATE * steps, 2), "bias": round(bias, 2)})
+            rate = STABLE.rates[0] if source in ("stable", "shipped") else LEARNING_RATE
+            rows.append(row | {"reach": round(rate * steps, 2), "bias": round(bias, 2)})
     return pd.DataFrame(rows)
 
 

@@ -66,26 +66,24 @@ def reason(row: pd.Series, criteria: dict[str, Any]) -> str:
 def turning_point(row: pd.Series, wanted: dict[str, Any]) -> str:
     """What would change the outcome of a decisive criterion: by how much its interval would have to be elsewhere; for
     one that is not decided, how many repetitions of this spread would decide it."""
-    told, kind = f"{CRITERIA.get(row['criterion'], row['criterion'])}", row["outcome"].partition(":")[0]
-    least, most = wanted.get("at_least", -inf), wanted.get("at_most", inf)
+    name, _, unit = CRITERIA.get(row["criterion"], row["criterion"]).partition(", ")
+    kind, least, most = row["outcome"].partition(":")[0], wanted.get("at_least", -inf), wanted.get("at_most", inf)
     above, below = row["low"] - least, most - row["high"]  # how far the interval is within each bound
     if kind == "holds":
-        return f"{told} more than {_digits(min(above, below))} {'lower' if above < below else 'higher'}"
+        way = "lower" if above < below else "higher"
+        left = min(above, below)
+        return f"{name}: more than {_told(left, unit)} {way}" if left > 0 else f"{name}: anything {way}"
     if kind == "fails":
-        low = least - row["high"]
-        return (
-            f"{told} at least {_digits(low)} higher"
-            if low > 0
-            else f"{told} at least {_digits(row['low'] - most)} lower"
-        )
+        low, high = least - row["high"], row["low"] - most
+        return f"{name}: {_told(max(low, high), unit)} {'higher' if low > high else 'lower'}"
     if kind != "not decided" or row["n"] < statistics.LEAST:
-        return f"{told}: a measurement; this one is {row['outcome']}"
+        return f"{name}: a measurement; this one is {row['outcome']}"
     away = min(abs(row["mean"] - bound) for bound in (least, most))
     needed = repetitions(
         int(row["n"]), max(row["high"] - row["mean"], row["mean"] - row["low"]), away, "sides" in wanted
     )
     many = f"about {needed}" if needed <= MOST else f"more than {MOST}"
-    return f"{told}: {many} repetitions, here {row['n']:.0f}, if mean and spread stay what they are"
+    return f"{name}: {many} repetitions, here {row['n']:.0f}, if mean and spread stay what they are"
 
 
 def repetitions(n: int, half_width: float, distance: float, one_sided: bool) -> int:
@@ -104,5 +102,5 @@ def _margin(row: pd.Series, wanted: dict[str, Any]) -> float:
     return float(inside / (most - least))
 
 
-def _digits(distance: float) -> str:
-    return f"{distance:.1f}" if distance >= 1 else f"{distance:.2g}"
+def _told(distance: float, unit: str) -> str:
+    return f"{distance:.1f} {unit}".strip() if distance >= 1 else f"{distance:.2g} {unit}".strip()

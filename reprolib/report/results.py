@@ -202,7 +202,8 @@ class Results:
         measured = nulls[nulls["outcome"] != "not measured"]
         passed = measured[measured["outcome"] == "holds"]
         empty = ", ".join(sorted(set(passed["criterion"])))
-        told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed."
+        told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed"
+        told += f" and {(measured['outcome'] == 'fails').sum()} failed; what is left is open."
         told += f" What they pass says nothing and is not counted: {empty}." if empty else ""
         shown = self.table(f"{self.claim}_nulls", nulls, "What must not pass, judged by the same code.", told)
         manifest = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -61,8 +62,8 @@ def good_digit_runs(data: pd.DataFrame) -> str:
     """data: of ``comparison.good_digits``."""
     told = []
     for study, part in data.groupby("study", sort=False):
-        share = 100 * part.loc[part["good_digits"] >= 9, "runs"].sum() / part["runs"].sum()
-        told.append(f"{share:.0f} % of {part['runs'].sum():.0f} runs ({study})")
+        many = part.loc[part["good_digits"] >= 9, "runs"].sum()
+        told.append(f"{many:.0f} of {part['runs'].sum():.0f} ({re.sub(', [0-9]+ runs?', '', str(study))})")
     return f"Nine or ten good digits: {'; '.join(told)}."
 
 
@@ -165,10 +166,13 @@ def lost(runs: pd.DataFrame, value: str) -> str:
     """runs: the same. What counterfactuals cost, in points."""
     means = runs.groupby(["variant", "training_set"], sort=False)[value].mean().unstack()
     told = listed(
-        f"{row['Original'] - row['Original+CGN']:.1f} ({row['Original'] - row['CGN']:.1f}) on {variant}"
-        for variant, row in means.iterrows()
+        f"{_lost(row, 'Original+CGN'):.1f} ({_lost(row, 'CGN'):.1f}) on {variant}" for variant, row in means.iterrows()
     )
     return f"Points lost beside original data, with counterfactuals (and with those alone): {told}."
+
+
+def _lost(means: pd.Series, training_set: str) -> float:
+    return round(means["Original"] - means[training_set], 6)  # as the verdict, not a last bit of the means
 
 
 def beside(points: pd.DataFrame, within: float = 2.0) -> str:
@@ -188,7 +192,7 @@ def beside(points: pd.DataFrame, within: float = 2.0) -> str:
 
 def near(rows: pd.DataFrame) -> str:
     """rows: of ``comparison.at_published_size``. How far accuracies are from the published ranges, in points."""
-    off = (rows["published_low"] - rows["here"]).clip(lower=0) + (rows["here"] - rows["published_high"]).clip(lower=0)
+    off = (rows["published_low"] - rows["ours"]).clip(lower=0) + (rows["ours"] - rows["published_high"]).clip(lower=0)
     far = rows.iloc[int(off.argmax())]
     return (
         f"{(off <= 1).sum()} of {len(rows)} accuracies are within a point of the published ones; the farthest, "
@@ -198,13 +202,15 @@ def near(rows: pd.DataFrame) -> str:
 
 def by_quality(cgns: pd.DataFrame, fewest: int = 5) -> str:
     """cgns: of ``recipe.kept``, titled. Whether accuracy rises with the masks that are recognised."""
-    told: list[str] = []
-    few: list[str] = []
+    told, few = [], []
     for variant, part in cgns.groupby("variant", sort=False):
-        rank = part["recognised"].corr(part["accuracy_10k"], method="spearman")
-        (told if len(part) >= fewest else few).append(f"{variant} ({rank:.2f} over {len(part)} CGNs)")
+        if len(part) < fewest:
+            few.append(variant)
+        else:
+            rank = part["recognised"].corr(part["accuracy_10k"], method="spearman")
+            told.append(f"{rank:.2f} on {variant} ({len(part)} CGNs)")
     trend = f"Rank correlation of masks and accuracy: {listed(told)}." if told else ""
-    silent = f"Too few CGNs say nothing of a trend: {listed(few)}." if few else ""
+    silent = f"Fewer than {fewest} CGNs say nothing of a trend on {listed(few)}." if few else ""
     return f"{trend} {silent}".strip()
 
 
@@ -213,8 +219,7 @@ def ablation(data: pd.DataFrame) -> str:
     told = []
     for variant, part in data[data["study"] == "ours"].groupby("variant", sort=False):
         ends = [part.loc[part["size"] == end, "test"].mean() for end in (part["size"].min(), part["size"].max())]
-        top = part.sort_values("test").iloc[-1]
-        told.append(f"{variant} {ends[0]:.1f} to {ends[1]:.1f} %, best at CF ratio {top['ratio']}")
+        told.append(f"{variant} {ends[0]:.1f} to {ends[1]:.1f} %")
     sizes = data.loc[data["study"] == "ours", "size"]
     return f"From {sizes.min():,} to {sizes.max():,} counterfactuals: {'; '.join(told)}."
 
@@ -250,7 +255,8 @@ def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False) -> s
     """The training set with the best mean of a column of ``natural.tables.classifiers``, beside real images alone."""
     means = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].mean().to_dict()
     name = (min if lowest else max)(means, key=lambda name: means[name])
-    real = f"; real images alone {means['real images']:.1f}" if "real images" in means else ""
+    others = "real images" in means and name != "real images"
+    real = f"; real images alone {means['real images']:.1f}" if others else ""
     return f"{what}: {'lowest' if lowest else 'highest'} for {name}, {means[name]:.1f}{real}."
 
 
