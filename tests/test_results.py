@@ -104,7 +104,7 @@ def test_a_criterion_that_a_null_passes_is_not_counted(tmp_path: Path) -> None:
     assert "not counted: the null 'wrong labels' passes on Colored MNIST" in verdict
     told = some.finish().outputs[0][0]["text/markdown"]
     assert (
-        "Of 1 that were measured 1 passed and 0 failed; what is left is open. What they pass says nothing and is not counted: loss_both."
+        "1 passed and 0 failed; what is left is open. What they pass says nothing and is not counted: loss_both."
         in told
     )
 
