@@ -49,10 +49,13 @@ def test_every_file_of_the_discussion_is_made_by_a_notebook() -> None:
 
 def test_the_committed_report_answers_every_point_that_its_run_has() -> None:
     committed = [nbformat.read(file, 4) for file in sorted((ROOT / "results" / "notebooks").glob("claim*.ipynb"))]
-    rows = discussion.points(discussion.takeaways(committed))
+    told = discussion.takeaways(committed)
+    rows = discussion.points(told)
     assert (rows["here"] != discussion.ABSENT).all()
     text = (ROOT / "report.md").read_text(encoding="utf-8")
     assert all(here in text for here in rows["here"])
+    first_screen = text.partition("### Claim 1")[0]
+    assert told["results/published_size.csv"] in first_screen and told["results/recipes.csv"] in first_screen
 
 
 def _row(criterion: str, mean: float, low: float, high: float, outcome: str, n: int = 4) -> pd.Series:

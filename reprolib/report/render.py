@@ -57,7 +57,8 @@ def render(folder: Path) -> Path:
     )
     environment.filters |= {"table": markdown_table, "hashed": _hashed}
     executed = [_executed(folder, name, context["claims"][claim]) for claim, name in NOTEBOOKS.items()]
-    context["points"] = discussion.points(discussion.takeaways(executed))
+    told = discussion.takeaways(executed)
+    context |= {"told": told, "points": discussion.points(told)}
     front, discussed, colophon = (
         environment.get_template(f"{name}.md.j2").render(context) for name in ("report", "discussion", "colophon")
     )
