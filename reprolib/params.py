@@ -120,6 +120,10 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
         "authors" in cgn.sources and bool(unknown),
         f"the authors released no CGN for {', '.join(unknown)}; take 'authors' out of 'cgn.sources'",
     )
+    yield (
+        "shipped" in cgn.sources and bool(unknown),
+        f"no CGN is shipped for {', '.join(unknown)}; train one, with 'stable' in place of 'shipped' in 'cgn.sources'",
+    )
     without = [name for name in params.variants if isinstance(cgn.steps, dict) and name not in cgn.steps]
     yield (
         "published" in trained and bool(without),

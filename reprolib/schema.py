@@ -227,7 +227,11 @@ class Params(Group):
     """Everything that a run depends on."""
 
     profile: str = Field("gpu", description="smoke, cpu or gpu: the file of params/ that this one starts from")
-    variants: list[str] = Field(list(VARIANTS), min_length=1, description="data sets")
+    variants: list[str] = Field(
+        ["colored_MNIST", "double_colored_MNIST", "wildlife_MNIST"],
+        min_length=1,
+        description="data sets; default those of the study",
+    )
     seeds: int = Field(5, ge=1, le=1000, description="repetitions of every classifier, each with its own data draw")
     device: Literal["cpu", "cuda"] = "cuda"
     threads: int = Field(1, ge=1, le=256, description="torch threads of one job; part of a result's identity")

@@ -35,7 +35,8 @@ class Variant:
     initialisation: Literal["orthogonal", "normal"]
     gain: float
     mask_weight: float
-    """lambda of the mask-entropy loss."""
+    """lambda of the mask-entropy loss, the term ``mask`` of a training; the stable recipe raises it over its second
+    half, ``stable.Constants.entropy_rise`` times."""
     style_weights: tuple[float, float, float, float]
     """w of the four taps of the style loss; a tap enters with the factor 5000 w**2."""
     max_ratio: int = 1000

@@ -93,8 +93,8 @@ def _draw_counterfactuals(data: Arrays) -> Figure:
 
 
 def training_sheets(run: WorldRun) -> dict[str, np.ndarray]:
-    """Reproduction Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of run 0, for the
-    classes that the world follows."""
+    """Reproduction Figs 8 and 9: ``updates`` (T,), ``classes`` (C,) and ``sheets`` (T, C, 6, H, W, 3) of the first run,
+    for the classes that the world follows."""
     trained = plan.trained_cgn(run, CgnChoice("trained", target=run.chosen.targets[0]))
     found = trained.result(with_tensors=True).tensors
     sheets = {int(name.removeprefix("sheet/")): value for name, value in found.items() if name.startswith("sheet/")}

@@ -23,7 +23,7 @@ from reprolib.natural.world import World
 from reprolib.run import rng
 from reprolib.run.errors import AssetError
 
-VARIANTS = ("original", "mixed_same", "mixed_rand")
+CHALLENGE_SETS = ("original", "mixed_same", "mixed_rand")
 SUPERCLASSES = {
     "dog": "151-170 173-268",
     "bird": "7-24 87-100 127-146",
@@ -161,7 +161,9 @@ def reliance(world: World, ensemble: nn.Module, workers: int = 0) -> dict[str, f
     """What a classifier relies on, in percent: ``<set>/<prediction>`` for the three sets of the backgrounds challenge
     and ``gap/<prediction>``; ``shape_bias/<prediction>`` and ``decided/<prediction>``."""
     mapping = world.superclasses()
-    found = {name: accuracies(*classify.scores(ensemble, world.challenge(name), workers), mapping) for name in VARIANTS}
+    found = {
+        name: accuracies(*classify.scores(ensemble, world.challenge(name), workers), mapping) for name in CHALLENGE_SETS
+    }
     row = {f"{name}/{head}": value for name, each in found.items() for head, value in each.items()}
     row |= {f"gap/{head}": value for head, value in gaps(found).items()}
     decided, labels = _conflict(world, ensemble, workers)

@@ -13,7 +13,7 @@ from reprolib.figures import dots, figure
 from reprolib.natural import plan
 from reprolib.natural.classify import HEADS
 from reprolib.natural.plan import REAL, CgnChoice, WorldRun
-from reprolib.natural.robustness import VARIANTS
+from reprolib.natural.robustness import CHALLENGE_SETS
 from reprolib.run import jobs, rules
 from reprolib.run.store import Result
 from reprolib.schema import SOURCES
@@ -147,13 +147,13 @@ def _searched(
     title: str, rate: float | None, ratio: float, seed: int, epoch: int, row: dict[str, float]
 ) -> dict[str, Any]:
     cell = {"trained_on": title, "rate": rate, "ratio": ratio, "seed": seed, "epoch": epoch}
-    return cell | {name: row[f"{name}/shape_texture"] for name in (*VARIANTS, "gap")} | {"top1": row["top1"]}
+    return cell | {name: row[f"{name}/shape_texture"] for name in (*CHALLENGE_SETS, "gap")} | {"top1": row["top1"]}
 
 
 def search_shown(runs: pd.DataFrame) -> pd.DataFrame:
     """Reproduction Table 7 as it is printed: one row per cell, each with its repetitions."""
     cell = ["trained_on", "rate", "ratio"]
-    table = shown(runs, cell, {name: name for name in (*VARIANTS, "gap")} | {"top-1": "top1"})
+    table = shown(runs, cell, {name: name for name in (*CHALLENGE_SETS, "gap")} | {"top-1": "top1"})
     epochs = runs.groupby(cell, sort=False, dropna=False)["epoch"].agg(lambda found: ", ".join(map(str, found)))
     table.insert(len(cell), "epoch", epochs.tolist())
     return table
@@ -161,7 +161,7 @@ def search_shown(runs: pd.DataFrame) -> pd.DataFrame:
 
 def challenge(runs: pd.DataFrame, head: str = "shape_texture") -> pd.DataFrame:
     """Reproduction Table 5: accuracy on three sets and the gap, means and 95 % intervals; a row per training set."""
-    return _shown(runs, {name: f"{name}/{head}" for name in (*VARIANTS, "gap")})
+    return _shown(runs, {name: f"{name}/{head}" for name in (*CHALLENGE_SETS, "gap")})
 
 
 def gaps(runs: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +193,7 @@ def challenge_points(runs: pd.DataFrame) -> pd.DataFrame:
     frames = [
         runs[["trained_on", "seed"]].assign(set=name, head=head, accuracy=runs[f"{name}/{head}"])
         for head in ("avg", "shape_texture")
-        for name in VARIANTS
+        for name in CHALLENGE_SETS
     ]
     return pd.concat(frames, ignore_index=True)
 

@@ -30,7 +30,8 @@ LEARNING_RATES = {"f_shape": 8e-6, "f_bg": 1e-5, "f_text": STUDY.texture_rate}
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The weights of the released code; a loss of weight 0 is not computed."""
+    """The weights of the released code; a loss of weight 0 is not computed. ``binary`` is the entropy of the mask,
+    ``mask`` the interval of its mean."""
 
     l1: float = 100.0
     perceptual: Taps = (4.0, 4.0, 4.0, 4.0)

@@ -89,7 +89,7 @@ class World(Protocol):
         nobody knows it."""
 
     def challenge(self, name: str) -> Images:
-        """A test set of the backgrounds challenge with its superclass; name: of robustness.VARIANTS."""
+        """A test set of the backgrounds challenge with its superclass; name: of robustness.CHALLENGE_SETS."""
 
     def superclasses(self) -> Tensor:
         """int64 (classes,): superclass of every class."""
