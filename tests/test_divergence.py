@@ -118,7 +118,7 @@ def test_the_look_ahead_is_taken_back(name: str, checkpoint: Checkpoint, monkeyp
 
     monkeypatch.setattr(training, "_put_back", noted)
     TRAININGS[name][1](checkpoint)
-    moved, after, before = (list(training._tensors(each)) for each in seen)
+    moved, after, before = (list(training._tensors(each)) for each in seen[-3:])  # the first: nothing to resume
     assert len(after) == len(before) > 2
     assert all(torch.equal(one, other) for one, other in zip(after, before, strict=True))
     assert any(not torch.equal(one, other) for one, other in zip(moved, before, strict=False)), "the step moved it"

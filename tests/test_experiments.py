@@ -21,6 +21,7 @@ from reprolib.mnist import counterfactuals, experiments, plan, tables, variants
 from reprolib.mnist.cgn import authors_cgn
 from reprolib.mnist.choices import Data, Given, TrainingSet
 from reprolib.mnist.classifier import Classifier
+from reprolib.mnist.stable import STABLE
 from reprolib.run import store, weights
 from reprolib.run.errors import AssetError
 from reprolib.run.steps import Handle
@@ -282,5 +283,5 @@ def test_the_travel_of_the_background_norm_is_told_with_its_reach(tiny: Params) 
     (row,) = tables.background_norms(tiny).to_dict("records")
     state = experiments.load(SHIPPED).state_dict()
     assert row["bias"] == pytest.approx(float(state["f_text2.11.bias"].mean()), abs=0.01)
-    assert row["steps"] > 0 and row["reach"] == pytest.approx(2e-4 * row["steps"], abs=0.01)
+    assert row["steps"] > 0 and row["reach"] == pytest.approx(STABLE.rates[0] * row["steps"], abs=0.01)
     assert abs(row["bias"]) <= 1.1 * row["reach"]
