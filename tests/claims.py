@@ -55,9 +55,11 @@ def explored(sources: int = 1, latents: int = 2) -> dict[str, np.ndarray]:
     return arrays
 
 
-def finish(folder: Path, chosen: Params, level: float = 90.0, explorer: dict[str, np.ndarray] | None = None) -> None:
+def finish(
+    folder: Path, chosen: Params, level: float = 90.0, explorer: dict[str, np.ndarray] | None = None, hours: float = 1.0
+) -> None:
     """All three claims with two tables each, one figure, executed notebooks and seals; ``level`` is in every number.
-    explorer: what the explorer of claim 2 shows, which has none otherwise."""
+    explorer: what the explorer of claim 2 shows, which has none otherwise. hours: what the run took."""
     for claim in build.NOTEBOOKS:
         run, shown = Results(claim, chosen, folder), []
         for number in (1, 2):
@@ -78,6 +80,9 @@ def finish(folder: Path, chosen: Params, level: float = 90.0, explorer: dict[str
             shown.append(run.figure("training_sheets", {"Colored MNIST|0,1": picture}, "Pictures."))
         if claim == "claim2" and explorer is not None:
             shown.append(run.figure("explorer", explorer, "Explorer.", takeaways.explorer(explorer)))
+        if claim == "claim3":
+            took = {"step": ["toy"], "results": [1], "hours": [hours], "peak_memory_mb": [9], "commits": ["abc"]}
+            run.table("compute", pd.DataFrame(took), "What it took.", "")
         values = {criterion: level / 10 if criterion == "good_digits" else level for criterion in CRITERIA[claim]}
         shown += [run.judge(evidence(claim, values)), run.finish()]
         executed(folder, claim, shown, f"print('{claim}: {level}')")

@@ -25,17 +25,20 @@ from reprolib.run import store, training
 
 VARIANT = "colored_MNIST"
 INTERVAL = 5
-TINY = {
+STUDY = {
     "profile": "smoke",
-    "variants": [VARIANT],
     "seeds": 2,
     "n_jobs": 1,
     "digits": {"limit": 500},
+    "counterfactuals": {"size": 200},
+    "classifier": {"epochs": 1},
+}
+"""A study whose classifiers are trained in a moment."""
+TINY = STUDY | {
+    "variants": [VARIANT],
     "cgn": {"sources": ["stable"], "seeds": 2, "stable_steps": 20, "checkpoint_every": INTERVAL, "quality_masks": 10,
             "accuracy_images": 200},
     "gan": {"kinds": []},
-    "counterfactuals": {"size": 200},
-    "classifier": {"epochs": 1},
     "ablation": {"sizes": [100], "ratios": [1], "epochs": 1},
     "gradcam": {"images": 20},
     "scenes": {

@@ -20,6 +20,7 @@ import pytest
 from reprolib.run import assets
 from reprolib.run.assets import Asset
 from reprolib.run.errors import AssetError, StoreError
+from reprolib.run.files import unsealed
 
 GOOD = b"the published bytes " * 500
 NAME = "toy/data.gz"
@@ -296,3 +297,47 @@ def test_a_long_download_shows_how_far_it_is(
     monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
     assets.fetch("toy")
     assert "100%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("begin", [sha(GOOD)[:1], ""])
+def test_a_file_without_a_published_hash_is_held_to_its_first_one(
+    begin: str, own: bool, cache: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = dataclasses.replace(offer(monkeypatch, server.url("good")), sha256=begin)
+    monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
+    if own:
+        monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path / "mine"))
+    file = put(tmp_path / "mine" if own else cache, GOOD)
+    assert assets.path(NAME) == assets.path(NAME) == file
+    file.write_bytes(next(other for i in range(256) if sha(other := GOOD + bytes([i]))[0] == sha(GOOD)[0]))
+    with pytest.raises(AssetError, match="is not the file that was first used here; restore it, or remove") as caught:
+        assets.path(NAME)
+    if own:  # told how to replace it on purpose
+        Path(str(caught.value).split("remove ")[1].split(" if")[0]).unlink()
+        assert assets.path(NAME) == file
+    else:
+        assert assets.fetch("toy") == [file] and assets.path(NAME).read_bytes() == GOOD
+
+
+def test_a_file_that_a_person_put_there_is_held_to_its_first_hash_by_fetch_too(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = dataclasses.replace(offer(monkeypatch), sha256="", how="download it")
+    monkeypatch.setattr(assets, "ASSETS", {NAME: asset})
+    file = put(cache, GOOD)
+    assert assets.fetch("toy") == [file]
+    file.write_bytes(GOOD[::-1])
+    with pytest.raises(AssetError, match="is not the file that was first used here; restore it, or remove"):
+        assets.fetch("toy")
+
+
+def test_a_damaged_first_hash_accuses_no_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asset = offer(monkeypatch)
+    monkeypatch.setattr(assets, "ASSETS", {NAME: dataclasses.replace(asset, sha256="")})
+    file = put(cache, GOOD)
+    assert assets.path(NAME) == file
+    (record,) = (cache / "first-seen").iterdir()
+    damage.flip(record)
+    assert assets.path(NAME) == file
+    assert unsealed(record.read_bytes())["first"] == sha(GOOD)

@@ -13,6 +13,7 @@ from typing import Any
 
 import damage
 import pytest
+import small_run
 import torch
 
 from reprolib import gradcam, params
@@ -30,16 +31,7 @@ from reprolib.schema import Params
 from reprolib.vocabulary import VARIANTS
 
 VARIANT = "double_colored_MNIST"
-TINY = {
-    "profile": "smoke",
-    "variants": [VARIANT],
-    "seeds": 2,
-    "n_jobs": 1,
-    "digits": {"limit": 500},
-    "counterfactuals": {"size": 200},
-    "classifier": {"epochs": 1},
-    "gradcam": {"images": 20},
-}
+TINY = small_run.STUDY | {"variants": [VARIANT], "gradcam": {"images": 20}}
 
 
 def both(params: Params, seed: int) -> TrainingSet:

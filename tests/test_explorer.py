@@ -10,6 +10,7 @@ import claims
 import nbformat
 import numpy as np
 import pytest
+import small_run
 import torch
 from nbformat.v4 import new_code_cell
 from PIL import Image
@@ -28,15 +29,7 @@ from reprolib.run.store import Store
 from reprolib.schema import SOURCES, Params
 
 VARIANT = "double_colored_MNIST"
-TINY = {
-    "profile": "smoke",
-    "variants": [VARIANT],
-    "seeds": 2,
-    "n_jobs": 1,
-    "digits": {"limit": 500},
-    "counterfactuals": {"size": 200},
-    "classifier": {"epochs": 1},
-}
+TINY = small_run.STUDY | {"variants": [VARIANT]}
 HERE, THERE = Point(3, 7, 1, 0), Point(8, 2, 5, 4)
 
 

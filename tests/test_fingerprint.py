@@ -15,9 +15,8 @@ from reprolib.run.errors import ReproError
 from reprolib.run.store import Result, Store
 
 
-def _run(folder: Path, level: float = 90.0) -> dict[str, str]:
-    claims.finish(folder, params.load("smoke"), level)
-    (folder / "results" / "compute.csv").write_text(str(folder))  # what a run took
+def _run(folder: Path, level: float = 90.0, hours: float = 1.0) -> dict[str, str]:
+    claims.finish(folder, params.load("smoke"), level, hours=hours)
     Store(folder / "store").get("toy", {"seed": 0}, lambda _: Result({"value": level}))
     build.render(folder)
     return build.fingerprint(folder)
@@ -27,7 +26,8 @@ def test_equal_runs_have_equal_fingerprints(tmp_path: Path, monkeypatch: pytest.
     first = _run(tmp_path / "a")
     there = provenance.current() | {"finished": "2031-01-01", "processor": "another", "commit": "another"}
     monkeypatch.setattr(provenance, "current", lambda: there)
-    second = _run(tmp_path / "b")
+    second = _run(tmp_path / "b", hours=7.5)
+    assert "took 7.5 hours" in (tmp_path / "b" / "report.md").read_text()
     assert (tmp_path / "a" / "report.md").read_text() != (tmp_path / "b" / "report.md").read_text()
     assert first == second and first["total"] == second["total"]
     kinds = ("report.md", "results/claim1.json", "results/claim1_1.csv", "figures/training_quality.png")

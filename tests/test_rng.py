@@ -54,6 +54,17 @@ def test_seeded_repeats_inside_and_leaves_the_outside_alone() -> None:
         assert not torch.equal(torch.rand(3), inside)
 
 
+def test_a_gpu_that_is_first_used_inside_is_seeded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA seeds it when it starts, if it was told before."""
+    told: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", told.append)
+    with rng.seeded("a"):
+        assert not told  # there is none here
+    monkeypatch.setattr(rng, "_has_gpu", lambda: True)
+    with rng.seeded("a"):
+        assert told == [rng.seed_of("a")]
+
+
 def test_seeded_restores_the_generator_after_an_error() -> None:
     before = torch.get_rng_state()
     with pytest.raises(ZeroDivisionError), rng.seeded("step", 1):

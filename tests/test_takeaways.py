@@ -85,8 +85,8 @@ def test_a_loss_that_is_left_out_is_told_by_what_it_changes() -> None:
 
 def _runs(counterfactuals: float) -> pd.DataFrame:
     sets = {"Original": 20.0, "CGN": counterfactuals, "Original+CGN": 50.0}
-    rows = [("Colored MNIST", name, "x" if "CGN" in name else "", value) for name, value in sets.items()]
-    return pd.DataFrame(rows, columns=["variant", "training_set", "source", "test"])
+    rows = [("Colored MNIST", name, "x" if "CGN" in name else "", 200, value) for name, value in sets.items()]
+    return pd.DataFrame(rows, columns=["variant", "training_set", "source", "seed", "test"])
 
 
 def test_the_best_training_set_and_what_is_lost() -> None:

@@ -110,15 +110,15 @@ def good_digits(data: pd.DataFrame) -> Figure:
 def good_digit_runs(data: pd.DataFrame) -> Figure:
     """How many training runs end with how many good digits, a dot a run. Columns: good_digits, runs, study."""
     studies, floor, ticks = list(dict.fromkeys(data["study"])), 0.0, []
-    drawn, ax = plt.subplots(figsize=(8.2, 0.9 * len(studies) + 0.7))
+    drawn, ax = plt.subplots(figsize=(8.2, 1.0 * len(studies) + 0.7))
     for study, paint in zip(studies, sns.color_palette("colorblind", len(studies)), strict=True):
         counts = data[data["study"] == study].groupby("good_digits")["runs"].sum().astype(int)
         for digits, count in counts.items():
             ax.plot([digits] * count, floor + np.arange(count), "o", ms=4, color=paint)
         ax.axhline(floor - 1, color="0.85", lw=0.8)
         ticks.append(floor)
-        floor += max(counts.max(), 3) + 2
-    ax.set(xlabel="good digits of a trained CGN", xlim=(-0.5, 10.5), xticks=range(11))
+        floor += max(counts.max(), 5) + 2
+    ax.set(xlabel="good digits of a trained CGN", xlim=(-0.5, 10.5), xticks=range(11), ylim=(-1.5, floor - 1))
     ax.set_yticks(ticks, [study.replace(", ", "\n") for study in studies], fontsize=7.5, va="bottom")
     return drawn
 

@@ -2,7 +2,8 @@
 
 ``path(name)`` finds an asset without the network: in the folder that ``REPROLIB_ASSETS`` names, then in the cache
 (``REPROLIB_CACHE``, by default the user's cache folder). ``fetch(name)`` downloads it into the cache. A file gets its
-name only after its SHA-256 was checked, and is checked again before it is read.
+name only after its SHA-256 was checked, and is checked again before it is read. One whose publisher names no whole hash
+is held to the hash that it had when it was first used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reprolib.run.errors import AssetError, StoreError
-from reprolib.run.files import read_yaml, refused, sha256_of
+from reprolib.run.files import digest, read_yaml, refused, sealed, sha256_of, unsealed, write_atomically
 from reprolib.run.folders import Folder, cache_folder, classes, places
 
 
@@ -133,11 +134,31 @@ def _verify(asset: Asset, file: Path, sha256: str, large: bool = True) -> None:
     """Raise AssetError if a file is not the published one. large: hash it even where that takes long."""
     size, about = file.stat().st_size, 0 if len(sha256) == 64 else asset.size // 10
     fits = file.name != Path(asset.name).name or abs(size - asset.size) <= about  # the unpacked form has another size
-    if fits and ((size > CHEAP and not large) or sha256_of(file).startswith(sha256)):
+    if fits and size > CHEAP and not large:
         return
+    actual = sha256_of(file) if fits else ""
+    if fits and actual.startswith(sha256):
+        if len(sha256) == 64 or actual == _first_seen(file, actual):
+            return
+        replaced = f"restore it, or remove {_record(file)} if you replaced it on purpose"
+        raise AssetError(f"asset {file} is not the file that was first used here; {replaced}")
     why = "wrong SHA-256" if fits else f"{size:,} bytes instead of {'about ' if about else ''}{asset.size:,}"
     repair = asset.how or f"fetch it again with `python -m reprolib fetch {asset.group}`"
     raise AssetError(f"asset {file} is corrupt ({why}); replace it, or remove it and {repair}")
+
+
+def _first_seen(file: Path, actual: str) -> str:
+    """The hash that a file had when it was first used, for one whose publisher names no whole hash."""
+    record = _record(file)
+    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or a damaged one
+        return str(unsealed(record.read_bytes())["first"])
+    with contextlib.suppress(StoreError):  # a cache that nobody may write to remembers nothing
+        write_atomically(record, sealed({"file": str(file), "first": actual}))
+    return actual
+
+
+def _record(file: Path) -> Path:
+    return cache_folder() / "first-seen" / f"{digest(str(file.resolve()).encode())}.json"
 
 
 def fetch(group_name: str) -> list[Path]:
@@ -171,6 +192,7 @@ def _download(asset: Asset) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         for form, _ in asset.forms:
             (cache_folder() / form).unlink(missing_ok=True)
+            _record(cache_folder() / form).unlink(missing_ok=True)
     print(f"fetching {asset.name} ({asset.size / 1e6:.1f} MB)", file=sys.stderr, flush=True)
     failures = []
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
 
+_has_gpu = cache(torch.cuda.is_available)
+
+
 def seed_of(*key: str | int) -> int:
     """A seed in [0, 2**63) from the SHA-256 of a key; equal keys give equal seeds on every machine."""
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
@@ -31,16 +35,15 @@ def seed_of(*key: str | int) -> int:
 
 @contextmanager
 def seeded(*key: str | int) -> Iterator[None]:
-    """Inside the block torch's global generators start from ``key``; outside they go on undisturbed. That of a GPU
-    takes part if the GPU is in use already.
+    """Inside the block torch's global generators start from ``key``; outside they go on undisturbed.
 
     Works in the forked processes that read images too: they must not touch the GPU that their parent uses.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed takes a millisecond, for tracebacks
-        if devices:
-            torch.cuda.manual_seed(seed_of(*key))
+        # torch.manual_seed takes a millisecond where there is no GPU to seed, for tracebacks that nobody reads
+        seed = torch.manual_seed if _has_gpu() else torch.default_generator.manual_seed
+        seed(seed_of(*key))
         yield
 
 
