@@ -199,8 +199,9 @@ def failures(run: WorldRun, candidates: int = 200, shown: int = 6) -> dict[str, 
     """Reproduction Figs 10 to 12, chosen by a number and not by hand: the worst images of three kinds.
 
     ``entanglement``: texture maps that show most of the background (``World.entanglement``), of the classes that the
-    reproduction study shows if the world names them; ``residue``: backgrounds with the most saliency; ``realism``: composed images
-    whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the composed image.
+    reproduction study shows if the world names them; ``residue``: backgrounds with the most saliency; ``realism``:
+    composed images whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the
+    composed image.
     """
     model = _own(run)
     classes, u = quality.classes_of(candidates, model.architecture.classes), model.noise(candidates, ("rated",))
