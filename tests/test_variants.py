@@ -18,6 +18,7 @@ from reprolib.mnist import digits, textures, variants
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.variants import Attributes, Canvas, Painted, paint
 from reprolib.run import rng
+from reprolib.run.errors import ParameterError
 
 C, DC, W = NAMES = ["colored_MNIST", "double_colored_MNIST", "wildlife_MNIST"]
 DRAWS = {C: 3, DC: 6, W: 4}
@@ -209,7 +210,11 @@ def test_a_registered_variant_is_painted_and_accepted_by_profiles(inverted: str,
     painted, one = draw(inverted, real[:30]), torch.tensor([9])
     assert (painted.images.masked_select(painted.masks) == -1).all()
     assert same(draw(inverted, real[:30], index=one), painted[one])
-    assert params.load({"profile": "smoke", "variants": [inverted]}).variants == [inverted]
+    chosen = {"profile": "smoke", "variants": [inverted]}
+    assert params.load(chosen | {"cgn": {"sources": ["stable"], "seeds": 4}}).variants == [inverted]
+    with pytest.raises(ParameterError, match=rf"no CGN is shipped for {inverted}; train one, with 'stable' in place"):
+        params.load(chosen)  # its CGNs are shipped ones
+    assert inverted not in params.load("smoke").variants
 
 
 @pytest.mark.assets
