@@ -117,10 +117,10 @@ def test_check_refuses_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pyte
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("profile: cpu\nseeds: 3\ncgn: {seeds: 3, steps: 7}\nablation: {sizes: [100]}\n")
+    file.write_text("profile: cpu\nseeds: 2\ncgn: {seeds: 2, steps: 7}\nablation: {sizes: [100]}\n")
     base = load("cpu")
-    expected = base.model_dump() | {"seeds": 3}
-    expected["cgn"] |= {"seeds": 3, "steps": 7}
+    expected = base.model_dump() | {"seeds": 2}
+    expected["cgn"] |= {"seeds": 2, "steps": 7}
     expected["ablation"] |= {"sizes": [100]}
     assert load(file).model_dump() == load(str(file)).model_dump() == expected
 
