@@ -118,7 +118,12 @@ def test_the_commit_of_the_rules_is_the_last_that_changed_them(project: Path) ->
     _git(project, "add", "params")
     _git(project, "commit", "-qm", "rules")
     fixed = _git(project, "rev-parse", "--short", "HEAD")
-    _git(project, "commit", "-qm", "something else", "--allow-empty")
+    rules.RULES.write_text(f"{rules.RULES.read_text()}\n  # a word about them\n\n")
+    _git(project, "commit", "-qam", "a comment")
+    assert provenance.rules_commit() == fixed
+    rules.RULES.write_text(f"{rules.RULES.read_text()}  at_least: 1  # a rule\n")
+    _git(project, "commit", "-qam", "a rule")
+    fixed = _git(project, "rev-parse", "--short", "HEAD")
     assert provenance.rules_commit() == fixed
     rules.RULES.write_text("more")
     assert provenance.rules_commit() == f"{fixed}+"

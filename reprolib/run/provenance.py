@@ -43,9 +43,10 @@ def commit() -> str:
 
 
 def rules_commit() -> str:
-    """The commit that fixed the rules of the claims, with ``+`` when they were changed since; else ``unknown``."""
-    rules_file = str(rules.RULES.relative_to(ROOT))
-    fixed, changed = _git("log", "-1", "--format=%h", "--", rules_file), _git(*STATUS, rules_file)
+    """The commit that fixed the rules of the claims, the last to touch a line of theirs that is no comment, with ``+``
+    when their file was changed since; else ``unknown``."""
+    rules_file, a_rule = str(rules.RULES.relative_to(ROOT)), "-G^[[:space:]]*[^#[:space:]]"
+    fixed, changed = _git("log", "-1", "--format=%h", a_rule, "--", rules_file), _git(*STATUS, rules_file)
     return fixed + ("+" if changed else "") if fixed else "unknown"
 
 
