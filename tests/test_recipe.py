@@ -81,5 +81,6 @@ def test_the_summary_tells_every_count_and_how_often_a_recipe_works(small: Param
 
 def test_a_missing_table_of_recipes_says_how_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "ROOT", tmp_path)
-    with pytest.raises(ReproError, match=r"missing; restore it with .* or run `make recipe`"):
-        recipe.kept()
+    for name in ("recipe", "recipe_ablation"):
+        with pytest.raises(ReproError, match=rf"{name}.csv is missing; restore it with .* or run `make recipe`"):
+            recipe.kept(name)

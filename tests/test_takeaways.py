@@ -52,6 +52,16 @@ def test_what_counterfactuals_teach(relative: float, least: str) -> None:
     assert "too little" in takeaways.taught(rows.assign(relative=float("nan")))
 
 
+def test_what_each_ingredient_is_worth() -> None:
+    rows = [("all", 90.0, 10), ("all", 80.0, 9), ("pack", 40.0, 10), ("edge", 85.0, 4), ("mean", 81.0, 9)]
+    runs = pd.DataFrame(rows, columns=["without", "accuracy_10k", "good_digits"])
+    told = takeaways.ingredients(runs)
+    assert told.startswith("With all ingredients 85.0 % out of domain and 9.5 good digits.")
+    assert "lowest without pack (40.0), mean (81.0) and edge (85.0), good digits are fewest without edge (4.0)" in told
+    assert told.endswith("by both: without mean.")
+    assert takeaways.ingredients(runs.assign(good_digits=[10, 9, 8, 8, 8])).endswith("without none of them.")
+
+
 def test_the_best_null_is_named() -> None:
     rows = pd.DataFrame({"variant": "a", "source": ["real digits", "untrained", "blank"], "good_digits": [10, 0, 2]})
     assert "blank on a, has 2" in takeaways.nulls(rows)

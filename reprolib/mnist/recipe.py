@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -63,12 +63,13 @@ def runs(params: Params, train: bool = True) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def kept() -> pd.DataFrame:
-    """What ``make recipe`` wrote into ``results/recipe.csv``, see ``runs``. Raises ReproError if it is missing."""
-    file = ROOT / "results" / "recipe.csv"
+def kept(name: Literal["recipe", "recipe_ablation"] = "recipe") -> pd.DataFrame:
+    """What ``make recipe`` wrote into ``results/<name>.csv``, see ``runs`` and ``ablation``. Raises ReproError if it is
+    missing."""
+    file = ROOT / "results" / f"{name}.csv"
     if not file.exists():
         raise ReproError(
-            f"{file} is missing; restore it with `git checkout -- results/recipe.csv` or run `make recipe`"
+            f"{file} is missing; restore it with `git checkout -- results/{name}.csv` or run `make recipe`"
         )
     return pd.read_csv(file)
 
@@ -108,7 +109,8 @@ def losses(params: Params) -> pd.DataFrame:
 
 
 def ablation(params: Params, train: bool = True) -> pd.DataFrame:
-    """The columns of ``runs`` and ``without``, on Colored MNIST: each ingredient of the stable recipe left out once."""
+    """The columns of ``runs`` and ``without``, on Colored MNIST: each ingredient of the stable recipe left out once, in
+    trainings of half the length. train: whether those that are missing are trained; else they are left out."""
     cases = {without: _without(params, without) for without in (WHOLE, *INGREDIENTS)}
     if train:  # all side by side
         calls = [plan.trained_cgn(each, *case) for each in cases.values() for case in plan.trainings(each)]
@@ -118,7 +120,8 @@ def ablation(params: Params, train: bool = True) -> pd.DataFrame:
 
 def _without(params: Params, ingredient: str) -> Params:
     left_out: list[Any] = [] if ingredient == WHOLE else [ingredient]
-    cgn = params.cgn.model_copy(update={"sources": ["stable"], "seeds": REPETITIONS, "without": left_out})
+    half = {"sources": ["stable"], "seeds": REPETITIONS, "stable_steps": -(-params.cgn.stable_steps // 2)}
+    cgn = params.cgn.model_copy(update=half | {"without": left_out})
     return params.model_copy(update={"variants": [ABLATED], "cgn": cgn})
 
 

@@ -116,6 +116,23 @@ def recipes(rows: pd.DataFrame) -> str:
     return f"CGNs with at least nine good digits: {told}."
 
 
+def ingredients(runs: pd.DataFrame) -> str:
+    """runs: of ``recipe.ablation``. What is lost without each ingredient, and which none of the measures misses."""
+    columns, (whole, *others) = ["accuracy_10k", "good_digits"], runs.groupby("without", sort=False)
+    means = pd.DataFrame({name: part[columns].mean() for name, part in others}).T
+    told = [
+        f"{listed(f'{name} ({value:.1f})' for name, value in lost.sort_values().head(3).items())}"
+        for lost in (means[column] for column in columns)
+    ]
+    spare = means.index[(means >= whole[1][columns].min()).all(axis=1)]
+    accuracy, good = whole[1][columns].mean()
+    return (
+        f"With all ingredients {accuracy:.1f} % out of domain and {good:.1f} good digits. Accuracy is lowest without "
+        f"{told[0]}, good digits are fewest without {told[1]}. At least as good as the worst run with all, by both: "
+        f"without {listed(spare) if len(spare) else 'none of them'}."
+    )
+
+
 def rates(rows: pd.DataFrame) -> str:
     """rows: of ``recipe.losses``."""
     by = rows.groupby("recipe")[["cgn_rate", "critic_rate"]].mean()
