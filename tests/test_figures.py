@@ -97,6 +97,14 @@ DATA: dict[str, figures.Data] = {
     "accuracy_by_quality": pd.DataFrame(
         {"variant": VARIANTS, "source": "CGN of the authors", "recognised": [70.0, 90.0], "accuracy_10k": [30.0, 80.0]}
     ),
+    "recipe_ablation": pd.DataFrame(
+        {
+            "without": ["nothing left out", "pack", "pack"],
+            "accuracy_10k": [90.0, 40.0, 60.0],
+            "good_digits": [9.0, 8.0, 10.0],
+            "pairwise_iou": [0.3, 0.7, 0.8],
+        }
+    ),
     "ablation": _ablation(),
     "explorer": claims.explored(sources=2),
     "gradcam_grid": {"images": _pictures(100), "CGN": RANDOM.integers(0, 256, (100, 32, 32), dtype=np.uint8)},
