@@ -28,7 +28,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
     def result(self: Handle, with_tensors: bool = False) -> Result:
         if self.step.name == "cgn":
-            return Result({"snapshots": [1, 3000]}, {}, {"seconds": 7.0 + self["seed"]})
+            return Result({"snapshots": [1, self["settings"].steps]}, {}, {"seconds": 7.0 + self["seed"]})
         if self.step.name == "counterfactual_accuracy":
             return Result({"test": self["seed"] - 150.0})
         left_out = self["cgn"]["settings"].without if isinstance(self["cgn"], Handle) else ()
@@ -48,7 +48,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 def test_a_row_says_what_was_trained_and_how_good_it_is(small: Params) -> None:
     rows = recipe.runs(small).set_index(["recipe", "variant", "seed"])
     assert rows.loc[("stable", "wildlife_MNIST", 201)].to_dict() == {
-        "steps": 3000, "seconds": 208.0, "good_digits": 13, "pairwise_iou": 0.346, "recognised": 91.2,
+        "steps": 4000, "seconds": 208.0, "good_digits": 13, "pairwise_iou": 0.346, "recognised": 91.2,
         "accuracy_10k": 51.0,
     }  # fmt: skip
     assert rows.loc[("shipped", "colored_MNIST", 200), ["steps", "seconds"]].isna().all()
@@ -64,6 +64,7 @@ def test_each_ingredient_is_left_out_once_and_all_are_used_once(small: Params) -
     rows = recipe.ablation(small)
     assert set(rows["recipe"]) == {"stable"} and set(rows["variant"]) == {"colored_MNIST"}
     assert rows.groupby("without").size().to_dict() == dict.fromkeys([recipe.WHOLE, *INGREDIENTS], 2)
+    assert set(rows["steps"]) == {2000}, "half the length"
     whole = rows["without"] == recipe.WHOLE
     assert set(rows[whole]["good_digits"]) == {13} and set(rows[~whole]["good_digits"]) == {12}
 
@@ -74,7 +75,7 @@ def test_the_summary_tells_every_count_and_how_often_a_recipe_works(small: Param
         recipe.summary(runs).set_index(["variant", "source"]).loc[("Colored MNIST", "CGN trained here, stable recipe")]
     )
     assert row.to_dict() == {
-        "CGNs": 2, "steps": 3000.0, "minutes": 3.5, "good_digits": "10 8", "nine_or_ten": 1, "pairwise_iou": 0.35,
+        "CGNs": 2, "steps": 4000.0, "minutes": 3.5, "good_digits": "10 8", "nine_or_ten": 1, "pairwise_iou": 0.35,
         "accuracy_10k": "50.0, 51.0",
     }  # fmt: skip
 

@@ -117,13 +117,11 @@ def recipes(rows: pd.DataFrame) -> str:
 
 
 def ingredients(runs: pd.DataFrame) -> str:
-    """runs: of ``recipe.ablation``. What is lost without each ingredient, and which none of the measures misses."""
+    """runs: of ``recipe.ablation``. Without which ingredients most is lost, and which ones are not missed."""
     columns, (whole, *others) = ["accuracy_10k", "good_digits"], runs.groupby("without", sort=False)
     means = pd.DataFrame({name: part[columns].mean() for name, part in others}).T
-    told = [
-        f"{listed(f'{name} ({value:.1f})' for name, value in lost.sort_values().head(3).items())}"
-        for lost in (means[column] for column in columns)
-    ]
+    lowest = [means[column].sort_values().head(3) for column in columns]
+    told = [listed(f"{name} ({value:.1f})" for name, value in some.items()) for some in lowest]
     spare = means.index[(means >= whole[1][columns].min()).all(axis=1)]
     accuracy, good = whole[1][columns].mean()
     return (
