@@ -17,6 +17,8 @@ LEAST = 3
 """Repetitions below which there is no interval."""
 SHARE, DIFFERENCE = (0.0, 100.0), (-100.0, 100.0)
 """Ranges of shares in percent, and of differences between them."""
+ROUNDING = 1e-9
+"""What an end of an interval may be beside a bound and still be on it."""
 JUDGED = ["criterion", "case", "null", "mean", "low", "high", "n", "measured", "outcome"]
 
 
@@ -72,8 +74,8 @@ def shown(runs: pd.DataFrame, by: list[str], columns: dict[str, str]) -> pd.Data
     empty where a case has no such number. What is called a gap is a difference; all else is a share in percent."""
 
     def text(values: pd.Series, name: str) -> str:
-        bounds = DIFFERENCE if name.startswith("gap") else SHARE
-        return "" if values.isna().all() else f"{interval(values.tolist(), bounds):.1f}"
+        known, bounds = values.dropna().tolist(), DIFFERENCE if name.startswith("gap") else SHARE
+        return f"{interval(known, bounds):.1f}" if known else ""
 
     groups = runs.groupby(by, sort=False, dropna=False)
     return pd.DataFrame({title: groups[name].apply(text, name) for title, name in columns.items()}).reset_index()
@@ -139,9 +141,10 @@ def _judged(rows: pd.DataFrame, wanted: dict[str, Any], repetitions: int, name: 
 def _outcome(estimate: Interval, wanted: dict[str, Any]) -> str:
     """``holds`` or ``fails`` where the whole interval is on one side of every bound."""
     least, most = wanted.get("at_least", -math.inf), wanted.get("at_most", math.inf)
-    if least <= estimate.low and estimate.high <= most:
+    low, high = estimate.low + ROUNDING, estimate.high - ROUNDING
+    if least <= low and high <= most:
         return "holds"
-    if estimate.high < least or estimate.low > most:
+    if estimate.high < least - ROUNDING or estimate.low > most + ROUNDING:
         return "fails"
     return "not decided: a bound is within the interval"
 

@@ -89,10 +89,10 @@ def test_nulls_are_listed_with_what_they_had(tmp_path: Path) -> None:
     some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
     some.judge(pd.concat([EVIDENCE, NULL]))
     row = {"claim": "claim3", "world": "mnist", "criterion": "loss_both", "case": "Colored MNIST",
-           "null": "wrong labels", "value": 60.0, "outcome": "fails"}  # fmt: skip
+           "null": "wrong labels", "value": 60.0, "outcome": "fails", "measured": "60.0 (59.8 to 60.2)"}  # fmt: skip
     told = some.finish().outputs[0][0]["text/markdown"]
     assert pd.read_csv(tmp_path / "results" / "claim3_nulls.csv").to_dict("records") == [row]
-    assert "Of 1 that were measured none passed and 1 failed; what is left is open." in told
+    assert "Of 1 that were measured none passed, 1 failed as they must, and 0 are not decided." in told
     assert "wrong labels" not in (tmp_path / "results" / "claim3_verdict.csv").read_text()
 
 
@@ -104,8 +104,8 @@ def test_a_criterion_that_a_null_passes_is_not_counted(tmp_path: Path) -> None:
     assert "not counted: the null 'wrong labels' passes on Colored MNIST" in verdict
     told = some.finish().outputs[0][0]["text/markdown"]
     assert (
-        "1 passed and 0 failed; what is left is open. What they pass says nothing and is not counted: loss_both."
-        in told
+        "1 passed, 0 failed as they must, and 0 are not decided. What they pass says nothing and is not counted: "
+        "loss_both." in told
     )
 
 

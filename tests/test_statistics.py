@@ -141,6 +141,14 @@ def test_the_whole_interval_decides(gain: list[float], outcome: str) -> None:
     assert _outcome("gain", gain) == outcome
 
 
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_equal_values_on_the_bound_keep_it(count: int) -> None:
+    """The ends of their interval are the bound up to rounding, on either side of it."""
+    equal = {"criterion": "good_digits", "case": "one", "value": [8.0] * count, "rules": _now("claim1")}
+    found = judge("claim1", pd.DataFrame(equal))
+    assert found.set_index("criterion").loc["good_digits", "outcome"] == "holds"
+
+
 @pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize(("value", "outcome"), [(0.3, "holds"), (0.1, "fails"), (0.9, "fails")])
 def test_two_bounds_are_kept_together(value: float, outcome: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reprolib.report import takeaways
+from reprolib.report import natural_takeaways, takeaways
 
 VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
 
@@ -18,15 +18,20 @@ def _quality(good: int) -> pd.DataFrame:
 
 
 def test_good_digits_are_told_by_data_set() -> None:
-    assert takeaways.quality(_quality(7)) == "Of ten digits are good: 10.0 on Colored MNIST and 7.0 on Wildlife MNIST."
-    assert "4.0 on Wildlife MNIST" in takeaways.quality(_quality(4))
+    assert takeaways.quality(_quality(7)) == (
+        "Good digits of ten, mean over CGNs: 10 on Colored MNIST and 7 on Wildlife MNIST."
+    )
+    assert "4 on Wildlife MNIST" in takeaways.quality(_quality(4))
     assert takeaways.digits(_quality(7)).endswith("7 on Wildlife MNIST (20.0 %).")
     assert takeaways.digits(_quality(4)).endswith("4 on Wildlife MNIST (20.0 %).")
 
 
 def test_whose_cgn_is_said_where_there_are_several() -> None:
     both = pd.concat([_quality(7), _quality(9).assign(source="CGN of the authors")])
-    assert "9.0 on Wildlife MNIST (CGN of the authors)" in takeaways.quality(both)
+    assert "9 on Wildlife MNIST (CGN of the authors)" in takeaways.quality(both)
+    assert "9.5 on Wildlife MNIST" in takeaways.quality(pd.concat([_quality(10), _quality(9)]))
+    told = takeaways.digits(both)
+    assert "7 on Wildlife MNIST (CGN trained here) (20.0 %)" in told and "(CGN of the authors) (20.0 %)" in told
 
 
 def test_runs_with_nine_or_ten_good_digits_are_counted() -> None:
@@ -45,10 +50,25 @@ def test_control_is_lost_where_another_label_decides(own: float, said: str) -> N
     assert told.startswith(said) and f"{own:.1f} %" in told and "shape read as the label of texture" in told
 
 
-@pytest.mark.parametrize(("relative", "least"), [(39.0, "Wildlife MNIST"), (95.0, "Colored MNIST")])
-def test_what_counterfactuals_teach(relative: float, least: str) -> None:
+def test_what_is_read_because_labels_coincide_is_no_leak() -> None:
+    rows = [("shape", "shape", 90.0), ("shape", "texture", 13.0), ("texture", "texture", 90.0)]
+    shares = pd.DataFrame(rows, columns=["factor", "label", "share"]).assign(variant="Scenes", source="CGN")
+    assert "the largest leak is 13.0 %" in takeaways.control(shares)
+    assert "the largest leak, beside labels that coincide, is 3.0 %" in takeaways.control(shares, coincide=1 / 9)
+    both = pd.concat([shares, shares.assign(source="other", share=[90.0, 19.0, 90.0])])
+    assert "19.0 % (shape read as the label of texture, Scenes (other))" in takeaways.control(both)
+
+
+def test_good_digits_over_training_are_those_of_its_ends() -> None:
+    rows = pd.DataFrame({"variant": "a", "source": "b", "step": [10, 40, 10, 40], "good_digits": [0, 9, 1, 10]})
+    assert takeaways.over_training(rows) == "Good digits after 10 steps and at the end, 40: 0.5 and 9.5 on a."
+    assert "9.5 and 0.5 on a" in takeaways.over_training(rows.assign(step=[40, 10, 40, 10]))
+
+
+@pytest.mark.parametrize("relative", [39.0, 95.0])
+def test_what_counterfactuals_teach(relative: float) -> None:
     rows = pd.DataFrame({"variant": VARIANTS, "source": "CGN trained here", "relative": [90.0, relative]})
-    assert takeaways.taught(rows).endswith(f"least on {least}.")
+    assert takeaways.taught(rows).endswith(f": 90.0 % (Colored MNIST) and {relative:.1f} % (Wildlife MNIST).")
     assert "too little" in takeaways.taught(rows.assign(relative=float("nan")))
 
 
@@ -68,15 +88,17 @@ def test_the_best_null_is_named() -> None:
     assert "untrained on a, has 3" in takeaways.nulls(rows.assign(good_digits=[10, 3, 2]))
 
 
-@pytest.mark.parametrize(("bias", "where"), [(-3.9, "on Colored MNIST;"), (-0.2, "on none of the data sets;")])
-def test_where_a_norm_is_beyond_reach(bias: float, where: str) -> None:
-    rows = pd.DataFrame({"variant": VARIANTS, "reach": 0.8, "bias": [bias, -0.1]})
-    assert where in takeaways.norms(rows) and f"{bias:.2f}" in takeaways.norms(rows)
+@pytest.mark.parametrize(("bias", "where"), [(-3.9, "on Colored MNIST (a)"), (-0.05, "on Wildlife MNIST (a)")])
+def test_where_a_norm_is_far_from_its_start(bias: float, where: str) -> None:
+    rows = pd.DataFrame({"variant": VARIANTS, "source": "a", "reach": [0.8, 0.9], "bias": [bias, -0.1]})
+    assert f"{min(bias, -0.1):.1f} {where}" in takeaways.norms(rows)
+    assert takeaways.norms(rows).endswith(f"was {0.8 if bias < -0.1 else 0.9}.")
 
 
 def test_recipes_and_readers_name_their_extremes() -> None:
     rows = pd.DataFrame({"source": ["a", "a", "b"], "nine_or_ten": [1, 0, 2], "CGNs": [1, 2, 2]})
-    assert takeaways.recipes(rows) == "CGNs with at least nine good digits: 1 of 3 (a); 2 of 2 (b)."
+    told = takeaways.recipes(rows.assign(variant=["x", "y", "x"]))
+    assert told == "CGNs with at least nine good digits: 1 of 1 on x and 0 of 2 on y (a); 2 of 2 on x (b)."
     read = pd.DataFrame({"variant": VARIANTS, "shape_reader": [90.0, 80.0], "digit_reader": [97.0, 97.0]})
     assert takeaways.readers(read) == "The worst reader is that of shape on Wildlife MNIST, 80.0 %."
 
@@ -89,8 +111,11 @@ def test_rates_are_compared() -> None:
 
 def test_a_loss_that_is_left_out_is_told_by_what_it_changes() -> None:
     rated = pd.DataFrame({"losses": ["all", "without shape loss", "none"], "own": [94.0, 93.5, 70.0]})
-    told = takeaways.losses(rated, "own")
+    rated = rated.assign(cgn="trained here", target="patches")
+    told = natural_takeaways.losses(rated, "own")
     assert "94.0 with all losses; without shape loss 93.5; before training 70.0." in told
+    other = rated[:1].assign(cgn="of the authors", own=10.0)
+    assert "94.0 with all losses" in natural_takeaways.losses(pd.concat([rated, other]), "own")
 
 
 def _runs(counterfactuals: float) -> pd.DataFrame:
@@ -107,12 +132,30 @@ def test_the_best_training_set_and_what_is_lost() -> None:
     assert takeaways.lost(_runs(10), "test").endswith("-30.0 (10.0) on Colored MNIST.")
 
 
-@pytest.mark.parametrize("level", [25.0, 70.0])
+@pytest.mark.parametrize("level", [25.0, 45.0])
 def test_what_as_many_samples_without_independence_give(level: float) -> None:
     control = pd.DataFrame({"variant": ["Colored MNIST"], "training_set": "Original+GAN", "source": "x", "test": level})
-    told = takeaways.gained(pd.concat([_runs(40), control], ignore_index=True), "test")
-    assert told.endswith(f"labels agree: {level:.1f} % (Colored MNIST).")
-    assert "labels agree" not in takeaways.gained(_runs(40), "test")
+    both = pd.concat([_runs(40), control], ignore_index=True)
+    told = takeaways.accuracy(both, "test")
+    assert told.endswith(f"alone, {level:.1f} % with as many samples whose labels agree).")
+    better = _runs(40).assign(test=[20.0, 40.0, 60.0], source=["", "y", "y"])
+    told = takeaways.accuracy(pd.concat([both, better], ignore_index=True), "test")
+    assert told == "Best by mean: Original+CGN on Colored MNIST (y), 60.0 % (20.0 % with original data alone)."
+
+
+def test_what_is_lost_is_told_by_cgn() -> None:
+    both = pd.concat([_runs(10), _runs(30).query("training_set != 'Original'").assign(source="y")], ignore_index=True)
+    costs = takeaways.lost(both, "test")
+    assert costs.endswith("-30.0 (10.0) on Colored MNIST (x) and -30.0 (-10.0) on Colored MNIST (y).")
+
+
+@pytest.mark.parametrize(("accuracy", "said"), [(99.0, "does not tell"), (70.0, "so that the rule tells")])
+def test_whether_wrong_labels_cost_anything_is_told(accuracy: float, said: str) -> None:
+    runs = pd.DataFrame({"variant": VARIANTS, "training_set": "Original", "test": [99.5, 0.0]})
+    names = ["CGN, wrong labels", "Original+CGN, wrong labels"]
+    nulls = pd.DataFrame({"variant": VARIANTS[0], "training_set": names, "test": [0.5, accuracy]})
+    told = takeaways.mislabelled(runs, nulls, "test", 1.0)
+    assert f"lose {99.5 - accuracy:.1f} points on Colored MNIST" in told and said in told
 
 
 @pytest.mark.parametrize(("here", "near"), [(81.0, "1 of 2"), (60.0, "0 of 2")])
@@ -132,33 +175,43 @@ def test_what_is_near_a_published_range_is_counted(here: float, said: str) -> No
     assert told.startswith(said) and ("CGN on a, is 12.0 points" in told) == (here == 80.0)
 
 
-def test_a_trend_needs_five_cgns() -> None:
+def test_a_trend_needs_five_cgns_of_one_kind() -> None:
     values = [20.0, 30.0, 50.0, 60.0, 80.0]
-    data = pd.DataFrame({"variant": "a", "recognised": [1, 2, 3, 4, 5], "accuracy_10k": values})
-    assert takeaways.by_quality(data) == "Rank correlation of masks and accuracy: 1.00 on a (5 CGNs)."
+    data = pd.DataFrame({"variant": "a", "source": "s", "recognised": [1, 2, 3, 4, 5], "accuracy_10k": values})
+    assert takeaways.by_quality(data).endswith("a trend if p < 0.05: 1.00 on a (5 of the s, p = 0.00).")
     assert "-1.00 on a" in takeaways.by_quality(data.assign(accuracy_10k=values[::-1]))
-    both = pd.concat([data, data[:3].assign(variant="b")])
-    assert takeaways.by_quality(both).endswith("1.00 on a (5 CGNs). Fewer than 5 CGNs say nothing of a trend on b.")
-    assert takeaways.by_quality(data[:4]) == "Fewer than 5 CGNs say nothing of a trend on a."
+    none = takeaways.by_quality(data[:4])
+    assert none == "Fewer than 5 different CGNs of one kind say nothing of a trend on a."
+    assert takeaways.by_quality(pd.concat([data, data[:3].assign(variant="b")])).endswith("of a trend on b.")
+    other = data[:1].assign(source="t", recognised=9, accuracy_10k=0.0)
+    assert "1.00 on a (5 of the s" in takeaways.by_quality(pd.concat([data, other]))
+    assert takeaways.by_quality(data.assign(recognised=1)) == none
 
 
 def test_the_ablation_is_told_from_end_to_end() -> None:
     rows = pd.DataFrame({"size": [1000, 3000], "ratio": [1, 10], "test": [20.0, 80.0], "study": "ours", "variant": "a"})
-    assert takeaways.ablation(rows) == "From 1,000 to 3,000 counterfactuals: a 20.0 to 80.0 %."
+    rows = rows.assign(source="s")
+    told = "From 1,000 to 3,000 counterfactuals, mean over the lines: a 20.0 to 80.0 %"
+    assert takeaways.ablation(rows) == f"{told}."
     assert "80.0 to 20.0 %." in takeaways.ablation(rows.assign(test=[80.0, 20.0]))
+    both = pd.concat([rows, rows.assign(source="t", test=[0.0, 0.0])])
+    assert "a (s) 20.0 to 80.0 %; a (t) 0.0 to 0.0 %." in takeaways.ablation(both)
 
 
 def _heat(inside: float, themes: float = 0.1) -> pd.DataFrame:
     own = pd.DataFrame({"heatmap": "GradCAM", "mass_inside": [inside, inside, inside + 0.01], "along_themes": themes})
     other = pd.DataFrame({"heatmap": "shuffled", "mass_inside": [0.2, 0.21, 0.22]})
+    own["seed"] = other["seed"] = [200, 201, 202]
     return pd.concat([own.assign(along_digits=0.05), other]).assign(training_set="CGN")
 
 
 def test_heatmaps_beat_those_of_other_images_or_do_not() -> None:
-    assert takeaways.gradcam_measures(_heat(0.5)).startswith("Maps beat the maps of other images for CGN;")
-    assert takeaways.gradcam_measures(_heat(0.2)).startswith("Maps beat the maps of other images for no training set;")
-    assert "CGN more by theme (2.0 to 1)" in takeaways.gradcam_variance(_heat(0.5))
-    assert "CGN more by digit (0.2 to 1)" in takeaways.gradcam_variance(_heat(0.5, themes=0.01))
+    assert takeaways.gradcam_measures(_heat(0.5)).startswith("For CGN more heat lies inside the digit")
+    assert takeaways.gradcam_measures(_heat(0.2)).startswith("For no training set more heat lies inside the digit")
+    assert "too few for an interval" in takeaways.gradcam_measures(_heat(0.5).query("seed < 202"))
+    assert takeaways.gradcam_variance(_heat(0.5)).endswith(": CGN 2.0.")
+    assert takeaways.gradcam_variance(_heat(0.5, themes=0.01)).endswith(": CGN 0.2.")
+    assert takeaways.gradcam_variance(_heat(0.5).assign(along_digits=0.0)).endswith(": CGN no map.")
 
 
 @pytest.mark.parametrize(("value", "name"), [(70.0, "real images + b"), (10.0, "real images")])
@@ -167,8 +220,27 @@ def test_the_best_classifier_of_natural_images(value: float, name: str) -> None:
         {"trained_on": ["real images", "real images + b", "plain"], "top1": [50.0, value, float("nan")]}
     )
     others = "; real images alone 50.0" if name != "real images" else ""
-    assert takeaways.best(rows, "top1", "Top-1") == f"Top-1: highest for {name}, {max(50.0, value):.1f}{others}."
-    assert "lowest for" in takeaways.best(rows, "top1", "Top-1", lowest=True)
+    told = natural_takeaways.best(rows, "top1", "Top-1")
+    assert told == f"Top-1: highest for {name}, {max(50.0, value):.1f}{others}."
+    assert "lowest for" in natural_takeaways.best(rows, "top1", "Top-1", lowest=True)
+
+
+@pytest.mark.parametrize(("shift", "overlap"), [(1.0, True), (20.0, False)])
+def test_intervals_of_natural_images_that_overlap_are_told(shift: float, overlap: bool) -> None:
+    real = pd.DataFrame({"trained_on": "real images", "top1": [50.0, 51.0, 52.0]})
+    both = pd.concat([real, real.assign(trained_on="real images + b", top1=real["top1"] + shift)])
+    assert ("(the intervals overlap)" in natural_takeaways.best(both, "top1", "Top-1")) == overlap
+
+
+@pytest.mark.parametrize("loss", [-15.0, 4.0])
+def test_what_each_prediction_costs_and_gains(loss: float) -> None:
+    columns = ["original/avg", "gap/avg", "original/shape_texture", "gap/shape_texture"]
+    rows = pd.DataFrame([[90.0, 60.0, 88.0, 62.0], [94.0, 59.0, 88.0 + loss, 18.0]], columns=columns)
+    told = natural_takeaways.predictions(rows.assign(trained_on=["real images", "real images + b"]))
+    assert told == (
+        "Against real images alone: with b the mean of the heads +4.0 points on unchanged images, -1.0 of gap and the "
+        f"prediction without the background head {loss:+.1f} points on unchanged images, -44.0 of gap."
+    )
 
 
 def test_the_ends_of_a_column_are_named() -> None:

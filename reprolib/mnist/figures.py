@@ -63,11 +63,12 @@ def explorer(data: Arrays) -> Figure:
             show(ax, sheet(np.stack([mask, *parts[1:], exploring.composed(*parts)])[None]))
             ax.set_title("shape {}, texture {}, background {}".format(*labels), fontsize=8)
             told = [
-                f"{name}: {found['predicted'][at][0, *labels]} ({found['confidence'][at][0, *labels]} %)"
+                f"trained on {name}: {found['predicted'][at][0, *labels]} ({found['confidence'][at][0, *labels]} %)"
                 for at, name in enumerate(exploring.READERS)
             ]
             ax.set_xlabel("\n".join(told), fontsize=7.5)
-        row[0].set_ylabel(title if len(cgns) <= 3 else f"{title}\n{source}", fontsize=7)
+        told = [title, *(source.split(", ") if len(cgns) > 3 else [])]
+        row[0].set_ylabel("\n".join(told), fontsize=7, rotation=0, ha="right", va="center")
     return drawn
 
 
@@ -86,7 +87,7 @@ def training_sheets(data: Arrays) -> Figure:
 @figure("good_digits")
 def good_digits(data: pd.DataFrame) -> Figure:
     """Masks recognised, digit by run, in percent; a cross marks a digit that is not good in all respects."""
-    titles = list(dict.fromkeys(data["variant"]))
+    titles, shown = list(dict.fromkeys(data["variant"])), [""]
     runs = data.groupby("variant").size().max()
     size = (3.4 * len(titles) + 1.2, 0.32 * runs + 1.1)
     drawn, axes = plt.subplots(1, len(titles), figsize=size, squeeze=False)
@@ -95,11 +96,12 @@ def good_digits(data: pd.DataFrame) -> Figure:
         shares = 100 * part[[f"digit_{digit}" for digit in range(10)]].to_numpy(float)
         good = part[[f"good_{digit}" for digit in range(10)]].astype(bool).to_numpy()
         told = np.where(good, np.char.mod("%.0f", shares), np.char.add(np.char.mod("%.0f", shares), "x"))
-        names = [f"{source.removeprefix('CGN ')}, {seed}" for source, seed in part[["source", "seed"]].to_numpy()]
+        names = [f"{source.removeprefix('CGN ')}, seed {seed}" for source, seed in part[["source", "seed"]].to_numpy()]
         sns.heatmap(
             shares, annot=told, fmt="", vmin=0, vmax=100, cmap="Blues", cbar=False, ax=ax,
-            annot_kws={"fontsize": 7}, yticklabels=names if ax is axes[0, 0] or len(set(names)) > 1 else False,
+            annot_kws={"fontsize": 6.5}, yticklabels=names if names != shown else False,
         )  # fmt: skip
+        shown = names
         ax.set(title=title, xlabel="digit")
         ax.tick_params(length=0, labelsize=7.5)
         ax.tick_params(axis="y", rotation=0)
@@ -163,7 +165,11 @@ def accuracy(data: pd.DataFrame) -> Figure:
 @figure("in_domain")
 def in_domain(data: pd.DataFrame) -> Figure:
     """Reproduction Table 1, drawn like ``accuracy``."""
-    return dots(data.rename(columns={"variant": "panel"}), "accuracy in domain (%) →", shared=False)
+    return dots(
+        data.rename(columns={"variant": "panel"}),
+        "accuracy in domain (%) →; each panel has its own range",
+        shared=False,
+    )
 
 
 @figure("accuracy_by_quality")
@@ -204,7 +210,8 @@ def recipe_ablation(data: pd.DataFrame) -> Figure:
 def ablation(data: pd.DataFrame) -> Figure:
     """Reproduction Figs 5 and 6: accuracy against number of counterfactuals, one line a CF ratio, a column a variant.
 
-    Rows: mix of training data and whose CGN; dashed grey: Bagad et al. (counterfactuals only, all ratios).
+    Rows: mix of training data and whose CGN; dashed grey: Bagad et al. (counterfactuals of the authors' CGN only, all
+    ratios).
     """
     variants = list(dict.fromkeys(data["variant"]))
     mine = data[data["study"] == "ours"]
@@ -215,7 +222,7 @@ def ablation(data: pd.DataFrame) -> Figure:
     palette = dict(zip(ratios, sns.color_palette("viridis", len(ratios)), strict=True))
     for i, (mix, source) in enumerate(rows):
         for ax, variant in zip(axes[i], variants, strict=True):
-            whose = (data["source"] == source) | (data["study"] != "ours")
+            whose = data["source"] == source  # that of Bagad et al. is the authors'
             here = data[(data["variant"] == variant) & (data["mix"] == mix) & whose]
             for (study, ratio), line in here.groupby(["study", "ratio"]):
                 mean = line.groupby("size")["test"].mean()
@@ -224,14 +231,14 @@ def ablation(data: pd.DataFrame) -> Figure:
                 ax.plot(mean.index, mean.values, ms=4, lw=1.3, label=f"CF ratio {ratio}" if ours else study, **style)
             sizes = sorted(set(data["size"]))
             ax.set(xscale="log", ylim=(0, 100))
-            ax.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=7, rotation=30)
+            ax.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=7, rotation=45, ha="right")
             ax.minorticks_off()
             if i == 0:
                 ax.set_title(variant)
             if i == len(rows) - 1:
                 ax.set_xlabel("counterfactuals")
         told = {"cf": "counterfactuals alone", "original+cf": "with original data"}[mix]
-        axes[i, 0].set_ylabel(f"{told}\n{source}\naccuracy (%) →", fontsize=7.5)
+        axes[i, 0].set_ylabel(f"{told}\n{source}\naccuracy out of domain (%) →", fontsize=7.5)
     return _with_legend(drawn)
 
 

@@ -20,7 +20,8 @@ ingredient has a name, by which a run can leave it out (``GenerativeSettings.wit
 - ``fall``: the learning rates fall linearly over the second half.
 - ``mean``: the exponential mean of weights and statistics is kept.
 
-Besides, the style loss is computed at every fourth step, with four times the weight: a saving.
+Besides, the style loss is computed at every fourth step, with four times the weight, and the colour jitter and the crop
+of a digit's image stay as they are at first, where the published recipe draws them anew in each epoch.
 """
 
 from __future__ import annotations

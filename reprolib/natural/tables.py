@@ -252,7 +252,12 @@ def _draw_ablation(data: pd.DataFrame) -> Figure:
     long = data.assign(row=rows, training_set=data["losses"].map({"all": "CGN"}).fillna("other"), source=data["cgn"])
     taken = [name for name in measures if name in data and data[name].notna().any()]
     long = long.melt(["row", "training_set", "source"], taken, "panel", "value")
-    return dots(long.assign(panel=long["panel"].map(measures)), "small: a CGN", width=1.7, shared=False)
+    return dots(
+        long.assign(panel=long["panel"].map(measures)),
+        "a point: a CGN, or the mean of several with its interval",
+        width=1.8,
+        shared=False,
+    )
 
 
 @figure("scenes_gap", "imagenet_gap")

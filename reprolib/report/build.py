@@ -103,7 +103,8 @@ def keep(params: Params) -> int:
 
 
 def adopt(params: Params) -> int:
-    """Start from the kept results of a profile instead of from nothing; return how many there are."""
+    """Start from the kept results of a profile instead of from nothing; return how many there are. Of a CGN the end is
+    kept in half precision, so what is made anew from it may differ in its last digits."""
     kept, repair = Store(RUNS / params.profile), "restore what runs/ had, for example with `git checkout -- runs`"
     return _copied(kept, use_store(params).root, dict.fromkeys(steps.kept(), everything), repair)
 

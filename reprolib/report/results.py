@@ -30,8 +30,8 @@ from reprolib.schema import Params
 
 FORMAT = 3
 """Of a manifest; raised when its meaning changes."""
-NULLS = ["claim", "world", "criterion", "case", "null", "value", "outcome"]
-"""Columns of ``results/nulls.csv``: what must not pass a criterion, and that it does not."""
+NULLS = ["claim", "world", "criterion", "case", "null", "value", "outcome", "measured"]
+"""Columns of ``results/nulls.csv``: what must not pass a criterion, and that it does not; at last with its interval."""
 
 
 def build_folder() -> Path:
@@ -151,23 +151,24 @@ class Results:
         for number, (source, cases) in enumerate(self.verdicts[world].items()):
             said = ", ".join(f"{case} **{verdict}**" for case, verdict in cases.items())
             lines.append(f"**{'Beside it' if number else 'Verdict'}, {source}:** {said}.\n")
+        given = "; a CGN that is given is judged by the sampling error of its masks and images instead"
         lines.append(
-            f"The rule, from `params/claims.yaml`, asks for at least {rule['repetitions']} repetitions, or for one CGN "
-            "that is given and the sampling error of its masks and images:\n"
+            f"The rule, from `params/claims.yaml`, asks for at least {rule['repetitions']} repetitions"
+            f"{given if self.claim == 'claim1' else ''}:\n"
         )
         for criterion, wanted in rule["criteria"].items():
-            more = ("; one-sided" if "sides" in wanted else "") + (
+            sides = "; one-sided, so the interval shown is that of 90 %, which is 95 % on the side of the bound"
+            more = (sides if "sides" in wanted else "") + (
                 f"; not testable where both sides reach {wanted['ceiling']}" if "ceiling" in wanted else ""
             )
             lines.append(f"- *{CRITERIA.get(criterion, criterion)}*: {wanted['text']}; {bounds(wanted)}{more}")
-        values = nulls["value"].astype(float).map("{:.3g}".format)
-        nulls = nulls.assign(
-            told=nulls["null"] + " " + values.where(nulls["outcome"] != "not measured", "not measured")
-        )
-        beside = [
-            "; ".join(nulls["told"][(nulls["criterion"] == criterion) & nulls["case"].str.contains(case, regex=False)])
-            for criterion, case in zip(verdicts["criterion"], verdicts["case"], strict=True)
-        ]
+        nulls = nulls.assign(told=nulls["null"] + " " + nulls["measured"])
+        first, beside = verdicts["source"].iloc[0], []
+        for source, criterion, case in verdicts[["source", "criterion", "case"]].itertuples(index=False):
+            of_criterion = nulls[nulls["criterion"] == criterion]
+            here = of_criterion["told"][of_criterion["case"].str.contains(case, regex=False)]
+            elsewhere = f"measured on {', '.join(dict.fromkeys(of_criterion['case']))}, {first}"
+            beside.append("; ".join(here) if len(here) and source == first else elsewhere)
         table = verdicts.assign(
             rule=[bounds(rule["criteria"][criterion]) for criterion in verdicts["criterion"]],
             criterion=verdicts["criterion"].map(lambda criterion: CRITERIA.get(criterion, criterion)),
@@ -184,10 +185,11 @@ class Results:
             for null in wanted["nulls"]:
                 found = judged[(judged["criterion"] == criterion) & (judged["null"] == null)]
                 row = {"claim": self.claim, "world": world, "criterion": criterion, "null": null}
-                for case, value, outcome in zip(found["case"], found["mean"], found["outcome"], strict=True):
-                    rows.append(row | {"case": case, "value": value, "outcome": outcome})
+                named = found.rename(columns={"mean": "value"})[["case", "value", "outcome", "measured"]]
+                rows += [row | told for told in named.to_dict("records")]
                 if found.empty:
-                    rows.append(row | {"case": ", ".join(cases), "value": None, "outcome": "not measured"})
+                    told = {"value": None, "outcome": "not measured", "measured": "not measured"}
+                    rows.append(row | {"case": ", ".join(cases)} | told)
         return pd.DataFrame(rows, columns=NULLS)
 
     def finish(self) -> Shown:
@@ -202,8 +204,9 @@ class Results:
         measured = nulls[nulls["outcome"] != "not measured"]
         passed = measured[measured["outcome"] == "holds"]
         empty = ", ".join(sorted(set(passed["criterion"])))
-        told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed"
-        told += f" and {(measured['outcome'] == 'fails').sum()} failed; what is left is open."
+        told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed, "
+        failed = (measured["outcome"] == "fails").sum()
+        told += f"{failed} failed as they must, and {len(measured) - len(passed) - failed} are not decided."
         told += f" What they pass says nothing and is not counted: {empty}." if empty else ""
         shown = self.table(f"{self.claim}_nulls", nulls, "What must not pass, judged by the same code.", told)
         manifest = {

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from statistics import fmean
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from reprolib import statistics
 from reprolib.figures import Arrays
 from reprolib.mnist.cgn import CLASSES
 from reprolib.mnist.explorer import READERS, by_cgn
-from reprolib.report.words import DIGITS, TITLES
-
-
-def listed(names: Iterable[object]) -> str:
-    """``a, b and c``."""
-    *most, last = map(str, names)
-    return f"{', '.join(most)} and {last}" if most else last
+from reprolib.report.words import DIGITS, listed, named
 
 
 def _of(source: object, sources: pd.Series) -> str:
@@ -27,36 +21,43 @@ def _of(source: object, sources: pd.Series) -> str:
     return f" ({source})" if source and sources[sources != ""].nunique() > 1 else ""
 
 
-def _name(column: str) -> str:
-    """The title of a column as a sentence begins with it."""
-    title = TITLES.get(column, column).rstrip(" ↑↓")
-    return title[0].upper() + title[1:]
-
-
 def span(frame: pd.DataFrame, column: str) -> str:
     """The rows with the lowest and the highest value of a column; a row is called by its first two columns."""
     rows, digits = frame.dropna(subset=column).sort_values(column), DIGITS.get(column, 1)
     ends = [f"{row[column]:.{digits}f} ({row.iloc[0]}: {row.iloc[1]})" for _, row in rows.iloc[[0, -1]].iterrows()]
-    return f"{_name(column)}: lowest {ends[0]}, highest {ends[1]}."
+    return f"{named(column)}: lowest {ends[0]}, highest {ends[1]}."
+
+
+def _cases(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each data set and source, by what a sentence calls them: the source where there are several."""
+    groups = frame.groupby(["variant", "source"], sort=False)
+    return [(f"{variant}{_of(source, frame['source'])}", part) for (variant, source), part in groups]
 
 
 def quality(runs: pd.DataFrame) -> str:
     """runs: of ``tables.quality_runs``, titled."""
-    told = [
-        f"{part['good_digits'].mean():.1f} on {variant}{_of(source, runs['source'])}"
-        for (variant, source), part in runs.groupby(["variant", "source"], sort=False)
-    ]
-    return f"Of ten digits are good: {listed(told)}."
+    told = [f"{part['good_digits'].mean():.{min(1, len(part) - 1)}f} on {case}" for case, part in _cases(runs)]
+    return f"Good digits of ten, mean over CGNs: {listed(told)}."
 
 
 def digits(runs: pd.DataFrame) -> str:
     """runs: the same. Which digit is recognised least."""
     told = []
-    for variant, part in runs.groupby("variant", sort=False):
+    for case, part in _cases(runs):
         shares = {digit: 100 * part[f"digit_{digit}"].mean() for digit in range(10)}
         least = min(shares, key=lambda digit: shares[digit])
-        told.append(f"{least} on {variant} ({shares[least]:.1f} %)")
+        told.append(f"{least} on {case} ({shares[least]:.1f} %)")
     return f"The digit whose masks are recognised least: {listed(told)}."
+
+
+def over_training(snapshots: pd.DataFrame) -> str:
+    """snapshots: of ``tables.training_quality``, titled. Good digits at the first and at the last of them."""
+    told = []
+    for case, part in _cases(snapshots):
+        by_step = part.groupby("step")["good_digits"].mean()
+        told.append(f"{by_step.iloc[0]:.1f} and {by_step.iloc[-1]:.1f} on {case}")
+    first, last = snapshots["step"].min(), snapshots["step"].max()
+    return f"Good digits after {first:,} steps and at the end, {last:,}: {listed(told)}."
 
 
 def good_digit_runs(data: pd.DataFrame) -> str:
@@ -68,17 +69,26 @@ def good_digit_runs(data: pd.DataFrame) -> str:
     return f"Nine or ten good digits: {'; '.join(told)}."
 
 
-def control(shares: pd.DataFrame) -> str:
-    """shares: of ``control_shares`` or ``natural.tables.control``."""
-    rank = shares.sort_values("share")
-    read_as = rank.groupby(["variant", "source", "factor"], sort=False).tail(1)
+def control(shares: pd.DataFrame, coincide: float = 0.0) -> str:
+    """shares: of ``control_shares`` or ``natural.tables.control``; coincide: how often two labels are the same, so that
+    a factor that follows its own is read as another's too."""
+    keys = ["variant", "source", "factor"]
+    own = shares[shares["factor"] == shares["label"]].set_index(keys)["share"].rename("own")
+    rank = shares.join(own, on=keys)
+    cases = zip(rank["variant"], rank["source"], strict=True)
+    rank["case"] = [f"{variant}{_of(source, rank['source'])}" for variant, source in cases]
+    is_own = rank["factor"] == rank["label"]
+    rank["beyond"] = (rank["share"] - coincide * rank["own"]).clip(lower=0).where(~is_own, rank["share"])
+    rank = rank.sort_values("beyond", kind="stable")
+    read_as = rank.groupby(keys, sort=False).tail(1)
     lost = read_as[read_as["factor"] != read_as["label"]]
-    where = f"Another label decides {listed(lost['factor'] + ' on ' + lost['variant'])}" if len(lost) else ""
+    where = f"Another label decides {listed(lost['factor'] + ' on ' + lost['case'])}" if len(lost) else ""
     low, leak = rank[rank["factor"] == rank["label"]].iloc[0], rank[rank["factor"] != rank["label"]].iloc[-1]
+    besides = ", beside labels that coincide," if coincide else ""
     return (
-        f"{where or 'Every factor follows its own label most'}: the weakest, {low['factor']} on {low['variant']}, is "
-        f"read as its own {low['share']:.1f} % of the time; the largest leak is {leak['share']:.1f} % "
-        f"({leak['factor']} read as the label of {leak['label']}, {leak['variant']})."
+        f"{where or 'Every factor follows its own label most'}: the weakest, {low['factor']} on {low['case']}, is read "
+        f"as its own {low['share']:.1f} % of the time; the largest leak{besides} is {leak['beyond']:.1f} % "
+        f"({leak['factor']} read as the label of {leak['label']}, {leak['case']})."
     )
 
 
@@ -87,9 +97,8 @@ def taught(accuracy: pd.DataFrame) -> str:
     made = accuracy[accuracy["source"].str.startswith("CGN ") & accuracy["relative"].notna()]
     if made.empty:
         return "Counterfactuals of real digits taught too little here for a comparison."
-    means = made.groupby("variant", sort=False)["relative"].mean()
-    told = listed(f"{value:.1f} % ({variant})" for variant, value in means.items())
-    return f"Counterfactuals of CGNs teach {told} of what true ones teach; least on {means.idxmin()}."
+    told = listed(f"{part['relative'].mean():.1f} % ({case})" for case, part in _cases(made))
+    return f"Above chance, counterfactuals of CGNs teach this much of what true ones teach: {told}."
 
 
 def nulls(known: pd.DataFrame) -> str:
@@ -104,16 +113,21 @@ def nulls(known: pd.DataFrame) -> str:
 
 def norms(rows: pd.DataFrame) -> str:
     """rows: of ``tables.background_norms``, titled."""
-    far = rows[rows["bias"].abs() > rows["reach"]]
-    where = listed(dict.fromkeys(far["variant"])) if len(far) else "none of the data sets"
-    return f"The bias lies beyond the reach of Adam on {where}; the lowest is {rows['bias'].min():.2f}."
+    low = rows.sort_values("bias", kind="stable").iloc[0]
+    return (
+        f"The lowest bias, {low['bias']:.1f} on {low['variant']} ({low['source']}), would need that much of reach from "
+        f"a start at 0; that training's was {low['reach']:.1f}."
+    )
 
 
 def recipes(rows: pd.DataFrame) -> str:
     """rows: of ``recipe.summary``."""
-    by = rows.groupby("source", sort=False)[["nine_or_ten", "CGNs"]].sum()
-    told = "; ".join(f"{row['nine_or_ten']:.0f} of {row['CGNs']:.0f} ({source})" for source, row in by.iterrows())
-    return f"CGNs with at least nine good digits: {told}."
+    told = [
+        listed(f"{row['nine_or_ten']} of {row['CGNs']} on {row['variant']}" for row in part.to_dict("records"))
+        + f" ({source})"
+        for source, part in rows.groupby("source", sort=False)
+    ]
+    return f"CGNs with at least nine good digits: {'; '.join(told)}."
 
 
 def ingredients(runs: pd.DataFrame) -> str:
@@ -148,44 +162,42 @@ def readers(rows: pd.DataFrame) -> str:
     return f"The worst reader is that of {low['reader'].partition('_')[0]} on {low['variant']}, {low['value']:.1f} %."
 
 
-def losses(rated: pd.DataFrame, column: str) -> str:
-    """rated: of ``natural.tables.quality``. What leaving a loss out does to a measure."""
-    name, digits = _name(column), DIGITS.get(column, 1)
-    whole = rated.loc[rated["losses"] == "all", column].mean()
-    told = [
-        f"{row['losses'].removeprefix('all; ').replace('none', 'before training')} {row[column]:.{digits}f}"
-        for _, row in rated[rated["losses"] != "all"].iterrows()
-    ]
-    return f"{name}: {whole:.{digits}f} with all losses; {'; '.join(told)}."
-
-
 def accuracy(runs: pd.DataFrame, value: str) -> str:
-    """runs: of ``tables.accuracy_runs``, titled; value: the column of an accuracy in percent."""
+    """runs: of ``tables.accuracy_runs``, titled; value: the column of an accuracy in percent. The best training set of
+    each data set, beside original data alone and with samples of the same CGN whose labels agree."""
     told = []
     for variant, part in runs.groupby("variant", sort=False):
-        means = part.groupby(["training_set", "source"], sort=False)[value].mean().reset_index()
-        best, base = means.sort_values(value).iloc[-1], means.loc[means["training_set"] == "Original", value].iloc[0]
-        name = f"{best['training_set']} on {variant}{_of(best['source'], runs['source'])}"
-        told.append(f"{name}, {best[value]:.1f} % ({base:.1f} % with original data alone)")
+        means = part.groupby(["training_set", "source"], sort=False)[value].mean()
+        best = means.reset_index().loc[means.to_numpy().argmax()]
+        agreeing = ("Original+GAN", str(best["source"]))
+        controls = {"original data alone": ("Original", ""), "as many samples whose labels agree": agreeing}
+        others = [f"{means[row]:.1f} % with {title}" for title, row in controls.items() if row in means]
+        of = _of(best["source"], runs["source"])
+        told.append(f"{best['training_set']} on {variant}{of}, {best[value]:.1f} % ({', '.join(others)})")
     return f"Best by mean: {'; '.join(told)}."
-
-
-def gained(runs: pd.DataFrame, value: str) -> str:
-    """runs: the same. The best training set, and what as many samples whose labels agree give instead."""
-    control = runs[runs["training_set"] == "Original+GAN"].groupby("variant", sort=False)[value].mean()
-    told = listed(f"{mean:.1f} % ({variant})" for variant, mean in control.items()) if len(control) else ""
-    instead = f" Original data with as many samples of the CGN whose labels agree: {told}." if told else ""
-    return accuracy(runs, value) + instead
 
 
 def lost(runs: pd.DataFrame, value: str) -> str:
     """runs: the same. What counterfactuals cost, in points: the mean over repetitions, as the verdict has it."""
-    told = []
-    for variant, part in runs.groupby("variant", sort=False):
-        sets = part.pivot_table(index="seed", columns="training_set", values=value)
-        both, alone = (fmean(sets["Original"] - sets[name]) for name in ("Original+CGN", "CGN"))
-        told.append(f"{both:.1f} ({alone:.1f}) on {variant}")
-    return f"Points lost beside original data, with counterfactuals (and with those alone): {listed(told)}."
+    told, original = [], runs[runs["training_set"] == "Original"].set_index(["variant", "seed"])[value]
+    for case, part in _cases(runs[runs["training_set"].isin(["CGN", "Original+CGN"])]):
+        costs = original.reindex(part.set_index(["variant", "seed"]).index).to_numpy() - part[value].to_numpy()
+        both, alone = (fmean(costs[part["training_set"] == name]) for name in ("Original+CGN", "CGN"))
+        told.append(f"{both:.1f} ({alone:.1f}) on {case}")
+    return f"Points lost against original data, with originals and counterfactuals (with those alone): {listed(told)}."
+
+
+def mislabelled(runs: pd.DataFrame, nulls: pd.DataFrame, value: str, bound: float) -> str:
+    """runs: the same; nulls: those of training sets with wrong labels, on the first data set. What these cost beside
+    original data, in points, and whether ``bound``, the most that a rule allows, tells them from good ones."""
+    same = runs[(runs["training_set"] == "Original") & (runs["variant"] == nulls["variant"].iloc[0])]
+    wrong = nulls[nulls["training_set"] == "Original+CGN, wrong labels"]
+    cost = same[value].mean() - wrong[value].mean()
+    tells = "no more than the rule allows, so that it does not tell" if cost <= bound else "so that the rule tells"
+    return (
+        f"Original data with counterfactuals of wrong labels lose {cost:.1f} points on {wrong['variant'].iloc[0]}, "
+        f"{tells} good counterfactuals from bad ones."
+    )
 
 
 def beside(points: pd.DataFrame, within: float = 2.0) -> str:
@@ -217,60 +229,53 @@ def by_quality(cgns: pd.DataFrame, fewest: int = 5) -> str:
     """cgns: of ``recipe.kept``, titled. Whether accuracy rises with the masks that are recognised."""
     told, few = [], []
     for variant, part in cgns.groupby("variant", sort=False):
-        if len(part) < fewest:
+        source, count = part["source"].value_counts().index[0], part["source"].value_counts().iloc[0]
+        same = part[part["source"] == source]
+        if count < fewest or same[["recognised", "accuracy_10k"]].nunique().min() == 1:
             few.append(variant)
         else:
-            rank = part["recognised"].corr(part["accuracy_10k"], method="spearman")
-            told.append(f"{rank:.2f} on {variant} ({len(part)} CGNs)")
-    trend = f"Rank correlation of masks and accuracy: {listed(told)}." if told else ""
-    silent = f"Fewer than {fewest} CGNs say nothing of a trend on {listed(few)}." if few else ""
+            rank, chance = spearmanr(same["recognised"], same["accuracy_10k"])
+            told.append(f"{rank:.2f} on {variant} ({count} of the {source}, p = {chance:.2f})")
+    trend = f"Rank correlation of masks and accuracy, a trend if p < 0.05: {listed(told)}." if told else ""
+    silent = f"Fewer than {fewest} different CGNs of one kind say nothing of a trend on {listed(few)}." if few else ""
     return f"{trend} {silent}".strip()
 
 
 def ablation(data: pd.DataFrame) -> str:
     """data: of ``comparison.ablation``."""
+    ours = data[data["study"] == "ours"]
+    first, last = ours["size"].min(), ours["size"].max()
     told = []
-    for variant, part in data[data["study"] == "ours"].groupby("variant", sort=False):
-        ends = [part.loc[part["size"] == end, "test"].mean() for end in (part["size"].min(), part["size"].max())]
-        told.append(f"{variant} {ends[0]:.1f} to {ends[1]:.1f} %")
-    sizes = data.loc[data["study"] == "ours", "size"]
-    return f"From {sizes.min():,} to {sizes.max():,} counterfactuals: {'; '.join(told)}."
+    for case, part in _cases(ours):
+        ends = [part.loc[part["size"] == end, "test"].mean() for end in (first, last)]
+        told.append(f"{case} {ends[0]:.1f} to {ends[1]:.1f} %")
+    return f"From {first:,} to {last:,} counterfactuals, mean over the lines: {'; '.join(told)}."
 
 
 def gradcam_variance(heat: pd.DataFrame) -> str:
     """heat: of ``tables.gradcam_runs``."""
-    means = (
-        heat[heat["heatmap"] == "GradCAM"].groupby("training_set", sort=False)[["along_themes", "along_digits"]].mean()
-    )
+    means = heat[heat["heatmap"] == "GradCAM"].groupby("training_set", sort=False).mean(numeric_only=True)
     told = [
-        f"{name} {'more by theme' if row['along_themes'] > row['along_digits'] else 'more by digit'} "
-        f"({row['along_themes'] / row['along_digits']:.1f} to 1)"
+        f"{name} {row['along_themes'] / row['along_digits']:.1f}" if row["along_digits"] else f"{name} no map"
         for name, row in means.iterrows()
     ]
-    return f"Variance by theme against variance by digit: {'; '.join(told)}."
+    return f"Variance by theme over variance by digit (below 1: maps follow the digit): {'; '.join(told)}."
 
 
 def gradcam_measures(heat: pd.DataFrame, measure: str = "mass_inside") -> str:
     """heat: of ``tables.gradcam_runs``. Where GradCAM is above the maps of other images by its whole interval."""
-    told = []
+    told = {}
     for name, part in heat.groupby("training_set", sort=False):
         own, other = (100 * part.loc[part["heatmap"] == kind, measure] for kind in ("GradCAM", "shuffled"))
-        gained = (own.to_numpy() - other.to_numpy()).tolist()
-        found = statistics.interval(gained, statistics.DIFFERENCE)
-        told.append((name, found, found.low > 0))
-    above = [name for name, _, is_above in told if is_above]
-    points = "; ".join(f"{name} {found:.1f}" for name, found, _ in told)
-    where = listed(above) if above else "no training set"
-    return f"Maps beat the maps of other images for {where}; heat inside the digit above those, in points: {points}."
-
-
-def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False) -> str:
-    """The training set with the best mean of a column of ``natural.tables.classifiers``, beside real images alone."""
-    means = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].mean().to_dict()
-    name = (min if lowest else max)(means, key=lambda name: means[name])
-    others = "real images" in means and name != "real images"
-    real = f"; real images alone {means['real images']:.1f}" if others else ""
-    return f"{what}: {'lowest' if lowest else 'highest'} for {name}, {means[name]:.1f}{real}."
+        told[name] = statistics.interval((own.to_numpy() - other.to_numpy()).tolist(), statistics.DIFFERENCE)
+    points = "; ".join(f"{name} {found:.1f}" for name, found in told.items())
+    if len(heat["seed"].unique()) < statistics.LEAST:
+        return f"Heat inside the digit above that of another image's map, in points, too few for an interval: {points}."
+    above = [name for name, found in told.items() if found.low > 0]
+    return (
+        f"For {listed(above) if above else 'no training set'} more heat lies inside the digit than in another image's "
+        f"map, by the whole interval; in points: {points}."
+    )
 
 
 def explorer(data: Arrays) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ TITLES = {
     "source": "whose CGN",
     "cgn": "CGN",
     "training_set": "trained on",
-    "measured": "measured, 95 % interval",
+    "measured": "measured, with its interval",
     "nulls": "what must fail",
     "null": "what must fail",
     "ours": "here, %",
@@ -34,8 +35,8 @@ TITLES = {
     "relative": "of true counterfactuals, % ↑",
     "low": "from, %",
     "high": "to, %",
-    "published_low": "published, from, %",
-    "published_high": "to, %",
+    "published_low": "lowest published (rounded), %",
+    "published_high": "highest published (rounded), %",
     "nine_or_ten": "with nine or ten ↑",
     "minutes": "minutes each",
     "accuracy_10k": "accuracy of 10,000 counterfactuals, % ↑",
@@ -54,7 +55,7 @@ TITLES = {
     "residue": "background residue ↓",
     "entanglement": "entanglement ↓",
     "own": "factors read as their own label, % ↑",
-    "other": "factors read as another factor's label, % ↓",
+    "other": "factors read as another's label, % (chance 11) ↓",
     "along_themes": "variance along themes, x 100 ↓",
     "along_digits": "variance along digits, x 100 ↑",
     "grid_empty": "empty maps, % ↓",
@@ -107,6 +108,18 @@ CRITERIA = {
     "factors": "factors named by their heads, %",
 }
 """Criterion of ``params/claims.yaml`` -> its short name."""
+
+
+def listed(names: Iterable[object]) -> str:
+    """``a, b and c``."""
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def named(column: str) -> str:
+    """The title of a column as a sentence begins with it."""
+    title = TITLES.get(column, column).rstrip(" ↑↓")
+    return title[0].upper() + title[1:]
 
 
 def markdown_table(frame: pd.DataFrame) -> str:

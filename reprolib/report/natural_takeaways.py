@@ -1,0 +1,50 @@
+"""The same as ``takeaways.py`` for natural images."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reprolib import statistics
+from reprolib.natural.plan import REAL
+from reprolib.report.words import DIGITS, named
+
+
+def losses(rated: pd.DataFrame, column: str) -> str:
+    """rated: of ``natural.tables.quality``. What leaving a loss out does to a measure; all losses: those of the first
+    kind of CGN and the first texture target."""
+    digits, first = DIGITS.get(column, 1), rated.iloc[0]
+    same = (rated["cgn"] == first["cgn"]) & (rated["target"] == first["target"]) & (rated["losses"] == "all")
+    told = [
+        f"{row['losses'].removeprefix('all; ').replace('none', 'before training')} {row[column]:.{digits}f}"
+        for _, row in rated[rated["losses"] != "all"].iterrows()
+    ]
+    return f"{named(column)}: {rated.loc[same, column].mean():.{digits}f} with all losses; {'; '.join(told)}."
+
+
+def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False) -> str:
+    """The training set with the best mean of a column of ``natural.tables.classifiers``, beside real images alone, and
+    whether the intervals of the two overlap."""
+    values = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].agg(list).to_dict()
+    bounds = statistics.DIFFERENCE if column.startswith("gap") else statistics.SHARE
+    found = {name: statistics.interval(some, bounds) for name, some in values.items()}
+    name = (min if lowest else max)(found, key=lambda name: found[name].mean)
+    told, real = f"{'lowest' if lowest else 'highest'} for {name}, {found[name].mean:.1f}", found.get(REAL)
+    if real is None or name == REAL:
+        return f"{what}: {told}."
+    overlap = real.low <= found[name].high and found[name].low <= real.high
+    return f"{what}: {told}; real images alone {real.mean:.1f}{' (the intervals overlap)' if overlap else ''}."
+
+
+def predictions(frame: pd.DataFrame) -> str:
+    """frame: the same. What the mean of the heads, which claim 3 judges, and the prediction without the background
+    head, which claim 2 judges, lose on unchanged images and in the gap: an ensemble may have but one of both."""
+    heads = {"the mean of the heads": "avg", "the prediction without the background head": "shape_texture"}
+    means = frame[frame["trained_on"].str.startswith(REAL)].groupby("trained_on", sort=False).mean(numeric_only=True)
+    changes, told = means - means.loc[REAL], []
+    for name, row in changes.drop(index=REAL).iterrows():
+        said = [
+            f"{title} {row[f'original/{head}']:+.1f} points on unchanged images, {row[f'gap/{head}']:+.1f} of gap"
+            for title, head in heads.items()
+        ]
+        told.append(f"with {str(name).removeprefix(f'{REAL} + ')} {' and '.join(said)}")
+    return f"Against real images alone: {'; '.join(told)}."
