@@ -222,13 +222,14 @@ def ablation(data: pd.DataFrame) -> Figure:
     palette = dict(zip(ratios, sns.color_palette("viridis", len(ratios)), strict=True))
     for i, (mix, source) in enumerate(rows):
         for ax, variant in zip(axes[i], variants, strict=True):
-            whose = data["source"] == source  # that of Bagad et al. is the authors'
+            whose = (data["source"] == source) | (data["study"] != "ours")
             here = data[(data["variant"] == variant) & (data["mix"] == mix) & whose]
-            for (study, ratio), line in here.groupby(["study", "ratio"]):
+            for (study, made_by, ratio), line in here.groupby(["study", "source", "ratio"]):
                 mean = line.groupby("size")["test"].mean()
                 ours = study == "ours"
                 style = {"color": palette[ratio], "ls": "-", "marker": "o"} if ours else {"color": "0.6", "ls": "--"}
-                ax.plot(mean.index, mean.values, ms=4, lw=1.3, label=f"CF ratio {ratio}" if ours else study, **style)
+                told = f"CF ratio {ratio}" if ours else f"{study}, {made_by}"
+                ax.plot(mean.index, mean.values, ms=4, lw=1.3, label=told, **style)
             sizes = sorted(set(data["size"]))
             ax.set(xscale="log", ylim=(0, 100))
             ax.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=7, rotation=45, ha="right")
