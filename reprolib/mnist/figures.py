@@ -88,14 +88,13 @@ def training_sheets(data: Arrays) -> Figure:
 def good_digits(data: pd.DataFrame) -> Figure:
     """Masks recognised, digit by run, in percent; a cross marks a digit that is not good in all respects."""
     titles, shown = list(dict.fromkeys(data["variant"])), [""]
-    runs = data.groupby("variant").size().max()
-    size = (3.4 * len(titles) + 1.2, 0.32 * runs + 1.1)
+    size = (3.4 * len(titles) + 1.2, 0.32 * data["variant"].value_counts().max() + 1.1)
     drawn, axes = plt.subplots(1, len(titles), figsize=size, squeeze=False)
     for ax, title in zip(axes[0], titles, strict=True):
         part = data[data["variant"] == title]
         shares = 100 * part[[f"digit_{digit}" for digit in range(10)]].to_numpy(float)
         good = part[[f"good_{digit}" for digit in range(10)]].astype(bool).to_numpy()
-        told = np.where(good, np.char.mod("%.0f", shares), np.char.add(np.char.mod("%.0f", shares), "x"))
+        told = np.where(good, np.char.mod("%.0f", shares), np.char.mod("%.0fx", shares))
         names = [f"{source.removeprefix('CGN ')}, seed {seed}" for source, seed in part[["source", "seed"]].to_numpy()]
         sns.heatmap(
             shares, annot=told, fmt="", vmin=0, vmax=100, cmap="Blues", cbar=False, ax=ax,
@@ -210,8 +209,7 @@ def recipe_ablation(data: pd.DataFrame) -> Figure:
 def ablation(data: pd.DataFrame) -> Figure:
     """Reproduction Figs 5 and 6: accuracy against number of counterfactuals, one line a CF ratio, a column a variant.
 
-    Rows: mix of training data and whose CGN; dashed grey: Bagad et al. (counterfactuals of the authors' CGN only, all
-    ratios).
+    Rows: mix of training data and whose CGN; dashed grey: Bagad et al., counterfactuals alone, all ratios.
     """
     variants = list(dict.fromkeys(data["variant"]))
     mine = data[data["study"] == "ours"]
@@ -222,8 +220,8 @@ def ablation(data: pd.DataFrame) -> Figure:
     palette = dict(zip(ratios, sns.color_palette("viridis", len(ratios)), strict=True))
     for i, (mix, source) in enumerate(rows):
         for ax, variant in zip(axes[i], variants, strict=True):
-            whose = (data["source"] == source) | (data["study"] != "ours")
-            here = data[(data["variant"] == variant) & (data["mix"] == mix) & whose]
+            shown = (data["source"] == source) | (data["study"] != "ours")
+            here = data[shown & (data["variant"] == variant) & (data["mix"] == mix)]
             for (study, made_by, ratio), line in here.groupby(["study", "source", "ratio"]):
                 mean = line.groupby("size")["test"].mean()
                 ours = study == "ours"
