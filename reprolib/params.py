@@ -152,6 +152,12 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
         f"no ratio of 'ablation.ratios' can be shown on {', '.join(params.variants)}; ask for at most {most}",
     )
     for name, world in (("scenes", params.scenes), ("imagenet", params.imagenet)):
+        smallest = min([world.cf_ratio, *(ratio for ratio in world.search_ratios if ratio > 0 and world.search_rates)])
+        yield (
+            world.run and int(smallest * world.batch) < 1,
+            f"'{name}.batch' is {world.batch}, too small for a counterfactual at the CF ratio {smallest:g}; "
+            f"raise it to {math.ceil(1 / smallest)}",
+        )
         only_one = name == "imagenet" and world.cgns == 1  # it takes days; what its classifiers tell holds for it
         yield (
             world.run and "trained" in world.sources and world.seeds > world.cgns and not only_one,
@@ -175,8 +181,9 @@ def needed_assets(params: Params) -> list[str]:
     if "authors" in params.cgn.sources:
         needed.append("authors_cgn")
     trains = bool(set(RECIPES) & set(params.cgn.sources)) or params.cgn.demo_steps > 0
-    worlds = [world for world in (params.scenes, params.imagenet) if world.run and "trained" in world.sources]
-    if (params.cgn.features == "vgg16" and trains) or "vgg16" in [world.features for world in worlds]:
+    worlds = [params.scenes] if params.scenes.run and "trained" in params.scenes.sources else []
+    nets = [world.features for world in [*worlds, *([params.imagenet] if params.imagenet.run else [])]]
+    if (params.cgn.features == "vgg16" and trains) or "vgg16" in nets:  # ImageNet's failures are found with it, too
         needed.append("vgg16")
     if params.imagenet.run:
         needed += ["biggan", "u2net", "resnet50", "inception_v3"]

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from reprolib.vocabulary import VARIANTS, Ingredient
 
@@ -23,6 +23,8 @@ SOURCES: dict[str, str] = {
     "authors": "CGN of the authors",
 }
 """Whose CGN, as a reader sees it, in the order of ``deciding``."""
+IN_ORDER = AfterValidator(lambda sources: sorted(sources, key=list(SOURCES).index))
+"""For a list of sources: whatever their order in a profile, the one that decides comes first."""
 GanKind = Literal["cgn_noncf", "dcgan"]
 MOST_STEPS = 10_000_000
 Size = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -57,7 +59,9 @@ class DigitParams(Group):
 class CgnParams(Group):
     """Where CGNs come from and how they are trained."""
 
-    sources: list[CgnSource] = Field(["stable", "published", "authors"], min_length=1, description="see SOURCES")
+    sources: Annotated[list[CgnSource], IN_ORDER] = Field(
+        ["stable", "published", "authors"], min_length=1, description="see SOURCES"
+    )
     seeds: int = Field(10, ge=1, le=1000, description="CGNs trained per variant by each recipe")
     published_seeds: int | None = Field(None, ge=1, le=1000, description="of the published recipe; null means as many")
     steps: dict[str, int] | int | None = Field(
@@ -149,7 +153,9 @@ class NaturalParams(Group):
     """What both worlds of natural images have; defaults are the reproduction study's settings where it names them."""
 
     run: bool = Field(True, description="whether this half of the study is part of the run")
-    sources: list[NaturalSource] = Field(["trained", "authors"], min_length=1, description="see SOURCES")
+    sources: Annotated[list[NaturalSource], IN_ORDER] = Field(
+        ["trained", "authors"], min_length=1, description="see SOURCES"
+    )
     cgns: int = Field(1, ge=1, le=100, description="CGNs trained with all losses")
     updates: int = Field(200, ge=1, le=100_000, description="optimiser updates of a CGN")
     micro_batch: int = Field(5, ge=1, le=4096)
@@ -185,7 +191,7 @@ class NaturalParams(Group):
 class ImagenetParams(NaturalParams):
     """The natural-image half at the paper's scale."""
 
-    sources: list[Literal["trained", "authors"]] = Field(  # type: ignore[assignment]
+    sources: Annotated[list[Literal["trained", "authors"]], IN_ORDER] = Field(  # type: ignore[assignment]
         ["trained", "authors"], min_length=1, description="reprolib ships no weights for ImageNet"
     )
     data: Literal["imagenet-mini", "imagenet-1k"] = "imagenet-mini"
@@ -195,7 +201,9 @@ class ImagenetParams(NaturalParams):
 class ScenesParams(NaturalParams):
     """The same experiments on Scenes, the rendered world of reprolib, whose truth is known."""
 
-    sources: list[Literal["trained", "shipped"]] = Field(["trained"], min_length=1)  # type: ignore[assignment]
+    sources: Annotated[list[Literal["trained", "shipped"]], IN_ORDER] = Field(  # type: ignore[assignment]
+        ["trained"], min_length=1
+    )
     cgns: int = Field(3, ge=1, le=100)
     micro_batch: int = Field(8, ge=1, le=4096)
     accumulation: int = Field(2, ge=1, le=100_000)

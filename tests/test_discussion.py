@@ -83,13 +83,14 @@ def test_a_bound_from_above_turns_the_other_way() -> None:
     assert ": 2.0 points lower" in discussion.turning_point(_row("loss_both", 4.0, 3.0, 5.0, "fails"), wanted)
 
 
-def test_so_many_repetitions_do_decide() -> None:
+@pytest.mark.parametrize(("one_sided", "share"), [(False, 0.975), (True, 0.95)])
+def test_so_many_repetitions_do_decide(one_sided: bool, share: float) -> None:
     """The promise of the table, kept: with that many values of the same spread the interval is beyond the bound."""
     from scipy import stats
 
-    needed = discussion.repetitions(4, 6.0, 2.0, one_sided=False)
-    spread = 6.0 * 2 / stats.t.ppf(0.975, 3)
-    half = {n: stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n) for n in (needed - 1, needed)}
+    needed = discussion.repetitions(4, 6.0, 2.0, one_sided)
+    spread = 6.0 * 2 / stats.t.ppf(share, 3)
+    half = {n: stats.t.ppf(share, n - 1) * spread / math.sqrt(n) for n in (needed - 1, needed)}
     assert half[needed] < 2.0 <= half[needed - 1]
 
 

@@ -30,6 +30,8 @@ def _imports(module: str) -> set[str]:
     """The modules of reprolib that a module imports anywhere, without the first part of their names."""
     found = set()
     for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("reprolib.")}
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "reprolib":
             parent = node.module.partition(".")[2]
             for alias in node.names:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 from reprolib.natural import classify, quality, robustness
 from reprolib.run.errors import AssetError
@@ -111,6 +115,42 @@ def test_shape_bias_leaves_agreeing_images_out() -> None:
 
 
 # -------------------------------------------------------------------- ensemble
+
+
+class Reads(nn.Module):
+    """Each head names its own column of an image that is three numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameter = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {head: F.one_hot(x[:, i, 0, 0].long(), 4).float() for i, head in enumerate(classify.HEADS)}
+
+
+def test_each_head_is_held_against_its_own_label() -> None:
+    """Shape, texture and background disagree everywhere; the right answer is that of one head each time."""
+
+    def images(rows: Tensor, labels: Tensor) -> TensorDataset:
+        return TensorDataset(rows[:, :, None, None].float(), labels)
+
+    factors = torch.tensor([[0, 1, 2], [1, 2, 3], [2, 3, 0]])
+    same = torch.tensor([[3, 3, 3], [1, 1, 1]])
+    world: Any = SimpleNamespace(
+        classes=4,
+        real=lambda split: images(factors, factors[:, 0]),
+        superclasses=lambda: torch.arange(4),
+        challenge=lambda name: images(factors, factors[:, 2 if name == "mixed_same" else 0]),
+        conflict=lambda: (images(factors, factors[:, :2]), [[0], [1], [2], [3]]),
+        out_of_distribution=lambda: {"two": (images(same, torch.tensor([0, 1])), torch.tensor([3, 1]))},
+    )
+    found = robustness.accuracy(world, Reads(), unseen=images(factors, factors))
+    assert [found[f"factor/{head}"] for head in classify.HEADS] == [100] * 3
+    assert (found["top1/shape"], found["top1/texture"], found["top1/bg"]) == (100, 0, 0)
+    found = robustness.reliance(world, Reads())
+    assert (found["shape_bias/shape"], found["shape_bias/texture"]) == (100, 0)
+    assert (found["gap/bg"], found["gap/shape"]) == (100, -100)
+    assert robustness.out_of_distribution(world, Reads())["two"] == 100
 
 
 class Small(classify.Ensemble):

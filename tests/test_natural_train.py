@@ -170,3 +170,11 @@ def test_gradients_that_wait_go_back_to_their_device() -> None:
     layer = torch.nn.Linear(2, 1, bias=False).to("meta")
     train.Gradients(layer).load_state_dict({"weight": torch.ones(1, 2)})
     assert layer.weight.grad is not None and layer.weight.grad.device.type == "meta"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_gradients_that_wait_are_added_up_once_over_processes(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = torch.nn.Linear(2, 1, bias=False)
+    monkeypatch.setattr(train.distributed, "rank", lambda: rank)
+    train.Gradients(layer).load_state_dict({"weight": torch.ones(1, 2)})
+    assert (layer.weight.grad is None) == (rank == 1)

@@ -89,6 +89,11 @@ def test_smoke_needs_nothing_from_the_network() -> None:
             {"imagenet": {"run": True, "sources": ["trained"], "data": "imagenet-1k"}},
             ["vgg16", *(["imagenet" if g == "imagenet_mini" else g for g in IMAGENET if g != "authors_imagenet_cgn"])],
         ),
+        (
+            "smoke",
+            {"imagenet": {"run": True, "sources": ["authors"]}},
+            ["vgg16", *IMAGENET],
+        ),  # failures are found by it
         ("smoke", {"cgn": {"features": "vgg16"}}, ["vgg16"]),  # the demonstration trains a little
         ("smoke", {"cgn": {"features": "vgg16", "demo_steps": 0}}, []),
         ("smoke", {"digits": {"source": "mnist", "textures": "dtd"}}, ["mnist", "textures"]),
@@ -158,6 +163,8 @@ WRONG = [
     ("cgn: {sources: [shipped, shipped]}", ["'cgn.sources'", "named twice"]),
     ("scenes: {search_rates: [0.0]}", ["'scenes.search_rates.0' is 0.0", "greater than 0"]),
     ("scenes: {search_ratios: [-1.0]}", ["'scenes.search_ratios.0' is -1.0", "greater than or equal to 0"]),
+    ("scenes: {batch: 1, cf_ratio: 0.3}", ["'scenes.batch' is 1", "CF ratio 0.3", "raise it to 4"]),
+    ("scenes: {search_rates: [0.1], search_ratios: [0.01]}", ["'scenes.batch' is 16", "0.01", "raise it to 100"]),
     ("scenes: {targets: [patches, patches]}", ["'scenes.targets'", "named twice"]),
     ("cgn: {sources: [shipped, authors]}", ["authors' Wildlife CGN", "'digits.textures'", "'cgn.sources'"]),
     ("{seeds: 4, cgn: {sources: [stable], seeds: 3}}", ["'seeds' is 4", "'cgn.seeds' is 3", "raise 'cgn.seeds' to 4"]),
@@ -191,7 +198,8 @@ def test_steps_may_differ_between_variants() -> None:
 
 
 def test_authors_weights_may_be_used_with_procedural_textures_where_no_wildlife_is_painted() -> None:
-    assert load(smoke("{cgn: {sources: [shipped, authors]}, variants: [colored_MNIST]}")).cgn.sources[1] == "authors"
+    chosen = load(smoke("{cgn: {sources: [authors, shipped]}, variants: [colored_MNIST]}"))
+    assert chosen.cgn.sources == ["shipped", "authors"]  # the one that decides comes first
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,13 @@ def test_counterfactuals_of_real_digits_teach_what_shuffled_labels_do_not(tmp_pa
     assert real > 40 and shuffled < 20
 
 
+def test_the_last_epoch_counts_and_not_the_best(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoint) -> None:
+    monkeypatch.setattr(classifiers, "train", lambda task, **how: (None, [{"test": 90.0}, {"test": 20.0}]))
+    model = Given(data("colored_MNIST"), "real digits").load()
+    test = data("colored_MNIST").painted("test", 0)
+    assert quality.counterfactual_accuracy(model, test, ("test",), checkpoint, images=200) == 20.0
+
+
 def test_control_is_perfect_where_every_label_decides_its_own_factor(cgn: CGN) -> None:
     cgn.f_shape = Half(0, 1)
     readers = {"shape": Reader(_shape), "foreground": Reader(_foreground), "background": Reader(_background)}
@@ -302,7 +309,9 @@ def test_a_factor_reader_learns_its_factor_on_independent_attributes(
     painted = variants.paint(name, training, "reader train", attributes="random", textures="procedural")
     assert torch.equal(trained["images"], painted.images)
     assert torch.equal(trained["labels"], painted.labels if factor == "shape" else getattr(painted, factor))
-    assert len(trained["test"][1]) == len(held_out)
+    unseen = variants.paint(name, held_out, "reader test", attributes="random", textures="procedural")
+    assert torch.equal(trained["test"][0], unseen.images)
+    assert torch.equal(trained["test"][1], unseen.labels if factor == "shape" else getattr(unseen, factor))
 
 
 def test_a_digit_reader_learns_true_masks_and_what_is_no_digit(trained: dict[str, Any], checkpoint: Checkpoint) -> None:

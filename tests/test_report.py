@@ -162,6 +162,12 @@ def test_the_number_that_decides_is_named(outcomes: tuple[str, str], said: str) 
     assert discussion.reason(discussion.decisive(rows, criteria), criteria) == said
 
 
+def test_nearness_to_a_bound_is_a_share_of_the_range() -> None:
+    rows = _verdicts(("good_digits", 9.0, 9.5, "holds"), ("shape_control", 81.0, 84.0, "holds"))
+    criteria = rules.every()["claim1"]["criteria"]
+    assert discussion.decisive(rows, criteria)["criterion"] == "shape_control"  # 1 of 100 is nearer than 1 of 10
+
+
 def test_a_number_that_changes_in_a_run_changes_in_the_report(folder: Path) -> None:
     build.render(folder)
     before = _read(folder)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from reprolib import features, losses
 from reprolib.mnist import cgn, stable, variants
 from reprolib.mnist import digits as digit_files
 from reprolib.mnist.digits import Digits
-from reprolib.mnist.train import GenerativeSettings
+from reprolib.mnist.train import GenerativeSettings, Losses
 from reprolib.run.store import Checkpoint
 from reprolib.vocabulary import INGREDIENTS, VARIANTS, Ingredient
 
@@ -120,8 +123,53 @@ def test_the_kept_mean_follows_weights_and_statistics() -> None:
         model.weight.data.fill_(step)
         model.num_batches_tracked += 1
         mean.update_parameters(model)
-    assert 0 < float(mean.module.weight) < 2
+    followed = 1 - 2 / 11  # of weights 0, 1, 2 the first is taken whole, and then 1 - 2/11 and 1 - 3/12 of the way
+    assert float(mean.module.weight) == pytest.approx(followed + 0.75 * (2 - followed))
     assert int(mean.module.num_batches_tracked) == 3
+
+
+def test_the_losses_of_a_step_are_those_of_the_recipe(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each term, computed again from the maps and the real images of its step: half of eight steps lies before the
+    entropy rises, and the style loss has every fourth step."""
+    variant, steps, made = "double_colored_MNIST", 8, []
+    maps: list[cgn.Mechanisms] = []
+    join, update = stable.compose, stable.Pair.update
+    monkeypatch.setattr(stable, "compose", lambda *m: (maps.append(cgn.Mechanisms(*m)), join(*m))[1])
+
+    def record(
+        pair: stable.Pair, terms: Losses, images: Tensor, drawn: Tensor, real: Tensor, *more: Any, **how: Any
+    ) -> Any:
+        made.append(({name: float(term) for name, term in terms.items()}, drawn))
+        return update(pair, terms, images, drawn, real, *more, **how)
+
+    monkeypatch.setattr(stable.Pair, "update", record)
+    settings = replace(SETTINGS, steps=steps)
+    stable.train_cgn(variant, digits, 0, settings, "procedural", Checkpoint(tmp_path / "x"))
+
+    def paint(index: Tensor) -> variants.Painted:
+        return variants.paint(variant, digits, "train", attributes="label", index=index)
+
+    batch_of, net = (
+        stable.batches(digits, 0, paint, True),
+        features.load(settings.features, VARIANTS[variant].style_weights),
+    )
+    for i, ((mask, foreground, background), (terms, drawn)) in enumerate(zip(maps[:steps], made[:steps], strict=True)):
+        real = batch_of(i)
+        assert torch.equal(drawn, real.labels)
+        ground, object_, flat = stable.real_moments(real.images)
+        entropy = VARIANTS[variant].mask_weight * losses.binary_entropy(mask)
+        expected = {
+            "mask": entropy * (1 if i <= steps // 2 else 1 + 11 * (i / steps - 0.5) / 0.5),
+            "edge": 0.1 * losses.edge(mask, "code"),
+            "ground": stable.energy_distance(stable.moments(background), ground).mean(),
+            "object": (flat * stable.energy_distance(stable.moments(foreground), object_)).mean(),
+        }
+        if i % 4 == 0:
+            composed = mask * foreground + (1 - mask) * background
+            expected["style"] = 4 * losses.style(net(composed), net(real.images), net.weights)
+        assert terms == pytest.approx({name: float(term) for name, term in expected.items()}, rel=1e-4)
 
 
 @pytest.mark.parametrize("without", INGREDIENTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,20 @@ def test_gains_are_paired_by_seed_within_each_cgn() -> None:
     }
 
 
+def test_a_loss_is_what_original_data_have_more() -> None:
+    runs = _runs(
+        ("Original", "", 0, 96.0), ("Original", "", 1, 90.0),
+        ("Original+CGN", "stable", 0, 95.0), ("Original+CGN", "stable", 1, 94.0),
+    )  # fmt: skip
+    found = criteria.of_gains(runs, "test", criteria.LOSS)
+    assert found["value"].tolist() == [1, -4] and found["worse"].tolist() == [95, 90]
+
+
+def test_an_accuracy_is_relative_only_to_a_reference_that_learned() -> None:
+    assert math.isnan(tables._above_chance(60, tables.TELLING - 0.1))
+    assert [tables._above_chance(*pair) for pair in ((5, 50), (40, 50), (60, 50))] == [0, 75, 100]
+
+
 def test_a_gain_counts_over_the_better_control_with_samples_of_the_same_cgn() -> None:
     runs = _runs(
         ("Original", "", 0, 30.0), ("Original", "", 1, 30.0),
@@ -303,6 +318,7 @@ def test_nulls_of_gains_stand_in_the_place_of_counterfactuals() -> None:
         pairs = found.groupby("criterion")["null"].agg(set).to_dict()
         assert pairs == {name: {"", *criteria.NULLS[name]} for name in wanted}
         assert found.groupby(["source", "criterion", "null"]).size().eq(2).all()
+        assert set(found.loc[found["null"] != "", "source"]) == {tables.GENERATORS["shipped"]}  # once, not by source
         for name in wanted:
             assert set(criteria.NULLS[name]) == set(rules.every()["claim2" if name in criteria.GAIN else "claim3"]
                                                     ["criteria"][name]["nulls"])  # fmt: skip
@@ -380,6 +396,25 @@ def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> Non
     assert rows.loc["shape_control", "low"] < rows.loc["shape_control", "value"] < rows.loc["shape_control", "high"]
     assert (rows["high"] <= 100).all() and set(found["rules"]) == {STAMP, f"{STAMP} {STAMP}"}
     assert len(found) == 3 * 4 + 1 + 6 * 3 + len(tables.ACCURACY_NULLS)
+
+
+def test_control_is_that_of_the_reader_at_most_and_a_mean_of_both_textures(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = fake.quality
+
+    def quality(handle: Handle) -> Result:
+        made = plain(handle)
+        made.numbers["control"]["background"] = {"shape": 1.0, "foreground": 1.0, "background": 60.0}
+        made.numbers["readers"] = {"digit": 98.0, "shape": 89.0, "foreground": 95.0, "background": 75.0}
+        return made
+
+    monkeypatch.setattr(fake, "quality", quality)
+    chosen = given(seeds=2, cgn={"sources": ["stable"], "seeds": 2})
+    found = criteria.of_quality(tables.quality_runs(chosen), tables.counterfactual_accuracy_runs(chosen), "stable")
+    values = found.groupby("criterion")["value"].agg(list)
+    assert values["shape_control"] == [100, 100]  # 90 and 91 % are read by a reader of 89 %
+    assert values["texture_control"] == pytest.approx([(100 * read / 95 + 100 * 60 / 75) / 2 for read in (90, 91)])
 
 
 def test_every_null_that_the_rule_of_claim_1_names_is_measured() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import claims
 import numpy as np
 import pandas as pd
@@ -219,10 +221,12 @@ def test_the_best_classifier_of_natural_images(value: float, name: str) -> None:
     rows = pd.DataFrame(
         {"trained_on": ["real images", "real images + b", "plain"], "top1": [50.0, value, float("nan")]}
     )
-    others = "; real images alone 50.0" if name != "real images" else ""
+    others = "; real images alone 50.0 (too few repetitions to tell)" if name != "real images" else ""
     told = natural_takeaways.best(rows, "top1", "Top-1")
     assert told == f"Top-1: highest for {name}, {max(50.0, value):.1f}{others}."
-    assert "lowest for" in natural_takeaways.best(rows, "top1", "Top-1", lowest=True)
+    low = "real images" if value > 50 else "real images + b"
+    told = natural_takeaways.best(rows, "top1", "Top-1", lowest=True)
+    assert told.startswith(f"Top-1: lowest for {low}, {min(50.0, value):.1f}")
 
 
 @pytest.mark.parametrize(("shift", "overlap"), [(1.0, True), (20.0, False)])
@@ -230,6 +234,25 @@ def test_intervals_of_natural_images_that_overlap_are_told(shift: float, overlap
     real = pd.DataFrame({"trained_on": "real images", "top1": [50.0, 51.0, 52.0]})
     both = pd.concat([real, real.assign(trained_on="real images + b", top1=real["top1"] + shift)])
     assert ("(the intervals overlap)" in natural_takeaways.best(both, "top1", "Top-1")) == overlap
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"), [(5.0, "real images + b at rate 0.1 and CF ratio 2, 5.0"), (9.0, "real images at")]
+)
+def test_the_search_compares_cells_of_one_rate(gap: float, said: str) -> None:
+    rows = [("plain", None, 0.0, 1.0), ("real images", 0.1, 0.0, 8.5), ("real images", 1.0, 0.0, 10.0),
+            ("real images + b", 0.1, 1.0, 8.6), ("real images + b", 0.1, 2.0, gap)]  # fmt: skip
+    told = natural_takeaways.searched(pd.DataFrame(rows, columns=["trained_on", "rate", "ratio", "gap"]))
+    assert said in told and ("real images alone at that rate 8.5" in told) == (gap == 5.0)
+
+
+def test_heads_are_told_training_set_by_training_set() -> None:
+    rows = pd.DataFrame({"trained_on": ["real images", "real images + a", "real images + a", "real images + b"]})
+    rows = rows.assign(**{f"factor/{head}": [math.nan, 10.0, 20.0, 70.0] for head in ("shape", "texture", "bg")})
+    told = natural_takeaways.own_factors(rows)
+    assert told.endswith(
+        "real images + a: shape 15.0, texture 15.0, bg 15.0; real images + b: shape 70.0, texture 70.0, bg 70.0."
+    )
 
 
 @pytest.mark.parametrize("loss", [-15.0, 4.0])

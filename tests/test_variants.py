@@ -126,6 +126,7 @@ def test_a_tenth_of_the_double_colored_test_set_is_invisible() -> None:
     equal = (variants.OBJECT_COLORS[painted.foreground] == variants.BACKGROUND_COLORS[painted.background]).all(dim=1)
     assert equal.double().mean().item() == pytest.approx(0.1, abs=0.01)
     assert torch.equal(equal, painted.background == (painted.foreground + 4) % 10)
+    assert torch.equal(variants.visible(DC, painted), ~equal) and variants.visible(C, painted).all()
 
 
 def test_colored_jitter_is_a_truncated_normal_on_the_byte_grid() -> None:

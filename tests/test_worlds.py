@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,8 @@ from torch import Tensor
 from reprolib import params, worlds
 from reprolib.features import load as load_features
 from reprolib.figures import to_pixels
-from reprolib.natural import criteria, datasets, experiments, figures, plan, quality, tables
+from reprolib.natural import classify, criteria, datasets, experiments, figures, plan, quality, tables
+from reprolib.natural.cgn import compose
 from reprolib.natural.classify import HEADS
 from reprolib.natural.datasets import Classes, Sampling
 from reprolib.natural.plan import CgnChoice, WorldRun
@@ -88,8 +91,64 @@ def test_every_cgn_of_the_study_is_rated(run: WorldRun) -> None:
         [rows["own"][5] - half, rows["own"][5] + half]
     )
     assert (evidence["source"] == "CGN trained here").all()
+    halves = {"inception_score": 196 * rows["is_gen_error"][5] / rows["is_gt"][5]}
+    halves["mean_mask"] = 1.96 * rows["mean_mask_sd"][5] / 18**0.5
+    for name, value in (("inception_score", rows["is_share"][5]), ("mean_mask", rows["mean_mask"][5])):
+        null = evidence[(evidence["criterion"] == name) & (evidence["null"] == "untrained")].iloc[0]
+        assert [null["low"], null["high"]] == pytest.approx([value - halves[name], value + halves[name]])
     shares = tables.control(run)
     assert len(shares) == 9 and shares["share"].between(0, 100).all()
+
+
+def test_the_same_cgn_decides_whatever_the_order_of_sources(run: WorldRun) -> None:
+    chosen = TINY | {"scenes": TINY["scenes"] | {"sources": ["shipped", "trained"]}}  # type: ignore[operator]
+    other = worlds.runs(params.load(chosen))[0]
+    evidence = criteria.quality_evidence(other, tables.quality(other))
+    assert list(dict.fromkeys(evidence["source"])) == ["CGN trained here", "CGN shipped with reprolib"]
+    assert other.deciding.source == "trained"
+
+
+def test_a_rating_is_of_the_composed_and_of_the_generated_images(run: WorldRun) -> None:
+    model, rater = run.world.new_cgn().eval(), run.world.rater()
+    found = quality.score(model, rater, 20)
+    y, u = model.one_hot(quality.classes_of(20, 9)), model.noise(20, ("rated",))
+    with torch.no_grad():
+        maps = model(u, y, y, y)
+    pictures = compose(maps.mask, maps.foreground, maps.background), maps.truth
+    composed, truth = (quality.probabilities(images, rater) for images in pictures)
+    scores = [quality.inception_score(each)[0] for each in (composed, truth)]
+    assert scores == pytest.approx([found["is_gen"], found["is_gt"]], rel=1e-4)
+    assert found["is_gen_error"] == pytest.approx(stdev(quality.inception_score(composed, 10)) / 10**0.5, rel=1e-3)
+    assert found["mean_mask"] == pytest.approx(float(maps.mask.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("perfect", [0.05, 0.5])
+def test_conjectures_are_told_from_both_masks(perfect: float) -> None:
+    rows = pd.DataFrame({"mask": ["own"] * 3 + ["true"] * 3, "update": [0, 1, 2] * 2})
+    rows = rows.assign(residue=[0.8, 0.2, 0.3, 0.7, 0.7, 0.7], entanglement=[0.9, 0.5, 0.4, 0.9, 0.1, perfect])
+    told = tables.told_conjectures(rows)
+    assert "lowest, 0.20, at update 1 and 0.30 at the last, 2: it grows" in told
+    removes = "removes" if perfect < 0.09 else "does not remove"
+    assert told.endswith(
+        f"went from 0.90 to 0.40, and with the true mask to {perfect:.2f}: a perfect mask {removes} it."
+    )
+    assert "it does not grow" in tables.told_conjectures(rows.assign(residue=[0.8, 0.3, 0.2, 0.7, 0.7, 0.7]))
+
+
+@pytest.mark.parametrize("ratio", [0.5, 2.0])
+def test_the_cf_ratio_is_that_of_counterfactuals_in_a_batch(
+    ratio: float, run: WorldRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[classify.Batches] = []
+
+    def train(model: Any, real: Any, counterfactual: Any, *_: Any) -> Any:
+        seen[:] = [real, counterfactual]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classify, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        plan.classifier(run, "cgn", CgnChoice(), 200, ratio=ratio).result()
+    assert seen[1].batch == ratio * seen[0].batch and seen[1].per_epoch == seen[0].per_epoch
 
 
 def test_a_cgn_is_rated_at_every_truncation(run: WorldRun) -> None:
@@ -156,8 +215,9 @@ def test_classifiers_with_and_without_counterfactuals(run: WorldRun) -> None:
     )
     assert set(evidence["null"]) == {"", "real images again", "real images twice"}
     again = evidence[(evidence["criterion"] == "gap") & (evidence["null"] == "real images again")]["value"].tolist()
-    first, second = (expected[titles[0], seed] for seed in (200, 201))
-    assert again == pytest.approx([first - second])  # no number twice: all differences in a circle add up to 0
+    others = [plan.classifier(run, "real", CgnChoice(), seed).result().numbers["scores"] for seed in (202, 203)]
+    real = [expected[titles[0], seed] for seed in (200, 201)]
+    assert again == pytest.approx([a - b["gap/shape_texture"] for a, b in zip(real, others, strict=True)])
     accuracy = criteria.accuracy_evidence(run, rows)
     assert set(accuracy["criterion"]) == {"top1", "original"} and set(accuracy["null"]) == {
         "",
@@ -272,7 +332,7 @@ def test_the_search_is_that_of_the_seed() -> None:
 def test_one_command_trains_all_that_the_tables_read(run: WorldRun) -> None:
     worlds.train_together(run)
     trained = [sorted((store.current().root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")]
-    assert [len(files) for files in trained] == [5, 6 + 4 + 4]
+    assert [len(files) for files in trained] == [5, 6 + 6 + 4]
     tables.classifiers(run), tables.search(run)
     assert [sorted((store.current().root / step).glob("*.json")) for step in ("natural_cgn", "ensemble")] == trained
 

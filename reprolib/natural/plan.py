@@ -195,8 +195,10 @@ def classifiers(run: WorldRun) -> list[Case]:
 
 
 def nulls(run: WorldRun, kind: TrainedOn) -> list[Case]:
-    """The classifiers of a null of claim 2 or 3; none on ImageNet, where they would take days."""
-    seeds = rules.seeds(run.chosen.seeds) if run.world.name == "scenes" else ()
+    """The classifiers of a null of claim 2 or 3, one for each repetition; none on ImageNet, where they would take days.
+    Those of real images are others than the ones that they are held against."""
+    first = run.chosen.seeds if kind == "real" else 0
+    seeds = rules.seeds(first + run.chosen.seeds)[first:] if run.world.name == "scenes" else ()
     return [(kind, _of_seed(run, run.deciding.source, seed), seed) for seed in seeds]
 
 

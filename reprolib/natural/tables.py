@@ -40,9 +40,9 @@ def named(which: CgnChoice) -> dict[str, Any]:
 
 def quality(run: WorldRun) -> pd.DataFrame:
     """One row per CGN: cgn, target, losses, seed; is_gen, is_gt, is_share (of is_gt, in percent), mean_mask,
-    mean_mask_sd, and with ``_0.5`` the same for latents of that truncation; where the truth is known mask_iou, residue,
-    entanglement, own and other (percent of factors that follow their own label, and another's); with standard
-    errors."""
+    mean_mask_sd, and with ``_0.5`` all but the share for latents of that truncation; where the truth is known
+    mask_iou, residue, entanglement, own and other (percent of factors that follow their own label, and another's); with
+    standard errors."""
     plan.train_cgns(run)
     cases = plan.cgns(run)
     found = jobs.results(run.params, f"ratings of {run.world.title}", [plan.quality(run, which) for which in cases])
@@ -94,7 +94,7 @@ def told_conjectures(rows: pd.DataFrame) -> str:
     return (
         f"Residue was lowest, {least:.2f}, at update {lowest} and {at_last:.2f} at the last, {last}: "
         f"{'it grows' if at_last > 1.1 * least else 'it does not grow'} with training. "
-        f"Entanglement fell from {before:.2f} to {ends:.2f}, and with the true mask to {perfect:.2f}: a perfect mask "
+        f"Entanglement went from {before:.2f} to {ends:.2f}, and with the true mask to {perfect:.2f}: a perfect mask "
         f"{'removes' if perfect < 0.1 * before else 'does not remove'} it."
     )
 

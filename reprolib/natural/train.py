@@ -2,7 +2,8 @@
 
 No real image and no discriminator takes part: the frozen generator is the only teacher (docs/imagenet.md, sections 5
 and 6). All randomness of micro-batch i comes from the key (seed, i), and gradients that are not spent yet belong to a
-checkpoint, so that a resumed run ends with the bits of an unbroken one.
+checkpoint, so that a resumed run ends with the bits of an unbroken one; on a GPU up to the order of sums, because the
+gradient of a bilinear resize has none there.
 """
 
 from __future__ import annotations
@@ -253,5 +254,5 @@ class Gradients:
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
         for name, parameter in self.module.named_parameters():
-            value = state_dict.get(name)
+            value = state_dict.get(name) if distributed.rank() == 0 else None  # they will be added up over processes
             parameter.grad = None if value is None else value.to(parameter.device)

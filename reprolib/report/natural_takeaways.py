@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from reprolib import statistics
+from reprolib.natural.classify import HEADS
 from reprolib.natural.plan import REAL
+from reprolib.natural.tables import with_counterfactuals
 from reprolib.report.words import DIGITS, named
 
 
@@ -31,8 +33,30 @@ def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False) -> s
     told, real = f"{'lowest' if lowest else 'highest'} for {name}, {found[name].mean:.1f}", found.get(REAL)
     if real is None or name == REAL:
         return f"{what}: {told}."
+    few = min(len(found[name].values), len(real.values)) < statistics.LEAST
     overlap = real.low <= found[name].high and found[name].low <= real.high
-    return f"{what}: {told}; real images alone {real.mean:.1f}{' (the intervals overlap)' if overlap else ''}."
+    doubt = " (too few repetitions to tell)" if few else " (the intervals overlap)" if overlap else ""
+    return f"{what}: {told}; real images alone {real.mean:.1f}{doubt}."
+
+
+def searched(cells: pd.DataFrame) -> str:
+    """cells: of ``natural.tables.search``. The cell with the smallest gap, beside real images at the same rate."""
+    means = cells.groupby(["trained_on", "rate", "ratio"], sort=False)["gap"].mean().reset_index()
+    best = means.sort_values("gap", kind="stable").iloc[0]
+    told = f"Background gap: lowest for {best['trained_on']} at rate {best['rate']:g} and CF ratio {best['ratio']:g}"
+    real = means[(means["trained_on"] == REAL) & (means["rate"] == best["rate"])]["gap"].tolist()
+    beside = f"; real images alone at that rate {real[0]:.1f}" if real and best["trained_on"] != REAL else ""
+    return f"{told}, {best['gap']:.1f}{beside}."
+
+
+def own_factors(frame: pd.DataFrame) -> str:
+    """frame: of ``natural.tables.classifiers``. How often each head names its own factor, training set by training set,
+    because each is tested on counterfactuals of its own kind."""
+    told = [
+        f"{name}: " + ", ".join(f"{head} {part[f'factor/{head}'].mean():.1f}" for head in HEADS)
+        for name, part in frame[with_counterfactuals(frame)].groupby("trained_on", sort=False)
+    ]
+    return f"Each on counterfactuals of its own kind, in percent; {'; '.join(told)}."
 
 
 def predictions(frame: pd.DataFrame) -> str:

@@ -151,7 +151,10 @@ class Results:
         for number, (source, cases) in enumerate(self.verdicts[world].items()):
             said = ", ".join(f"{case} **{verdict}**" for case, verdict in cases.items())
             lines.append(f"**{'Beside it' if number else 'Verdict'}, {source}:** {said}.\n")
-        given = "; a CGN that is given is judged by the sampling error of its masks and images instead"
+        given = (
+            "; a CGN that is given, or is the only one of its kind on natural images, is judged by the sampling error"
+        )
+        given += " of its masks and images instead"
         lines.append(
             f"The rule, from `params/claims.yaml`, asks for at least {rule['repetitions']} repetitions"
             f"{given if self.claim == 'claim1' else ''}:\n"

@@ -1,7 +1,8 @@
 """Data-parallel training under torchrun: every process does a share of each step, and gradients are summed.
 
 Plain torch.distributed: process 0 reads and writes the store, the others compute along. A training on N processes is
-the training on one, up to the order of sums.
+the training on one, up to the order of sums and to the turns of spectral norms, which follow process 0. A result has
+the same name either way, and says how many made it.
 """
 
 from __future__ import annotations
