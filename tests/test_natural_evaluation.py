@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from reprolib import gradcam
 from reprolib.natural import classify, quality, robustness
 from reprolib.run.errors import AssetError
 
@@ -160,6 +161,18 @@ class Small(classify.Ensemble):
         torch.manual_seed(0)
         layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         super().__init__(nn.Sequential(*layers), 8, 9)
+
+
+def test_each_head_has_its_own_heatmap() -> None:
+    model = Small()
+    model.target = "2"
+    images = torch.randn(3, 3, 8, 8)
+    maps = classify.head_heatmaps(model, images)
+    for head in classify.HEADS:
+        alone = nn.Sequential(model.backbone, model.heads[head])
+        own = gradcam.heatmaps(alone, model.backbone[2], images)
+        assert torch.equal(maps[f"heatmaps/{head}"], (255 * own).round().byte())
+    assert len({maps[f"heatmaps/{head}"].numpy().tobytes() for head in classify.HEADS}) == 3
 
 
 def test_the_published_ensemble_has_the_published_size(monkeypatch: pytest.MonkeyPatch) -> None:

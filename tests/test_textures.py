@@ -14,7 +14,7 @@ from reprolib.mnist import textures
 from reprolib.run import assets
 from reprolib.run.errors import AssetError
 
-SOURCES = ["procedural", pytest.param("dtd", marks=pytest.mark.assets)]
+SOURCES = ["procedural", pytest.param("dtd", marks=pytest.mark.assets("textures"))]
 # the table of docs/mnist.md, 2.4: number and width x height of each class
 BACKGROUND = "0066 590x443 0067 512x512 0073 339x400 0180 640x492 0131 507x402 0157 491x501 0158 502x412 0104 560x533 0188 568x348 0189 528x640"  # noqa: E501
 OBJECT = "0001 447x428 0091 394x320 0008 387x414 0043 640x412 0092 305x314 0028 398x374 0097 640x516 0004 418x300 0125 410x304 0033 640x480"  # noqa: E501
@@ -88,7 +88,7 @@ def test_file_names_are_those_of_the_authors(kind: str, texture: str, table: str
     assert [asset.name for asset in assets.group("textures") if f"/{kind}/" in asset.name] == names
 
 
-@pytest.mark.assets
+@pytest.mark.assets("textures")
 @pytest.mark.parametrize(("kind", "table"), [("object", OBJECT), ("background", BACKGROUND)])
 def test_pictures_are_nearest_resizes_of_the_files(kind: str, table: str) -> None:
     loaded = textures.load("dtd")[0 if kind == "object" else 1]
