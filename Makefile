@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 FIND = for each in python3.13 python3.12 python3.11 python3; do $$each -c "$(SUPPORTED)" && echo $$each && break; done
 PYTHON ?= $(shell ($(FIND)) 2> /dev/null)
+CARRIED := pytorch-pretrained-biggan safetensors filelock timm pyyaml pydantic pydantic-core annotated-types \
+	typing-inspection typing-extensions
 SHORT := params cli notebook execute report results store classifier figures
 # What is run is this checkout, also after it was moved.
 export PYTHONPATH := $(CURDIR)
@@ -58,14 +60,14 @@ large: $(READY)  ## the paper's networks with random weights at 256 pixels; 8 GB
 bench: $(READY)  ## time every step against the straightforward way; results/bench and README; half an hour, idle machine
 	$(RUN) -m benchmarks
 
-gpu-check:  ## does all run on this machine's GPU, with the same numbers, how fast; 7 minutes; needs only PyTorch
+gpu-check:  ## does all run on this machine's GPU, with the same numbers, how fast; 7 minutes; needs little beside PyTorch
 	$(firstword $(wildcard $(RUN)) python3) -m benchmarks gpu
 
 gpu-carry: $(READY)  ## all that gpu-check needs beside PyTorch on a machine without a network: build/gpu-carry.tar.gz
 	$(RUN) -m benchmarks.carry
 	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
 		--implementation cp --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
-		-d build/gpu-carry/wheels -c requirements.lock pytorch-pretrained-biggan safetensors filelock timm pyyaml
+		-d build/gpu-carry/wheels -c requirements.lock $(CARRIED)
 	tar --exclude=__pycache__ -czf build/gpu-carry.tar.gz Makefile benchmarks params reprolib build/gpu-carry
 
 lint: $(READY)  ## style and types only

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["gpu"]:  # on a machine that may have nothing but PyTorch
+    if sys.argv[1:2] == ["gpu"]:  # on a machine that may have little beside PyTorch
         from benchmarks import gpu
 
         return gpu.main(sys.argv[2:])

@@ -26,8 +26,6 @@ STAND_INS = {
     "tqdm": "class tqdm:\n"
     "    def __init__(self, *_, **__): ...\n"
     "    def __getattr__(self, _): return lambda *_, **__: None\n",
-    "scipy": "",
-    "scipy/stats": "truncnorm = None\n",
 }
 """pytorch-pretrained-biggan imports these to download weights and to draw noise, which it does not do here; torch uses
 tqdm's bars where there is tqdm."""
@@ -59,7 +57,8 @@ def environment() -> dict[str, str]:
     """The variables of a process that finds what was carried; a carried wheel is used where a package is missing."""
     site = Path(tempfile.mkdtemp(prefix="carried-"))
     for wheel in FOLDER.glob("wheels/*.whl"):
-        if find_spec(wheel.name.split("-")[0]) is None:
+        name = wheel.name.split("-")[0]
+        if find_spec(name) is None or name == "typing_extensions":  # the machine's may be too old for the others
             zipfile.ZipFile(wheel).extractall(site)
     for name, text in STAND_INS.items():
         if find_spec(name.split("/")[0]) is None:

@@ -17,8 +17,7 @@ import torch
 from benchmarks.steps import small_cgn
 from benchmarks.timing import once, spread
 from reprolib.report.results import build_folder, read_manifest
-from reprolib.run import jobs
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, jobs
 
 ROOT = Path(__file__).parent.parent
 MNIST_STEPS = ("cgn", "dcgan", "digit_reader", "factor_reader", "quality", "classifier", "gradcam")

@@ -1,7 +1,8 @@
 """``python -m benchmarks gpu``: does everything run on this machine's GPU, with the same numbers, and how fast?
 
-Needs PyTorch, and beside it what ``carry`` brings. Every part runs in a process of its own, which has a limit, and
-writes its rows as it goes; what fails or finds no time becomes a row that says so.
+Needs PyTorch, torchvision, SciPy, pandas, joblib and seaborn, and beside them what ``carry`` brings. Every part runs in
+a process of its own, which has a limit, and writes its rows as it goes; what fails or finds no time becomes a row that
+says so.
 """
 
 from __future__ import annotations

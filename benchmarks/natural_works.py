@@ -31,7 +31,7 @@ def scenes_works(b: Any) -> dict[str, Work]:
 
     def new() -> natural_cgn.CGN:
         model = natural_cgn.CGN(networks.GENERATOR, networks.saliency())
-        model.start_from(networks.tensors_of("generator"), "the generator of Scenes")
+        model.start_from(networks.shipped("generator").read(), "the generator of Scenes")
         return model
 
     def saliency(device: str, n: int, _: Checkpoint) -> State:

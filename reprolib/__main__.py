@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reprolib import __version__, params
-from reprolib.run import assets
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, assets
 from reprolib.run.files import place, refused, require_this_checkout, settle_places
 from reprolib.schema import Params
 
@@ -213,8 +212,7 @@ def counterfactuals(
 
 @commands.command()
 @checked
-@click.option("--trained", is_flag=True, help="tell what is trained already, and train nothing")
-def recipe(chosen: Params, trained: bool) -> None:
+def recipe(chosen: Params) -> None:
     """Train the CGNs of a profile by each recipe, then without each ingredient; results/recipe*.csv."""
     from reprolib import figures
     from reprolib.mnist import recipe
@@ -224,7 +222,7 @@ def recipe(chosen: Params, trained: bool) -> None:
     results.use_store(chosen)
     for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
         file = ROOT / "results" / f"{name}.csv"
-        write_atomically(file, figures.to_bytes(table(chosen, not trained)))
+        write_atomically(file, figures.to_bytes(table(chosen)))
         print(file)
 
 

@@ -27,8 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprolib.run import assets, files, weights
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, assets, files, weights
 
 Name = Literal["vgg16", "efficientnet_lite0"]
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

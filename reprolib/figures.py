@@ -8,7 +8,7 @@ tolerance. Data are a table (CSV) or arrays (npz, uint8 pictures (..., H, W, 3))
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +128,11 @@ def to_pixels(images: Tensor) -> np.ndarray:
 
 
 def sheet(images: np.ndarray, gap: int = 2) -> np.ndarray:
-    """Pictures (rows, columns, H, W, 3) as one picture with white gaps."""
-    rows, columns, height, width, _ = images.shape
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for r in range(rows):
-        for c in range(columns):
-            top, left = r * (height + gap), c * (width + gap)
-            canvas[top : top + height, left : left + width] = images[r, c]
-    return canvas
+    """Pictures, uint8 (rows, columns, H, W) or (..., 3), as one picture with white gaps."""
+    edges = [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)][: images.ndim]
+    spaced = np.pad(images, edges, constant_values=255).swapaxes(1, 2)  # (rows, H, columns, W)
+    height, width = spaced.shape[0] * spaced.shape[1], spaced.shape[2] * spaced.shape[3]
+    return spaced.reshape(height, width, *spaced.shape[4:])[: height - gap, : width - gap]
 
 
 def dots(
@@ -176,6 +173,17 @@ def dots(
         hollow = [plt.Line2D([], [], ls="", marker=marker(study), mfc="white", mec="0.3") for study in studies]
         drawn.legend(hollow, studies, loc="outside upper center", ncols=len(studies), fontsize=8, frameon=False)
     return drawn
+
+
+def show_sheet(
+    axes: Axes, pictures: np.ndarray, rows: Sequence[str], columns: Sequence[str] = (), title: str = "", size: float = 9
+) -> None:
+    """Pictures (rows, columns, H, W, 3) with a name beside each row and, of this size, below each column."""
+    show(axes, sheet(pictures), title)
+    height, width = pictures.shape[2:4]
+    axes.set_yticks((height + 2) * np.arange(len(rows)) + height / 2, rows)
+    axes.set_xticks((width + 2) * np.arange(len(columns)) + width / 2, columns, fontsize=size)
+    axes.tick_params(length=0)
 
 
 def show(axes: Axes, picture: np.ndarray, title: str = "") -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprolib.run import rng
-from reprolib.run.store import Result
 
 BATCH = 250
 
@@ -135,22 +134,3 @@ def variance_split(maps: Tensor) -> dict[str, float]:
         "along_themes": float(maps.var(dim=1, correction=0).mean()),
         "along_digits": float(maps.var(dim=0, correction=0).mean()),
     }
-
-
-def examine(model: nn.Module, target: nn.Module, images: Tensor, masks: Tensor, grid: Tensor) -> Result:
-    """Everything that is measured on the heatmaps of one classifier: for test images with their true masks, bool
-    (N, H, W), and for the 10x10 grid of digits and themes.
-
-    Numbers: ``measures`` and ``null`` on the test images, ``variance`` and ``grid_empty`` on the grid. Tensors:
-    ``heatmaps``, uint8 (100, 32, 32), of the grid.
-    """
-    maps, grid_maps = heatmaps(model, target, images), heatmaps(model, target, grid)
-    nulls = null_measures(maps, masks)
-    nulls["random CAM"] = measures(random_heatmaps(model, target, images), masks)
-    numbers = {
-        "measures": measures(maps, masks),
-        "null": nulls,
-        "variance": variance_split(grid_maps.reshape(10, 10, *grid_maps.shape[1:])),
-        "grid_empty": float(empty(grid_maps).float().mean()),
-    }
-    return Result(numbers, {"heatmaps": (grid_maps * 255).round().to(torch.uint8)})

@@ -15,8 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reprolib.run import assets
-from reprolib.run.errors import ParameterError
+from reprolib.run import ParameterError, assets
 from reprolib.run.files import ROOT, place, read_yaml
 from reprolib.schema import RECIPES, Params, did_you_mean
 from reprolib.vocabulary import VARIANTS

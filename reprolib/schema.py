@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -22,9 +22,9 @@ SOURCES: dict[str, str] = {
     "shipped": "CGN shipped with reprolib",
     "authors": "CGN of the authors",
 }
-"""Whose CGN, as a reader sees it, in the order of ``deciding``."""
+"""Whose CGN, as a reader sees it, the one that decides the claims first."""
 IN_ORDER = AfterValidator(lambda sources: sorted(sources, key=list(SOURCES).index))
-"""For a list of sources: whatever their order in a profile, the one that decides comes first."""
+"""For a list of sources: whatever their order in a profile, the one that decides is the first."""
 GanKind = Literal["cgn_noncf", "dcgan"]
 MOST_STEPS = 10_000_000
 Size = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -274,14 +274,6 @@ class Params(Group):
         if value == 0:
             raise ValueError("must be -1 (one job per core) or at least 1")
         return value
-
-
-Source = TypeVar("Source", CgnSource, NaturalSource)
-
-
-def deciding(sources: list[Source]) -> Source:
-    """Whose CGN decides a claim: the first in the order of SOURCES."""
-    return min(sources, key=list(SOURCES).index)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reprolib.run import assets
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, assets
 
 NAME = "toy/data.gz"
 MNIST_HALF = {"mnist": 4, "authors_cgn": 3, "textures": 20, "vgg16": 1}

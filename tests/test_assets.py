@@ -17,9 +17,8 @@ from pathlib import Path
 import damage
 import pytest
 
-from reprolib.run import assets
+from reprolib.run import AssetError, StoreError, assets
 from reprolib.run.assets import Asset
-from reprolib.run.errors import AssetError, StoreError
 from reprolib.run.files import unsealed
 
 GOOD = b"the published bytes " * 500

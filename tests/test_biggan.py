@@ -10,7 +10,7 @@ from pytorch_pretrained_biggan.model import BigGAN, BigGANBatchNorm
 from reprolib.natural import biggan
 from reprolib.natural.cgn import CGN
 from reprolib.natural.u2net import PLANS, U2Net
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError
 
 TINY = "scenes-64-tiny"
 

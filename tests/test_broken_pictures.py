@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from reprolib.natural import datasets
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)

@@ -9,8 +9,7 @@ import damage
 import pytest
 import torch
 
-from reprolib.run import files
-from reprolib.run.errors import StoreError
+from reprolib.run import StoreError, files
 from reprolib.run.store import Checkpoint
 
 STATES = [{"step": step, "model": {"w": torch.full((3,), float(step))}, "list": [1, None, "a"]} for step in range(3)]

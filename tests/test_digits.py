@@ -12,8 +12,7 @@ import torch
 
 from reprolib.mnist import digits
 from reprolib.mnist.digits import Digits
-from reprolib.run import assets
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, assets
 from reprolib.vocabulary import VARIANTS
 
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]

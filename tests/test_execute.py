@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from reprolib import params
 from reprolib.report import build
 from reprolib.report import notebook as nb
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError
 from reprolib.run.files import ROOT
 from reprolib.schema import Params
 

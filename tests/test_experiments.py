@@ -23,8 +23,7 @@ from reprolib.mnist.cgn import authors_cgn
 from reprolib.mnist.choices import Data, Generated, Given, TrainingSet
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.stable import STABLE
-from reprolib.run import store, weights
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, store, weights
 from reprolib.run.steps import Handle
 from reprolib.run.store import Store
 from reprolib.schema import Params

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from reprolib import features
 from reprolib.losses import gram
 from reprolib.mnist import cgn, digits, variants
-from reprolib.run import rng
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, rng
 from reprolib.vocabulary import VARIANTS
 
 LITE0_SIZES = [(32, 32, 32), (16, 32, 32), (24, 16, 16), (40, 8, 8)]

@@ -21,8 +21,7 @@ import pytest
 from reprolib import params
 from reprolib.report import build
 from reprolib.report.results import Results
-from reprolib.run import files
-from reprolib.run.errors import ReproError, StoreError
+from reprolib.run import ReproError, StoreError, files
 from reprolib.run.store import Checkpoint, Result, Store
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,7 @@ import pytest
 from reprolib import __main__ as cli
 from reprolib import params
 from reprolib.report import build
-from reprolib.run import provenance
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, provenance
 from reprolib.run.store import Result, Store
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reprolib.run import assets, folders
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, assets, folders
 
 NINE = assets.FOLDERS["imagenet/backgrounds_challenge"].classes
 

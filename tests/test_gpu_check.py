@@ -2,20 +2,83 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks import carry, gpu, gpu_bench, gpu_numbers, gpu_parts, tables, works
 from reprolib import features
 from reprolib.mnist import digits
 from reprolib.run import assets, rules, weights
+from reprolib.run.files import ROOT
 from reprolib.run.store import Checkpoint
 
 SLOW = ("compiled", "resume")
 """They have tests of their own."""
+
+
+BARE = """
+import importlib, sys
+from importlib.machinery import PathFinder
+
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in sys.argv[1].split(",")
+        return None if hidden else super().find_spec(name, path, target)
+
+sys.meta_path = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+"""
+"""Imports modules where some packages are not installed."""
+
+
+def _with_what_they_need(names: list[str]) -> set[str]:
+    known: set[str] = set()
+    while names:
+        name = canonicalize_name(names.pop())
+        if name not in known:
+            known.add(name)
+            with contextlib.suppress(PackageNotFoundError):
+                needed = [Requirement(text) for text in requires(name) or []]
+                names += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return known
+
+
+def test_what_is_not_carried_is_not_needed(tmp_path: Path) -> None:
+    """Beside what README asks for there are the wheels that the Makefile names, and the stand-ins."""
+    listed = re.search(r"CARRIED := ((?:.*\\\n)*.*)\n", (ROOT / "Makefile").read_text())
+    assert listed is not None
+    carried = {canonicalize_name(name) for name in listed[1].replace("\\", " ").split()}
+    there = _with_what_they_need(["torch", "torchvision", "scipy", "pandas", "joblib", "seaborn"]) | carried
+    blocked = [
+        module
+        for module, packages in packages_distributions().items()
+        if not there & {canonicalize_name(package) for package in packages}
+        and module not in ("reprolib", "_distutils_hack")
+    ]
+    assert "papermill" in blocked and "torch" not in blocked
+    for name, text in carry.STAND_INS.items():
+        file = tmp_path / (f"{name}.py" if "/" in name else f"{name}/__init__.py")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    names = ",".join(set(blocked) - {name.partition("/")[0] for name in carry.STAND_INS})
+    modules = [f"benchmarks.{name}" for name in ("gpu", "gpu_parts", "gpu_bench", "gpu_numbers", "natural_works")]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    command = [sys.executable, "-c", BARE, names, *modules]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths})
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from torch import nn
 from reprolib import params
 from reprolib.natural import classify, plan, robustness
 from reprolib.natural.classify import Ensemble
-from reprolib.run import assets, store
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, assets, store
 from reprolib.worlds.imagenet import ImageNet
 
 IDS, SUPERCLASSES, SIXTEEN, TWO_HUNDRED = (

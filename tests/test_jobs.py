@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reprolib.run import jobs
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, jobs
 from reprolib.run.store import Checkpoint
 
 

@@ -10,8 +10,7 @@ import pytest
 from reprolib import params
 from reprolib.mnist import experiments, plan, recipe
 from reprolib.mnist.choices import Data
-from reprolib.run import rules, store, weights
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, rules, store, weights
 from reprolib.run.store import Store
 from reprolib.run.weights import Shipped
 from reprolib.schema import Params

@@ -12,7 +12,7 @@ from reprolib.natural import cgn as cgns
 from reprolib.natural.cgn import CGN, Maps
 from reprolib.natural.train import CgnSettings, Patches, StyleNets, cgn_losses
 from reprolib.natural.u2net import PLANS, U2Net
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError
 
 TINY = "scenes-64-tiny"
 

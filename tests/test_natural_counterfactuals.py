@@ -13,7 +13,7 @@ from reprolib.natural import datasets
 from reprolib.natural.cgn import CGN
 from reprolib.natural.datasets import Sampling
 from reprolib.natural.u2net import PLANS, U2Net
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError
 
 INDEX = torch.arange(2000)
 

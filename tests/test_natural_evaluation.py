@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 from reprolib import gradcam
 from reprolib.natural import classify, quality, robustness
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError
 
 # -------------------------------------------------------------------- Inception Score
 

@@ -16,8 +16,7 @@ from reprolib import params
 from reprolib.params import load
 from reprolib.report import notebook
 from reprolib.report.build import NOTEBOOKS
-from reprolib.run import store
-from reprolib.run.errors import ParameterError, ReproError
+from reprolib.run import ParameterError, ReproError, store
 from reprolib.run.files import ROOT
 
 OWN = "profile: str = 'smoke'\nseeds: int = None\nthreads: int = None\nclassifier: dict = {}\ncgn: dict = {}  # sources"

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from reprolib import params
 from reprolib.params import PROFILES, load
-from reprolib.run import rules
-from reprolib.run.errors import AssetError, ParameterError
+from reprolib.run import AssetError, ParameterError, rules
 from reprolib.run.files import yaml_of
 from reprolib.schema import Group, Params
 from reprolib.vocabulary import VARIANTS

@@ -18,8 +18,7 @@ from reprolib import params
 from reprolib.report import build, discussion
 from reprolib.report.results import NULLS, Results
 from reprolib.report.words import markdown_table
-from reprolib.run import provenance, rules
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, provenance, rules
 from reprolib.run.files import locked
 from reprolib.schema import Params
 

@@ -17,8 +17,7 @@ from claims import evidence
 from reprolib import figures, params
 from reprolib.report import results
 from reprolib.report.results import Results, read_manifest
-from reprolib.run import rules
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, rules
 from reprolib.run.files import digest, sealed, unsealed
 
 EVIDENCE = pd.concat(

@@ -122,12 +122,12 @@ GROUPS: list[tuple[Any, Any]] = [
     (Patches(), Patches(1, 2, 3)),
     (CgnSettings(), CgnSettings(1, 2, 3, LossWeights(1.0), "fill", Patches(1), 0.2, False, 2.0, 1.0, 0.5,
                                 "efficientnet_lite0", 7, "cuda")),
-    (ClassifierSettings(), ClassifierSettings(1, 2, 1.0, 1.0, 0.1, 0.1, 3, "real_top1", 3, "cuda")),
+    (ClassifierSettings(), ClassifierSettings(1, 2, 1.0, 1.0, 0.1, 0.1, 3, "real_top1", "cuda")),
 ]  # fmt: skip
 NOT_NAMED = {
     "GenerativeSettings": {"checkpoint_every", "device"},
     "CgnSettings": {"checkpoint_every", "device"},
-    "ClassifierSettings": {"workers", "device"},
+    "ClassifierSettings": {"device"},
     "Machine": {"workers"},
 }
 """What changes no bit; the device is named by Machine."""
@@ -189,8 +189,8 @@ def _on_a_world(run: natural_plan.WorldRun) -> Iterator[Handle]:
     for case in [*cases, *(case for kind in criteria.NULLS for case in plan.nulls(run, kind))]:
         yield plan.classifier(run, *case)
     yield from (plan.examined(run, *case) for case in plan.classifiers(run))
-    yield plan.plain(run)
-    yield plan.untrained(run, rules.FIRST_SEED)
+    yield natural.plain_classifier(run.world, run.machine)
+    yield natural.untrained_ensemble(run.world, rules.FIRST_SEED, run.machine)
 
 
 OPENED: list[str] | None = None

@@ -14,8 +14,7 @@ import damage
 import pytest
 import torch
 
-from reprolib.run import files, store
-from reprolib.run.errors import ReproError, StoreError
+from reprolib.run import ReproError, StoreError, files, store
 from reprolib.run.files import unsealed, write_atomically
 from reprolib.run.store import Checkpoint, Result, Store, numbers_alone
 

@@ -12,12 +12,11 @@ import pytest
 from reprolib import params
 from reprolib.mnist import comparison, criteria, nulls, plan, tables
 from reprolib.mnist.choices import Data, TrainingSet
-from reprolib.run import rules, store
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, rules, store
 from reprolib.run.steps import Handle
 from reprolib.run.store import Result, Store
 from reprolib.run.weights import Shipped
-from reprolib.schema import Params, deciding
+from reprolib.schema import Params
 from reprolib.statistics import interval
 
 CF = "counterfactual"
@@ -196,7 +195,7 @@ def test_accuracy_of_counterfactuals_is_told_in_percent_of_that_of_real_digits()
     counts = runs[runs["variant"] == "wildlife_MNIST"]["source"].value_counts().to_dict()
     assert counts == {"real digits": 3, "shipped": 2, "stable": 3}
     first = runs[runs["variant"] == "colored_MNIST"]["source"].value_counts().to_dict()
-    assert first == counts | dict.fromkeys(tables.ACCURACY_NULLS, 1)
+    assert first == counts | dict.fromkeys(rules.every()["claim1"]["criteria"]["counterfactual_accuracy"]["nulls"], 1)
     for row in runs.to_dict("records"):
         assert row["relative"] == pytest.approx(max(0, 100 * (row["accuracy"] - 10) / (70 + row["seed"] % 100)))
         assert row["low"] <= row["relative"] <= row["high"] < row["relative"] + 5
@@ -258,7 +257,7 @@ def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
     ],
 )
 def test_own_source_is_the_nearest_to_this_project(sources: list[str], own: str) -> None:
-    assert deciding(sources) == own
+    assert params.load({"profile": "cpu", "cgn": {"sources": sources}}).cgn.sources[0] == own
 
 
 # -------------------------------------------------------------------- what is made of them
@@ -395,7 +394,9 @@ def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> Non
     assert rows.loc["good_digits", ["value", "low", "high"]].tolist() == [8, 7, 10]
     assert rows.loc["shape_control", "low"] < rows.loc["shape_control", "value"] < rows.loc["shape_control", "high"]
     assert (rows["high"] <= 100).all() and set(found["rules"]) == {STAMP, f"{STAMP} {STAMP}"}
-    assert len(found) == 3 * 4 + 1 + 6 * 3 + len(tables.ACCURACY_NULLS)
+    assert len(found) == 3 * 4 + 1 + 6 * 3 + len(
+        rules.every()["claim1"]["criteria"]["counterfactual_accuracy"]["nulls"]
+    )
 
 
 def test_control_is_that_of_the_reader_at_most_and_a_mean_of_both_textures(

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from reprolib.mnist import textures
-from reprolib.run import assets
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, assets
 
 SOURCES = ["procedural", pytest.param("dtd", marks=pytest.mark.assets("textures"))]
 # the table of docs/mnist.md, 2.4: number and width x height of each class

@@ -7,7 +7,7 @@ import torch
 
 from reprolib.natural import u2net
 from reprolib.natural.u2net import PLANS, U2Net
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,7 @@ from reprolib import params, vocabulary
 from reprolib.mnist import digits, textures, variants
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.variants import Attributes, Canvas, Painted, paint
-from reprolib.run import rng
-from reprolib.run.errors import ParameterError
+from reprolib.run import ParameterError, rng
 
 C, DC, W = NAMES = ["colored_MNIST", "double_colored_MNIST", "wildlife_MNIST"]
 DRAWS = {C: 3, DC: 6, W: 4}

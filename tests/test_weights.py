@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from reprolib.run import weights
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, weights
 
 
 class Evil:

@@ -20,8 +20,7 @@ from reprolib.natural.cgn import compose
 from reprolib.natural.classify import HEADS
 from reprolib.natural.datasets import Classes, Sampling
 from reprolib.natural.plan import CgnChoice, WorldRun
-from reprolib.run import rng, rules, store
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, rng, rules, store
 from reprolib.run.store import Store
 from reprolib.worlds.imagenet import ImageNet
 
@@ -224,7 +223,10 @@ def test_classifiers_with_and_without_counterfactuals(run: WorldRun) -> None:
         "untrained",
         "wrong labels",
     }
-    ensemble, before = plan.classifier(run, "real", CgnChoice(), 200), plan.untrained(run, 200)
+    ensemble, before = (
+        plan.classifier(run, "real", CgnChoice(), 200),
+        experiments.untrained_ensemble(run.world, 200, run.machine),
+    )
     untouched, scores = ensemble.result().numbers["history"][0], before.result().numbers["scores"]
     assert untouched.items() < scores.items() and {"top1", "top5/shape"} <= set(untouched)
     worse = accuracy.query("null == 'untrained' and criterion == 'original'")["worse"].iloc[0]

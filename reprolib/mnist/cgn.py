@@ -17,8 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from reprolib.losses import exact
 from reprolib.mnist.gan import CLASSES, LATENT, ConvDiscriminator, LinearDiscriminator, initialise
-from reprolib.run import assets, weights
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, assets, weights
 from reprolib.vocabulary import Variant
 
 WIDTH = 32
@@ -219,8 +218,12 @@ def build(settings: Variant) -> tuple[CGN, nn.Module]:
     """(CGN, discriminator) of a variant, freshly initialised from torch's global generator."""
     cgn = CGN()
     initialise(cgn, settings.initialisation, settings.gain)
-    discriminator = LinearDiscriminator() if settings.discriminator == "linear" else ConvDiscriminator()
-    return cgn, discriminator
+    return cgn, discriminator(settings)
+
+
+def discriminator(settings: Variant) -> nn.Module:
+    """The published one of a variant."""
+    return LinearDiscriminator() if settings.discriminator == "linear" else ConvDiscriminator()
 
 
 # ---------------------------------------------------------------- from files

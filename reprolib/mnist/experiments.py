@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from reprolib import features
-from reprolib.gradcam import examine
+from reprolib import gradcam as heat
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, stable, train, variants
 from reprolib.mnist import quality as measures
@@ -43,7 +43,7 @@ def _last_in_half(trained: Result) -> Result:
 
 def _fixed(data: Data, recipe: Recipe, settings: GenerativeSettings, **_: Any) -> dict[str, Any]:
     """The constants of the code that a CGN is trained with."""
-    constants = stable.constants() if recipe == "stable" else None
+    constants = asdict(stable.STABLE) if recipe == "stable" else None
     scales = features.SCALES[settings.features]
     return {"fixed": train.fixed_settings(data.variant), "constants": constants, "scales": scales}
 
@@ -257,13 +257,22 @@ def final_scores(data: Data, model: Classifier, test: Painted, seed: int) -> dic
 def gradcam(classifier: Handle, images: int, machine: Machine) -> Result:
     """Heatmaps of a classifier.
 
-    Numbers: measures on so many test images, null baselines, variance along themes and digits on the 10x10 grid of
-    themes, share of empty maps there. Tensors: ``heatmaps`` uint8 (100, 32, 32) of that grid.
+    Numbers: ``measures`` and ``null`` on so many test images; on the 10x10 grid of digits and themes ``variance`` along
+    both and ``grid_empty``, the share of empty maps. Tensors: ``heatmaps`` uint8 (100, 32, 32) of that grid.
     """
     model = classifier_from(classifier.result(with_tensors=True).tensors)
     test = classifier["data"].painted("test", classifier["seed"])[:images]
-    target, grid = model.model[Classifier.last_relu], theme_grid(classifier["data"])
-    return examine(model, target, test.images, test.masks[:, 0], grid.images)
+    target, masks = model.model[Classifier.last_relu], test.masks[:, 0]
+    maps, grid = (heat.heatmaps(model, target, some.images) for some in (test, theme_grid(classifier["data"])))
+    nulls = heat.null_measures(maps, masks)
+    nulls["random CAM"] = heat.measures(heat.random_heatmaps(model, target, test.images), masks)
+    numbers = {
+        "measures": heat.measures(maps, masks),
+        "null": nulls,
+        "variance": heat.variance_split(grid.reshape(10, 10, *grid.shape[1:])),
+        "grid_empty": float(heat.empty(grid).float().mean()),
+    }
+    return Result(numbers, {"heatmaps": (grid * 255).round().to(torch.uint8)})
 
 
 def theme_grid(data: Data) -> Painted:

@@ -25,7 +25,7 @@ from reprolib.mnist.gan import LATENT
 from reprolib.run import jobs, rng, rules
 from reprolib.run.steps import Handle, step
 from reprolib.run.store import Result, everything
-from reprolib.schema import SOURCES, CgnSource, Params, deciding
+from reprolib.schema import SOURCES, CgnSource, Params
 from reprolib.vocabulary import VARIANTS
 
 LATENTS, OF_ALL = 8, 12
@@ -143,7 +143,7 @@ def by_cgn(data: Arrays) -> dict[tuple[str, str], dict[str, np.ndarray]]:
 def opened(params: Params, variant: str) -> tuple[CGN, list[Classifier]]:
     """The CGN that decides the claims and the classifiers of READERS, ready to be asked; the latter are trained first
     if this profile has not run."""
-    trained = [each.result(with_tensors=True) for each in readers(params, variant, deciding(params.cgn.sources))]
+    trained = [each.result(with_tensors=True) for each in readers(params, variant, params.cgn.sources[0])]
     return experiments.load(plan.deciding_cgn(params, variant)), [classifier_from(each.tensors) for each in trained]
 
 

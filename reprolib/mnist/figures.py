@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from reprolib.figures import Arrays, color, dots, figure, marker, sheet, show
+from reprolib.figures import Arrays, color, dots, figure, marker, sheet, show, show_sheet
 from reprolib.mnist import explorer as exploring
 
 
@@ -18,8 +18,7 @@ def data_sheets(data: Arrays) -> Figure:
     """Training images above test images, a column per digit. Arrays: title of the variant -> (4, 10, 32, 32, 3)."""
     drawn, axes = plt.subplots(1, len(data), figsize=(3.7 * len(data), 1.9), squeeze=False)
     for ax, (title, images) in zip(axes[0], data.items(), strict=True):
-        show(ax, sheet(images), title)
-        ax.tick_params(length=0)
+        show_sheet(ax, images, [], title=title)
     axes[0, 0].set_yticks([33, 101], ["training", "test"])
     return drawn
 
@@ -29,9 +28,7 @@ def counterfactuals(data: Arrays) -> Figure:
     """Reproduction Figs 2 and 4: counterfactuals per variant, ten digits x six samples. Arrays: one sheet a variant."""
     drawn, axes = plt.subplots(1, len(data), figsize=(2.9 * len(data), 4.9), squeeze=False)
     for ax, (title, images) in zip(axes[0], data.items(), strict=True):
-        show(ax, sheet(images), title)
-        ax.set_yticks(34 * np.arange(10) + 16, [str(digit) for digit in range(10)])
-        ax.tick_params(length=0)
+        show_sheet(ax, images, list("0123456789"), title=title)
     axes[0, 0].set_ylabel("label of the mask")
     return drawn
 
@@ -42,9 +39,7 @@ def mechanisms(data: Arrays) -> Figure:
     drawn, axes = plt.subplots(1, len(data), figsize=(3.6 * len(data) + 0.8, 2.3), squeeze=False)
     rows = ["mask m", "foreground f", "background b", "m⊙f + (1-m)⊙b", "counterfactual"]
     for ax, (title, images) in zip(axes[0], data.items(), strict=True):
-        show(ax, sheet(images), title)
-        ax.tick_params(length=0)
-    axes[0, 0].set_yticks(34 * np.arange(len(rows)) + 16, rows)
+        show_sheet(ax, images, rows if ax is axes[0, 0] else [], title=title)
     return drawn
 
 
@@ -78,9 +73,7 @@ def training_sheets(data: Arrays) -> Figure:
     drawn, axes = plt.subplots(len(data), 1, figsize=(6.4, 3.6 * len(data)), squeeze=False)
     for ax, (key, images) in zip(axes[:, 0], data.items(), strict=True):
         title, steps = key.split("|")
-        show(ax, sheet(images), title)
-        ax.set_yticks(34 * np.arange(len(images)) + 16, [f"step {int(step):,}" for step in steps.split(",")])
-        ax.tick_params(length=0)
+        show_sheet(ax, images, [f"step {int(step):,}" for step in steps.split(",")], title=title)
     return drawn
 
 
@@ -256,11 +249,8 @@ def gradcam_grid(data: Arrays) -> Figure:
         grid[1:, 1:] = (255 * heat).astype(np.uint8)
         grid[0, 1:] = images[np.arange(10), np.arange(10)]  # in-domain: the digit in its own theme
         grid[1:, 0] = images[np.arange(10), np.arange(10)]
-        show(ax, sheet(grid), f"trained on {name}")
-        ticks = 34 * np.arange(1, 11) + 16
-        ax.set_xticks(ticks, [str(theme) for theme in range(10)])
-        ax.set_yticks(ticks, [str(digit) for digit in range(10)])
-        ax.tick_params(length=0)
+        numbers = ["", *"0123456789"]
+        show_sheet(ax, grid, numbers, numbers, f"trained on {name}")
         ax.set_xlabel("colour theme (of which digit in training)")
     axes[0, 0].set_ylabel("digit")
     return drawn

@@ -8,14 +8,10 @@ from torch import Tensor
 
 from reprolib.figures import to_pixels
 from reprolib.mnist import counterfactuals, experiments, plan
-from reprolib.mnist.cgn import CGN, CLASSES, compose
+from reprolib.mnist.cgn import CLASSES, compose
 from reprolib.run import rng, rules
-from reprolib.schema import RECIPES, Params, Recipe, deciding
+from reprolib.schema import RECIPES, Params, Recipe
 from reprolib.vocabulary import VARIANTS
-
-
-def _grey(mask: Tensor) -> np.ndarray:
-    return to_pixels(mask.expand(-1, 3, -1, -1) * 2 - 1)
 
 
 def data_sheets(params: Params) -> dict[str, np.ndarray]:
@@ -45,21 +41,17 @@ def counterfactual_sheets(params: Params, columns: int = 6) -> dict[str, np.ndar
 
 def mechanism_sheets(params: Params) -> dict[str, np.ndarray]:
     """Title -> (5 rows, 10 digits, 32, 32, 3): mask, foreground, background, composition, counterfactual."""
-    return {
-        VARIANTS[variant].title: _mechanisms(experiments.load(plan.deciding_cgn(params, variant)), variant)
-        for variant in params.variants
-    }
-
-
-@torch.inference_mode()
-def _mechanisms(model: CGN, variant: str) -> np.ndarray:
-    labels = torch.arange(CLASSES)
-    with rng.seeded("mechanism sheet", variant):
-        parts = model(labels)
-        others = [model.latent(labels.roll(turn)) for turn in (3, 7)]
-        counterfactual = compose(parts.mask, model.foreground(others[0]), model.background(others[1]))
-    rows = [to_pixels(some) for some in (parts.foreground, parts.background, compose(*parts), counterfactual)]
-    return np.stack([_grey(parts.mask), *rows])
+    sheets, labels = {}, torch.arange(CLASSES)
+    for variant in params.variants:
+        model = experiments.load(plan.deciding_cgn(params, variant))
+        with rng.seeded("mechanism sheet", variant), torch.inference_mode():
+            parts = model(labels)
+            others = [model.latent(labels.roll(turn)) for turn in (3, 7)]
+            counterfactual = compose(parts.mask, model.foreground(others[0]), model.background(others[1]))
+        grey = 2 * parts.mask.expand(-1, 3, -1, -1) - 1
+        rows = (grey, parts.foreground, parts.background, compose(*parts), counterfactual)
+        sheets[VARIANTS[variant].title] = np.stack([to_pixels(row) for row in rows])
+    return sheets
 
 
 def training_sheets(params: Params) -> dict[str, np.ndarray]:
@@ -67,7 +59,7 @@ def training_sheets(params: Params) -> dict[str, np.ndarray]:
 
     Of the recipe that decides; of a short run of the stable one where no CGN is trained, and nothing for no step.
     """
-    source, chosen = deciding(params.cgn.sources), params.cgn
+    source, chosen = params.cgn.sources[0], params.cgn
     if source not in RECIPES and chosen.demo_steps == 0:
         return {}
     recipe: Recipe = source if source in RECIPES else "stable"

@@ -13,7 +13,7 @@ from reprolib.mnist.train import GenerativeSettings
 from reprolib.run import jobs, rules
 from reprolib.run.steps import Handle
 from reprolib.run.weights import Shipped
-from reprolib.schema import RECIPES, CgnSource, Params, Recipe, deciding
+from reprolib.schema import RECIPES, CgnSource, Params, Recipe
 from reprolib.vocabulary import VARIANTS
 
 
@@ -67,7 +67,7 @@ def cgn(params: Params, variant: str, source: CgnSource | nulls.Known, seed: int
 
 def deciding_cgn(params: Params, variant: str) -> Cgn:
     """The first CGN of the source that decides the claims, which the figures show."""
-    return cgn(params, variant, deciding(params.cgn.sources), rules.FIRST_SEED)
+    return cgn(params, variant, params.cgn.sources[0], rules.FIRST_SEED)
 
 
 def cgns(params: Params) -> list[tuple[CgnSource, int]]:
@@ -154,7 +154,7 @@ def training_sets(params: Params, variant: str, seed: int) -> list[TrainingSet]:
 def null_sets(params: Params, variant: str, seed: int) -> list[TrainingSet]:
     """What must not pass claims 2 and 3: generated images whose three labels agree, and counterfactuals with wrong
     labels, alone and with original images. Of the CGN that decides."""
-    source = deciding(params.cgn.sources)
+    source = params.cgn.sources[0]
     kinds: list[tuple[bool, Generated]] = [(False, "cgn_noncf"), (False, "wrong_labels"), (True, "wrong_labels")]
     return [training_set(params, variant, *kind, source, seed) for kind in kinds]
 
@@ -166,7 +166,7 @@ def gradcam_variant(params: Params) -> str:
 
 def gradcam_sets(params: Params, variant: str, seed: int) -> list[TrainingSet]:
     """Original, CGN and Original+CGN, with the CGN that decides the claims."""
-    source = deciding(params.cgn.sources)
+    source = params.cgn.sources[0]
     both = [training_set(params, variant, each, "counterfactual", source, seed) for each in (False, True)]
     return [TrainingSet(original=True), *both]
 

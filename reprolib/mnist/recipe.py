@@ -6,7 +6,6 @@ These runs take hours, so they have a command of their own (``make recipe``); ev
 
 from __future__ import annotations
 
-import json
 from statistics import fmean
 from typing import Any, Literal
 
@@ -17,9 +16,8 @@ from reprolib.mnist.choices import DIGIT_READER
 from reprolib.mnist.experiments import FACTORS_RECORD, READER_RECORD
 from reprolib.mnist.stable import STABLE
 from reprolib.mnist.tables import titled
-from reprolib.run import jobs, rules, weights
-from reprolib.run.errors import ReproError
-from reprolib.run.files import ROOT, canonical
+from reprolib.run import ReproError, jobs, rules, weights
+from reprolib.run.files import ROOT
 from reprolib.run.steps import Handle
 from reprolib.schema import Params, Recipe
 from reprolib.statistics import interval
@@ -32,22 +30,16 @@ REPETITIONS = 2
 QUALITY = weights.FOLDER / "quality.json"
 
 
-def runs(params: Params, train: bool = True) -> pd.DataFrame:
+def runs(params: Params) -> pd.DataFrame:
     """One row per CGN: recipe, variant, seed, steps, seconds, good_digits, pairwise_iou, recognised, accuracy_10k.
 
-    train: whether CGNs of the stable recipe that are missing are trained; those of the published one take an hour each,
-    and stand here if they are trained already. recipe: stable, published, shipped or authors. seconds:
-    of the training, by the clock of one thread. pairwise_iou and recognised (in percent): means over the digits.
-    accuracy_10k: of a classifier that was trained on 10,000 of its counterfactuals, out of domain, in percent.
+    recipe: stable, published, shipped or authors. seconds: of the training, by the clock of one thread. pairwise_iou
+    and recognised (in percent): means over the digits. accuracy_10k: of a classifier that was trained on 10,000 of its
+    counterfactuals, out of domain, in percent.
     """
-    every = [(variant, *each) for each in plan.cgns(params) for variant in params.variants]
-    chosen = {case: plan.cgn(params, *case) for case in every}
-    trained = {
-        case: cgn
-        for case, cgn in chosen.items()
-        if isinstance(cgn, Handle) and ((train and case[1] == "stable") or cgn.file.exists())
-    }
-    cases = [case for case, cgn in chosen.items() if case in trained or not isinstance(cgn, Handle)]
+    cases = [(variant, *each) for each in plan.cgns(params) for variant in params.variants]
+    chosen = {case: plan.cgn(params, *case) for case in cases}
+    trained = {case: cgn for case, cgn in chosen.items() if isinstance(cgn, Handle)}
     made = dict(zip(trained, jobs.results(params, "CGNs", list(trained.values())), strict=True))
     measured = jobs.results(params, "quality of CGNs", [plan.quality(params, *case) for case in cases])
     scored = jobs.results(params, "accuracy of counterfactuals", [plan.accuracy(params, *case) for case in cases])
@@ -108,14 +100,13 @@ def losses(params: Params) -> pd.DataFrame:
     return titled(pd.DataFrame(rows).set_index("variant").reset_index())
 
 
-def ablation(params: Params, train: bool = True) -> pd.DataFrame:
+def ablation(params: Params) -> pd.DataFrame:
     """The columns of ``runs`` and ``without``, on Colored MNIST: each ingredient of the stable recipe left out once, in
-    trainings of half the length. train: whether those that are missing are trained; else they are left out."""
+    trainings of half the length."""
     cases = {without: _without(params, without) for without in (WHOLE, *INGREDIENTS)}
-    if train:  # all side by side
-        calls = [plan.trained_cgn(each, *case) for each in cases.values() for case in plan.trainings(each)]
-        jobs.results(params, "CGNs without an ingredient", calls)
-    return pd.concat([runs(each, train).assign(without=without) for without, each in cases.items()], ignore_index=True)
+    calls = [plan.trained_cgn(each, *case) for each in cases.values() for case in plan.trainings(each)]
+    jobs.results(params, "CGNs without an ingredient", calls)  # all side by side
+    return pd.concat([runs(each).assign(without=without) for without, each in cases.items()], ignore_index=True)
 
 
 def _without(params: Params, ingredient: str) -> Params:
@@ -136,25 +127,19 @@ def keep_cgns(params: Params) -> list[str]:
     """
     if "stable" not in params.cgn.sources:
         raise ReproError("'cgn.sources' has no 'stable', so there is nothing to keep; add it to the profile")
-    with weights.alone(QUALITY.parent):
-        return [_keep(params, variant) for variant in params.variants]
+    return [_keep(params, variant) for variant in params.variants]
 
 
 def _keep(params: Params, variant: str) -> str:
     case: tuple[str, Recipe, int] = (variant, "stable", rules.FIRST_SEED)
     trained, file = plan.trained_cgn(params, *case), plan.data(params, variant).shipped.file
-    found, accuracy = (
-        plan.quality(params, *case).result().numbers,
-        plan.accuracy(params, *case).result().numbers["test"],
-    )
+    found = plan.quality(params, *case).result().numbers
+    accuracy = plan.accuracy(params, *case).result().numbers["test"]
     seconds, steps = trained.result().made["seconds"], trained["settings"].steps
     measured = {name: found[name] for name in ("good_digits", "recognised", "pairwise_iou")}
-    weights.write(file, experiments.load(trained).state_dict())
-    known = weights.record(QUALITY) if QUALITY.exists() else {}
-    inputs = json.loads(canonical(trained.recipe["inputs"]))  # as it is read again
     measured |= {"accuracy": accuracy, "seconds": seconds}
-    known[file.name] = {"seed": rules.FIRST_SEED, "steps": steps, "inputs": inputs, "measured": measured}
-    weights.write_record(QUALITY, known)
+    made = {"seed": rules.FIRST_SEED, "steps": steps, "inputs": trained.recipe["inputs"], "measured": measured}
+    weights.keep(file, experiments.load(trained).state_dict(), QUALITY, {file.name: made})
     return (
         f"{VARIANTS[variant].title}: seed {rules.FIRST_SEED} after {steps:,} steps and {seconds:.0f} s, "
         f"{found['good_digits']} good digits, {accuracy:.1f} % out of domain after its counterfactuals"
@@ -163,11 +148,9 @@ def _keep(params: Params, variant: str) -> str:
 
 def keep_reader(params: Params) -> str:
     """Train the classifier that judges masks, write it to ``reprolib/weights``, and return a line about it."""
-    with weights.alone(weights.FOLDER):
-        chosen = params.digits
-        result = experiments.digit_reader(chosen.source, chosen.limit, params.machine).result(with_tensors=True)
-        weights.write(DIGIT_READER.file, result.tensors)
-        weights.write_record(weights.FOLDER / READER_RECORD, result.numbers)
+    chosen = params.digits
+    result = experiments.digit_reader(chosen.source, chosen.limit, params.machine).result(with_tensors=True)
+    weights.keep(DIGIT_READER.file, result.tensors, weights.FOLDER / READER_RECORD, result.numbers)
     last = result.numbers["history"][-1]
     return f"digit reader: {last['test']:.1f} % of held-out true masks, {last['no_digit']:.1f} % of what is no digit"
 
@@ -175,15 +158,12 @@ def keep_reader(params: Params) -> str:
 def keep_factor_readers(params: Params) -> list[str]:
     """Train the classifiers that read the factors of counterfactuals, write them to ``reprolib/weights``, and return a
     line about each."""
-    record, lines = weights.FOLDER / FACTORS_RECORD, []
-    with weights.alone(weights.FOLDER):
-        known = weights.record(record) if record.exists() else {}
-        for variant, factor in ((v, factor) for v in params.variants for factor in quality.factors(v)):
-            data = plan.data(params, variant)
-            trained, file = experiments.factor_reader(data, factor, params.machine), data.shipped_reader(factor).file
-            result = trained.result(with_tensors=True)
-            known[file.name] = result.numbers["history"][-1]["test"]
-            weights.write(file, result.tensors)
-            weights.write_record(record, known)
-            lines.append(f"reader of {factor}, {VARIANTS[variant].title}: {known[file.name]:.1f} % on held-out images")
+    lines = []
+    for variant, factor in ((v, factor) for v in params.variants for factor in quality.factors(v)):
+        data = plan.data(params, variant)
+        trained, file = experiments.factor_reader(data, factor, params.machine), data.shipped_reader(factor).file
+        result = trained.result(with_tensors=True)
+        accuracy = result.numbers["history"][-1]["test"]
+        weights.keep(file, result.tensors, weights.FOLDER / FACTORS_RECORD, {file.name: accuracy})
+        lines.append(f"reader of {factor}, {VARIANTS[variant].title}: {accuracy:.1f} % on held-out images")
     return lines

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -42,14 +42,14 @@ from reprolib import features, losses
 from reprolib.losses import exact
 from reprolib.mnist import cgn as cgn_model
 from reprolib.mnist import variants
-from reprolib.mnist.cgn import CGN, CLASSES, ConvDiscriminator, LinearDiscriminator, Mechanisms, compose
+from reprolib.mnist.cgn import CGN, CLASSES, Mechanisms, compose, discriminator
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.textures import Textures
 from reprolib.mnist.train import GenerativeSettings, Losses, Pair, style_loss
 from reprolib.mnist.variants import Painted
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint
-from reprolib.vocabulary import INGREDIENTS, VARIANTS, Variant
+from reprolib.vocabulary import INGREDIENTS, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,6 @@ class Constants:
 STABLE = Constants()
 
 
-def constants() -> dict[str, Any]:
-    """What of the recipe is fixed, for the name of a result."""
-    return asdict(STABLE)
-
-
 def train_cgn(
     variant: str, digits: Digits, seed: int, settings: GenerativeSettings, textures: Textures, checkpoint: Checkpoint
 ) -> dict[int, dict[str, Tensor]]:
@@ -98,7 +93,7 @@ def train_cgn(
     with rng.seeded("cgn initialisation", variant, seed):
         generator = OpenCGN() if "clamp" in used else CGN()
         cgn_model.initialise(generator, fixed.initialisation, fixed.gain)
-        critic = Critic(2 if "pack" in used else 1, "contrast" in used) if "critic" in used else _published(fixed)
+        critic = Critic(2 if "pack" in used else 1, "contrast" in used) if "critic" in used else discriminator(fixed)
     if "start" in used:
         start_at(generator, torch.cat([batch_of(-1 - i).images for i in range(32)]))
     net = features.load(settings.features, fixed.style_weights).to(settings.device)
@@ -123,8 +118,8 @@ def train_cgn(
             terms["object"] = (flat * energy_distance(moments(maps.foreground), object_)).mean()
         if i % STABLE.style_every == 0:
             terms["style"] = STABLE.style_every * style_loss(net, made, images, settings)
-        noisy = partial(_noisy, noise=noise)
-        terms = pair.update(terms, made, drawn, images.clamp(-1, 1), labels, seen=noisy)
+        real = images.clamp(-1, 1)
+        terms = pair.update(terms, made, drawn, real, labels, seen=lambda x: x + noise * torch.randn_like(x))
         if "noise" in used:
             adjust(noise, terms["discriminator"].detach(), STABLE.noise * (1 - done))
         return terms
@@ -138,14 +133,6 @@ def train_cgn(
         schedule=(lambda done: min(1.0, 2 * (1 - done))) if "fall" in used else (lambda done: 1.0),
         mean=running_mean(pair.generator) if "mean" in used else None,
     )
-
-
-def _published(fixed: Variant) -> nn.Module:
-    return LinearDiscriminator() if fixed.discriminator == "linear" else ConvDiscriminator()
-
-
-def _noisy(images: Tensor, noise: Tensor) -> Tensor:
-    return images + noise * torch.randn_like(images)
 
 
 def adjust(noise: Tensor, critic_loss: Tensor, least: float) -> None:

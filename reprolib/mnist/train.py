@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -222,15 +223,11 @@ def fixed_settings(variant: str) -> dict[str, Any]:
 
 def batches(variant: str, digits: Digits, batch: int, seed: int, textures: Textures) -> Callable[[int], Painted]:
     """step -> the batch of that step; every epoch has a new order, fresh jitter and fresh crops."""
-    per_epoch = len(digits) // batch
-    order: dict[int, Tensor] = {}
+    per_epoch, order = len(digits) // batch, lru_cache(maxsize=1)(rng.permutation)
 
     def of_step(step: int) -> Painted:
         epoch, position = divmod(step, per_epoch)
-        if epoch not in order:
-            order.clear()
-            order[epoch] = rng.permutation(len(digits), "epoch order", seed, epoch)
-        index = order[epoch][position * batch : (position + 1) * batch]
+        index = order(len(digits), "epoch order", seed, epoch)[position * batch : (position + 1) * batch]
         # The colours of Colored MNIST are fixed in the published file; only the other two are redrawn.
         redrawn = 0 if variant == "colored_MNIST" else epoch
         return variants.paint(

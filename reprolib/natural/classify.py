@@ -128,7 +128,6 @@ class ClassifierSettings:
     decay_every: int = STUDY.decay_every
     """Epochs after which the learning rate falls to a tenth; 15 in the authors' code."""
     selection: Selection = STUDY.selection
-    workers: int = field(default=0, metadata=ASIDE)
     device: str = field(default="cpu", metadata=ASIDE)
     """Named in the recipe of a result by ``Machine``."""
 
@@ -256,8 +255,8 @@ def scores(ensemble: nn.Module, data: Images, workers: int = 0, batch: int = 64)
 
 
 def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
-    """Share of images whose label is among the k largest scores, in percent."""
-    among = (scores.topk(k, dim=1).indices == labels[:, None]).any(1)
+    """Share of images whose label is among the k largest scores, or all if there are fewer, in percent."""
+    among = (scores.topk(min(k, scores.shape[1]), dim=1).indices == labels[:, None]).any(1)
     return 100 * float(among.double().mean())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reprolib.natural import plan, tables
+from reprolib.natural import experiments, plan, tables
 from reprolib.natural.classify import HEADS
 from reprolib.natural.experiments import TrainedOn
 from reprolib.natural.plan import REAL, WorldRun
@@ -95,7 +95,8 @@ def accuracy_evidence(run: WorldRun, runs: pd.DataFrame) -> pd.DataFrame:
     Nulls: ensembles before training; on Scenes also with counterfactuals whose labels are wrong.
     """
     seeds = rules.seeds(run.chosen.seeds)
-    found = jobs.results(run.params, f"untrained on {run.world.title}", [plan.untrained(run, seed) for seed in seeds])
+    wanted = [experiments.untrained_ensemble(run.world, seed, run.machine) for seed in seeds]
+    found = jobs.results(run.params, f"untrained on {run.world.title}", wanted)
     untrained = [
         {"seed": seed, "rules": ""} | result.numbers["scores"] for seed, result in zip(seeds, found, strict=True)
     ]

@@ -23,8 +23,7 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from reprolib.natural.cgn import CGN
-from reprolib.run import distributed, rng
-from reprolib.run.errors import AssetError, ReproError
+from reprolib.run import AssetError, ReproError, distributed, rng
 from reprolib.run.files import locked, make_folder, write_atomically
 from reprolib.run.training import Progress
 from reprolib.vocabulary import PUBLISHED_FACTORS
@@ -169,11 +168,6 @@ def train_transform(size: int = 224) -> Transform:
 def eval_transform(size: int = 224, resize: int = 256) -> Transform:
     """Resize and centre crop, ImageNet statistics."""
     return transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(size), *NORMALISED])
-
-
-def in9_transform() -> Transform:
-    """IN-9 images are 224 pixels wide already. The released code has other statistics, never seen in training."""
-    return transforms.Compose(NORMALISED)
 
 
 def read(file: Path, repair: str = REPAIR) -> Image.Image:

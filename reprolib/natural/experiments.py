@@ -182,12 +182,12 @@ def ensemble(
     real = world.real("train")
     count = len(real)  # type: ignore[arg-type]
     order = partial(rng.permutation, count, "real order", seed)
-    batches, counterfactual = Batches(real, order, settings.batch, seed, settings.workers), None
+    batches, counterfactual = Batches(real, order, settings.batch, seed, machine.workers), None
     if (data := beside_real(world, trained_on, made, "train")) is not None:
         batch = int(settings.cf_ratio * settings.batch)
         shown = batch * batches.per_epoch
         order = partial(datasets.counterfactual_order, len(data), shown, seed)  # type: ignore[arg-type]
-        counterfactual = Batches(data, order, batch, seed + 1, settings.workers)
+        counterfactual = Batches(data, order, batch, seed + 1, machine.workers)
     title = f"ensemble on {trained_on} of {world.title}, seed {seed}"
     unseen = beside_real(world, trained_on, made, "val")
     judge = partial(robustness.accuracy, world, workers=machine.workers, unseen=unseen)

@@ -3,16 +3,13 @@ drawn (see ``reprolib/figures.py``). What is drawn from a table is in ``tables.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reprolib.figures import Arrays, figure, sheet, show, to_pixels
+from reprolib.figures import Arrays, figure, show, show_sheet, to_pixels
 from reprolib.natural import datasets, experiments, plan, quality
 from reprolib.natural.cgn import CGN, compose
 from reprolib.natural.classify import HEADS
@@ -33,17 +30,6 @@ def _own(run: WorldRun) -> CGN:
     return experiments.load(plan.cgn(run, run.deciding)).to(run.params.device)
 
 
-def _sheet(
-    ax: Axes, pictures: np.ndarray, rows: Sequence[str], columns: Sequence[str] = (), title: str = "", size: float = 9
-) -> None:
-    """Pictures (rows, columns, H, W, 3) with a name beside each row and, of this size, below each column."""
-    show(ax, sheet(pictures), title)
-    height, width = pictures.shape[2] + 2, pictures.shape[3] + 2
-    ax.set_yticks(height * np.arange(len(rows)) + height / 2, rows)
-    ax.set_xticks(width * np.arange(len(columns)) + width / 2, columns, fontsize=size)
-    ax.tick_params(length=0)
-
-
 def data_sheets(run: WorldRun, count: int = 10) -> dict[str, np.ndarray]:
     """What classifiers are trained and tested on: ``images`` (5, count, H, W, 3) and ``rows`` (5,), their names."""
     world = run.world
@@ -60,7 +46,7 @@ def data_sheets(run: WorldRun, count: int = 10) -> dict[str, np.ndarray]:
 @figure("scenes_data", "imagenet_data")
 def _draw_data(data: Arrays) -> Figure:
     drawn, ax = plt.subplots(figsize=(8.6, 0.85 * len(data["images"]) + 0.2))
-    _sheet(ax, data["images"], list(data["rows"]))
+    show_sheet(ax, data["images"], list(data["rows"]))
     return drawn
 
 
@@ -114,7 +100,7 @@ def _draw_training(data: Arrays) -> Figure:
     updates = [str(update) for update in data["updates"]]
     for ax, number in zip(axes, picked, strict=True):
         shown, title = sheets[:, number].swapaxes(0, 1), str(data["classes"][number])
-        _sheet(ax, shown, rows if ax is axes[0] else [""] * 6, updates, title, size=7)
+        show_sheet(ax, shown, rows if ax is axes[0] else [""] * 6, updates, title, size=7)
         ax.set_xlabel("optimiser update")
     return drawn
 
@@ -141,7 +127,7 @@ def _draw_samples(data: Arrays) -> Figure:
     rows = ["shape image", "mask m", "texture f", "background b", "m⊙f + (1-m)⊙b"]
     drawn, axes = plt.subplots(1, len(data["classes"]), figsize=(5.0 * len(data["classes"]), 4.2), squeeze=False)
     for ax, name, each in zip(axes[0], data["classes"], data["sheets"], strict=True):
-        _sheet(ax, each, rows if ax is axes[0, 0] else [""] * len(rows), title=str(name))
+        show_sheet(ax, each, rows if ax is axes[0, 0] else [""] * len(rows), title=str(name))
     return drawn
 
 
@@ -173,7 +159,7 @@ def interpolations(run: WorldRun) -> dict[str, np.ndarray]:
 def _draw_interpolation(data: Arrays) -> Figure:
     walks, (first, last) = data["images"], data["ends"]
     drawn, ax = plt.subplots(figsize=(7.6, 0.85 * len(walks) + 0.4))
-    _sheet(ax, walks, list(data["walks"]), [first, *[""] * (walks.shape[1] - 2), last])
+    show_sheet(ax, walks, list(data["walks"]), [first, *[""] * (walks.shape[1] - 2), last])
     ax.set_ylabel("label that changes")
     return drawn
 
@@ -237,7 +223,7 @@ def _draw_failures(data: Arrays) -> Figure:
     }
     drawn, axes = plt.subplots(1, 3, figsize=(10.5, 1.9))
     for ax, (kind, title) in zip(axes, titles.items(), strict=True):
-        _sheet(ax, data[kind].swapaxes(0, 1), ["map", "image"] if ax is axes[0] else [])
+        show_sheet(ax, data[kind].swapaxes(0, 1), ["map", "image"] if ax is axes[0] else [])
         ax.set_title(title, fontsize=8.5)
     return drawn
 
@@ -261,7 +247,7 @@ def _draw_heads(data: Arrays) -> Figure:
     for ax, name in zip(axes[:, 0], sets, strict=True):
         heat = matplotlib.colormaps["turbo"](data[name])[..., :3] * 255
         over = np.concatenate([data["images"][None], (0.5 * heat + 0.5 * data["images"]).astype(np.uint8)])
-        _sheet(ax, over, ["image", "shape head", "texture head", "background head"], title=f"trained on {name}")
+        show_sheet(ax, over, ["image", "shape head", "texture head", "background head"], title=f"trained on {name}")
         half = (data["images"].shape[1] + 2) * (len(data["images"]) // 2)
         ax.set_xticks([half / 2, half * 1.5], list(data["kinds"]))
     return drawn

@@ -11,7 +11,7 @@ from reprolib.natural.experiments import Cgn, Counterfactuals, Exchanged, Given,
 from reprolib.natural.world import World
 from reprolib.run import jobs, rules
 from reprolib.run.steps import Handle
-from reprolib.schema import SOURCES, LossGroup, Machine, NaturalParams, NaturalSource, Params, TextureTarget, deciding
+from reprolib.schema import SOURCES, LossGroup, Machine, NaturalParams, NaturalSource, Params, TextureTarget
 
 REAL, TRUTH = "real images", "true counterfactuals"
 Changed = Literal["untrained", "exchanged", "true mask"]
@@ -60,7 +60,7 @@ class WorldRun:
     @property
     def deciding(self) -> CgnChoice:
         """The CGN that decides a claim, and that the figures show: its first run, with the first target."""
-        return CgnChoice(deciding(self.chosen.sources), target=self.chosen.targets[0])
+        return CgnChoice(self.chosen.sources[0], target=self.chosen.targets[0])
 
 
 # ---------------------------------------------------------------- CGNs
@@ -148,7 +148,6 @@ def classifier(
         learning_rate=chosen.classifier_rate if rate is None else rate,
         decay_every=chosen.decay_every,
         selection=chosen.selection,
-        workers=chosen.workers,
         device=run.machine.device,
     )
     made = None
@@ -163,16 +162,6 @@ def examined(run: WorldRun, trained_on: TrainedOn, which: CgnChoice, seed: int) 
     """The closer look at an ensemble."""
     trained, shown = classifier(run, trained_on, which, seed), counterfactuals(run, run.deciding)
     return experiments.ensemble_examined(trained, shown, run.machine)
-
-
-def untrained(run: WorldRun, seed: int) -> Handle:
-    """The ensemble of a seed before training."""
-    return experiments.untrained_ensemble(run.world, seed, run.machine)
-
-
-def plain(run: WorldRun) -> Handle:
-    """The plain classifier of the world."""
-    return experiments.plain_classifier(run.world, run.machine)
 
 
 def _of_seed(run: WorldRun, source: NaturalSource, seed: int) -> CgnChoice:
@@ -212,7 +201,7 @@ def search(run: WorldRun) -> list[tuple[TrainedOn, CgnChoice, int, float, float]
     if not chosen.search_rates:
         return []
     rates = sorted({chosen.classifier_rate, *chosen.search_rates})
-    whole = "authors" if "authors" in chosen.sources else deciding(chosen.sources)
+    whole = "authors" if "authors" in chosen.sources else chosen.sources[0]
     cells: list[tuple[TrainedOn, NaturalSource, float, float]] = []
     if 0.0 in chosen.search_ratios:
         cells += [("real", whole, rate, 0.0) for rate in rates]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,8 +19,7 @@ from reprolib.natural import classify
 from reprolib.natural.classify import HEADS
 from reprolib.natural.datasets import Images
 from reprolib.natural.world import World
-from reprolib.run import rng
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, rng
 
 CHALLENGE_SETS = ("original", "mixed_same", "mixed_rand")
 SUPERCLASSES = {
@@ -145,15 +143,15 @@ def accuracy(world: World, ensemble: nn.Module, workers: int = 0, unseen: Images
     ``factor/<head>`` and ``factor5/<head>``, how often a head names its own factor of unseen counterfactuals first
     and among its first five (docs/imagenet.md, 10.1), and ``factor_shuffled/<head>`` with shuffled labels, a null.
     """
-    top = partial(_top, world.classes)
+    top = classify.top_k
     scores, labels = classify.scores(ensemble, world.real("val"), workers)
     columns = {"": "avg"} | {f"/{head}": head for head in HEADS}
-    row = {f"top{k}{end}": top(k, scores[name], labels) for k in (1, 5) for end, name in columns.items()}
+    row = {f"top{k}{end}": top(scores[name], labels, k) for k in (1, 5) for end, name in columns.items()}
     if unseen is not None:
         scores, labels = classify.scores(ensemble, unseen, workers)
         shuffled = labels[rng.permutation(len(labels), "shuffled factors")]
         for name, k, given in (("factor", 1, labels), ("factor5", 5, labels), ("factor_shuffled", 1, shuffled)):
-            row |= {f"{name}/{head}": top(k, scores[head], given[:, i]) for i, head in enumerate(HEADS)}
+            row |= {f"{name}/{head}": top(scores[head], given[:, i], k) for i, head in enumerate(HEADS)}
     return row
 
 
@@ -171,10 +169,6 @@ def reliance(world: World, ensemble: nn.Module, workers: int = 0) -> dict[str, f
         bias = shape_bias(categories, labels[:, 0], labels[:, 1])
         row |= {f"{name}/{head}": value for name, value in bias.items()}
     return row
-
-
-def _top(classes: int, k: int, scores: Tensor, labels: Tensor) -> float:
-    return classify.top_k(scores, labels, min(k, classes))
 
 
 def out_of_distribution(world: World, ensemble: nn.Module, workers: int = 0) -> dict[str, float]:

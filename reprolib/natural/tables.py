@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reprolib.figures import dots, figure
-from reprolib.natural import plan
+from reprolib.natural import experiments, plan
 from reprolib.natural.classify import HEADS
 from reprolib.natural.plan import REAL, CgnChoice, WorldRun
 from reprolib.natural.robustness import CHALLENGE_SETS
@@ -109,7 +109,7 @@ def classifiers(run: WorldRun) -> pd.DataFrame:
     found = ensembles(run, "classifiers", cases)
     looks = [plan.examined(run, *case) for case in cases]
     closer = jobs.results(run.params, f"closer looks at classifiers of {run.world.title}", looks)
-    plain = plan.plain(run).result().numbers
+    plain = experiments.plain_classifier(run.world, run.machine).result().numbers
     rows = [{"trained_on": run.world.plain_title, "seed": 0, "epoch": 0} | plain["row"] | _out_of_distribution(plain)]
     for title, (_, _, seed), result, look in zip(titles, cases, found, closer, strict=True):
         row = {"trained_on": title, "seed": seed, "epoch": result.numbers["best"]}
@@ -135,7 +135,7 @@ def search(run: WorldRun) -> pd.DataFrame:
     """Reproduction Table 7: the plain classifier, then one row per cell and seed: trained_on, rate, ratio, seed, epoch,
     accuracies without the background head, gap, and top-1 on real images."""
     plan.train_cgns(run)
-    cases, plain = plan.search(run), plan.plain(run).result().numbers["row"]
+    cases, plain = plan.search(run), experiments.plain_classifier(run.world, run.machine).result().numbers["row"]
     rows = [_searched(run.world.plain_title, None, 0.0, 0, 0, plain)]
     for (kind, which, seed, rate, ratio), result in zip(cases, ensembles(run, "search", cases), strict=True):
         title = REAL if kind == "real" else f"{REAL} + {SOURCES[which.source]}"
@@ -190,21 +190,16 @@ def accuracy(runs: pd.DataFrame) -> pd.DataFrame:
 def challenge_points(runs: pd.DataFrame) -> pd.DataFrame:
     """Accuracy on every set for the mean of the heads and without the background head: trained_on, seed, set, head,
     accuracy."""
-    frames = [
-        runs[["trained_on", "seed"]].assign(set=name, head=head, accuracy=runs[f"{name}/{head}"])
-        for head in ("avg", "shape_texture")
-        for name in CHALLENGE_SETS
-    ]
-    return pd.concat(frames, ignore_index=True)
+    columns = [f"{name}/{head}" for head in ("avg", "shape_texture") for name in CHALLENGE_SETS]
+    long = runs.melt(["trained_on", "seed"], columns, "set", "accuracy")
+    names = long["set"].str.split("/", expand=True)
+    return long.assign(set=names[0], head=names[1])[["trained_on", "seed", "set", "head", "accuracy"]]
 
 
 def bias_points(runs: pd.DataFrame) -> pd.DataFrame:
     """Shape bias of every head: trained_on, seed, head, shape_bias; empty for a head that there is not."""
-    frames = [
-        runs[["trained_on", "seed"]].assign(head=head, shape_bias=runs[f"shape_bias/{head}"])
-        for head in (*HEADS, "avg")
-    ]
-    return pd.concat(frames, ignore_index=True)
+    heads = {f"shape_bias/{head}": head for head in (*HEADS, "avg")}
+    return runs.rename(columns=heads).melt(["trained_on", "seed"], list(heads.values()), "head", "shape_bias")
 
 
 def factors(runs: pd.DataFrame) -> pd.DataFrame:

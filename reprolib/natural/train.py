@@ -179,7 +179,8 @@ def train_cgn(
                 distributed.add_gradients(mechanism.parameters())
                 distributed.same_buffers(mechanism)
             if distributed.size() > 1:  # a process sees its own losses alone; one that is not finite shows in the sum
-                terms["gradients"] = largest_gradient(cgn)
+                gradients = [p.grad for p in cgn.parameters() if p.grad is not None]
+                terms["gradients"] = torch.stack([each.abs().max() for each in gradients]).max()
             for optimiser in optimisers.values():
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
@@ -191,9 +192,8 @@ def train_cgn(
         states[f"{name} optimiser"] = optimisers[name]
         states[f"{name} gradients"] = Gradients(mechanisms[name])
     steps = settings.updates * settings.accumulation
-    whole_every = (
-        settings.accumulation if distributed.size() > 1 else 1
-    )  # else unspent gradients lie in several processes
+    # in between, unspent gradients lie in several processes
+    whole_every = settings.accumulation if distributed.size() > 1 else 1
     training.run(title, steps, step, states, checkpoint, settings.checkpoint_every, whole_every)
     cgn.cpu().eval()
     return {int(update): value for update, value in seen.values.items()}
@@ -236,11 +236,6 @@ def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Maps:
     y = cgn.one_hot(drawn)
     maps: Maps = cgn(u, y, y, y, settings.truncation)
     return maps
-
-
-def largest_gradient(module: nn.Module) -> Tensor:
-    """The largest absolute entry of all gradients, a scalar; not finite if one of them is not."""
-    return torch.stack([p.grad.abs().max() for p in module.parameters() if p.grad is not None]).max()
 
 
 class Gradients:

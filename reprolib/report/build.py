@@ -20,8 +20,7 @@ from reprolib.report import render as pages
 from reprolib.report.notebook import execute
 from reprolib.report.render import NOTEBOOKS
 from reprolib.report.results import build_folder, read_manifest, run_name, use_store
-from reprolib.run import steps
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, steps
 from reprolib.run.files import ROOT, SUMS, canonical, digest, locked, remove, write_atomically, write_sums, writing
 from reprolib.run.store import Result, Store, everything
 from reprolib.schema import RECIPES, Params

@@ -31,8 +31,6 @@ def explored(file: Path) -> dict[str, Any]:
 
 def sprites(pictures: np.ndarray) -> str:
     """Pictures, uint8 (rows, columns, H, W) or (..., 3), as the address of one PNG that holds them edge to edge."""
-    rows, columns, height, width = pictures.shape[:4]
-    whole = pictures.swapaxes(1, 2).reshape(rows * height, columns * width, *pictures.shape[4:])
     stream = io.BytesIO()
-    Image.fromarray(whole).save(stream, "PNG", optimize=True)
+    Image.fromarray(figures.sheet(pictures, gap=0)).save(stream, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

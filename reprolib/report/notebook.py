@@ -17,8 +17,7 @@ import nbformat
 
 from reprolib import params
 from reprolib.report.results import Results, use_store
-from reprolib.run import assets
-from reprolib.run.errors import ParameterError, ReproError
+from reprolib.run import ParameterError, ReproError, assets
 from reprolib.run.files import ROOT, make_folder, place, require_this_checkout, settle_places, write_atomically
 from reprolib.schema import Params, did_you_mean
 

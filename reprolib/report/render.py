@@ -26,8 +26,7 @@ from reprolib.figures import to_bytes
 from reprolib.report import discussion, explorer
 from reprolib.report.results import read_manifest, read_table
 from reprolib.report.words import markdown_table
-from reprolib.run import rules, weights
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, rules, weights
 from reprolib.run.files import SUMS, agrees, sha256_of, write_atomically
 from reprolib.schema import RECIPES, Params
 from reprolib.vocabulary import VARIANTS, shipped_name

@@ -22,8 +22,7 @@ from reprolib.natural import figures as _natural  # noqa: F401
 from reprolib.natural import tables as _tables  # noqa: F401
 from reprolib.params import changed
 from reprolib.report.words import CRITERIA, markdown_table
-from reprolib.run import provenance, rules, store
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, provenance, rules, store
 from reprolib.run.files import ROOT, canonical, digest, place, remove, sealed, unsealed, write_atomically
 from reprolib.run.store import Store
 from reprolib.schema import Params
@@ -182,18 +181,14 @@ class Results:
 
     def _nulls(self, name: str, world: str, evidence: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
         """The table of nulls that a rule names, on each data set or on those where they were measured."""
-        rows = []
-        judged = statistics.judge(name, evidence)
-        for criterion, wanted in rules.every()[name]["criteria"].items():
-            for null in wanted["nulls"]:
-                found = judged[(judged["criterion"] == criterion) & (judged["null"] == null)]
-                row = {"claim": self.claim, "world": world, "criterion": criterion, "null": null}
-                named = found.rename(columns={"mean": "value"})[["case", "value", "outcome", "measured"]]
-                rows += [row | told for told in named.to_dict("records")]
-                if found.empty:
-                    told = {"value": None, "outcome": "not measured", "measured": "not measured"}
-                    rows.append(row | {"case": ", ".join(cases)} | told)
-        return pd.DataFrame(rows, columns=NULLS)
+        criteria = rules.every()[name]["criteria"].items()
+        named = pd.DataFrame(
+            [(criterion, null) for criterion, wanted in criteria for null in wanted["nulls"]],
+            columns=["criterion", "null"],
+        )
+        found = named.merge(statistics.judge(name, evidence).rename(columns={"mean": "value"}), how="left")
+        absent = {"case": ", ".join(cases), "outcome": "not measured", "measured": "not measured"}
+        return found.fillna(absent).assign(claim=self.claim, world=world)[NULLS]
 
     def finish(self) -> Shown:
         """Seal the claim: the manifest with every file's hash, the parameters, and what made them. Returns the table of

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reprolib.run.errors import AssetError, StoreError
+from reprolib.run import AssetError, StoreError
 from reprolib.run.files import digest, read_yaml, refused, sealed, sha256_of, unsealed, write_atomically
 from reprolib.run.folders import Folder, cache_folder, classes, places
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from reprolib.run.errors import ParameterError, ReproError, StoreError
+from reprolib.run import ParameterError, ReproError, StoreError
 
 ROOT = Path(__file__).parents[2]
 """The top of the repository."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Of pictures, in small or capital letters; what else lies beside them is left alone, as by torchvision."""

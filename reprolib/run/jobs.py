@@ -12,8 +12,7 @@ from typing import Any
 
 import joblib
 
-from reprolib.run import store
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, store
 from reprolib.run.steps import Handle
 from reprolib.run.store import Result, Store
 from reprolib.run.training import Progress

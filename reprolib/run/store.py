@@ -23,19 +23,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from reprolib.run import provenance
-from reprolib.run.errors import ReproError
-from reprolib.run.files import (
-    canonical,
-    digest,
-    locked,
-    remove,
-    sealed,
-    set_aside,
-    unsealed,
-    write_atomically,
-    writing,
-)  # fmt: skip
+from reprolib.run import ReproError, provenance
+from reprolib.run.files import canonical, digest, locked, remove, sealed, set_aside, unsealed, write_atomically, writing
 
 
 @dataclass
@@ -153,12 +142,12 @@ class Store:
         tensors (see ``copy_results``) does not do.
         """
         file = self.file(step, inputs, version)
-        if found := self.find(file, with_tensors):
+        if found := self.read(file, aside=False, with_tensors=with_tensors):
             return found
         start, before, self._within = time.perf_counter(), self._within, 0.0
         try:
             with locked(file.with_suffix(".lock")):
-                if found := self.find(file, with_tensors, aside=True):
+                if found := self.read(file, with_tensors=with_tensors):
                     return found  # another process was faster
                 checkpoint, waited = Checkpoint(file.with_suffix(".checkpoint")), time.perf_counter() - start
                 result = make(checkpoint)
@@ -172,18 +161,16 @@ class Store:
         finally:
             self._within = before + time.perf_counter() - start
 
-    def find(self, file: Path, with_tensors: bool, aside: bool = False) -> Result | None:
-        """A stored result that will do: with_tensors, a copy without tensors is none. aside: see ``read``."""
-        found = self.read(file, aside)
-        return None if found is None or (with_tensors and not found.tensors) else found
-
-    def read(self, file: Path, aside: bool = True) -> Result | None:
+    def read(self, file: Path, aside: bool = True, with_tensors: bool = False) -> Result | None:
         """A stored result, verified; None if there is none or if it is damaged.
 
         aside: rename a damaged one to ``*.corrupt``. Without the lock another process may just be replacing it.
+        with_tensors: a copy without tensors is none.
         """
         found = self._entry(file, aside)
-        return None if found is None else Result(found["numbers"], found["tensors"], found["made"])
+        if found is None or (with_tensors and not found["tensors"]):
+            return None
+        return Result(found["numbers"], found["tensors"], found["made"])
 
     def _entry(self, file: Path, aside: bool) -> dict[str, Any] | None:
         """What stands in the JSON file of a result, with its tensors in place of their hash; see ``read``."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError
 from reprolib.run.store import Checkpoint
 
 torch.backends.cudnn.deterministic = True  # on a GPU; else the gradients of convolutions are added up in any order

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from reprolib.run import files
-from reprolib.run.errors import AssetError
+from reprolib.run import AssetError, files
 from reprolib.run.files import SUMS
 
 FOLDER = Path(__file__).parent.parent / "weights"
@@ -66,21 +64,19 @@ def record(file: Path) -> dict[str, Any]:
     return found
 
 
-def alone(folder: Path) -> AbstractContextManager[None]:
-    """While this is held, nobody else writes weights into a folder."""
-    return files.locked(folder / ".lock")
-
-
 def write(file: Path, state: dict[str, Tensor]) -> None:
     """Write a weights file and its hash."""
     files.write_atomically(file, safetensors.torch.save({name: value.contiguous() for name, value in state.items()}))
     files.write_sums(file.parent / SUMS, file)
 
 
-def write_record(file: Path, known: dict[str, Any]) -> None:
-    """Write what was measured, and its hash."""
-    files.write_atomically(file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
-    files.write_sums(file.parent / SUMS, file)
+def keep(file: Path, state: dict[str, Tensor], record_file: Path, measured: dict[str, Any]) -> None:
+    """Ship weights, and beside what was measured on others what was on these; nobody else writes there meanwhile."""
+    with files.locked(file.parent / ".lock"):
+        write(file, state)
+        known = (record(record_file) if record_file.exists() else {}) | measured
+        files.write_atomically(record_file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
+        files.write_sums(record_file.parent / SUMS, record_file)
 
 
 # ---------------------------------------------------------------- published files

@@ -11,8 +11,7 @@ from reprolib.natural import criteria, experiments, plan
 from reprolib.natural.datasets import Sampling, claim_folder, write_set
 from reprolib.natural.plan import CgnChoice, WorldRun
 from reprolib.natural.world import World
-from reprolib.run import distributed
-from reprolib.run.errors import ReproError
+from reprolib.run import ReproError, distributed, weights
 from reprolib.run.steps import recipe_of
 from reprolib.schema import Params
 from reprolib.vocabulary import FACTORS
@@ -51,7 +50,7 @@ def keep_cgn() -> dict[str, Any]:
     state = experiments.mechanisms(trained)
     state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     found = {"measured": measured, "inputs": trained.recipe["inputs"], "made": trained.result().made}
-    networks.keep("cgn", state, found)
+    weights.keep(networks.shipped("cgn").file, state, networks.QUALITY, {"cgn": found})
     return measured
 
 

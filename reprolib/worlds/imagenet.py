@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision import transforms
 from torchvision.models import ResNet50_Weights
 
 from reprolib import features
@@ -99,7 +100,8 @@ class ImageNet(World):
 
     def challenge(self, name: str) -> Images:
         files = assets.FOLDERS["imagenet/backgrounds_challenge"].pictures(f"{name}/val")
-        return datasets.Pictures(files, datasets.in9_transform())
+        # of 224 pixels already; the released code has other statistics, never seen in training
+        return datasets.Pictures(files, transforms.Compose(datasets.NORMALISED))
 
     def superclasses(self) -> Tensor:
         return robustness.superclasses()

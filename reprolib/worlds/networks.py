@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from reprolib.natural import biggan, quality, u2net
 from reprolib.natural.u2net import PLANS, U2Net
 from reprolib.run import rng, training, weights
 from reprolib.run.store import Checkpoint, Result, Store
+from reprolib.run.weights import Shipped
 from reprolib.vocabulary import FACTORS
 from reprolib.worlds import render as scenes
 from reprolib.worlds.appearance import STRANGERS
@@ -42,25 +42,20 @@ EDGE_WEIGHT = 2.0
 """Of the differences of neighbouring pixels, which make outlines and textures sharp."""
 
 
-def file(name: str) -> Path:
-    """The file of a network."""
-    return weights.FOLDER / f"scenes_{name}.safetensors"
-
-
-def tensors_of(name: str) -> dict[str, Tensor]:
-    """The tensors of a network. Raises AssetError if its file is missing or damaged."""
-    return weights.read(file(name))
+def shipped(name: str) -> Shipped:
+    """A network as it comes with reprolib."""
+    return Shipped(f"scenes_{name}.safetensors")
 
 
 def saliency() -> U2Net:
     """The shipped saliency net, frozen, in eval mode."""
-    return u2net.load(SALIENCY, tensors_of("saliency"), str(file("saliency")))
+    return u2net.load(SALIENCY, shipped("saliency").read(), str(shipped("saliency").file))
 
 
 def reader(name: str) -> nn.Module:
     """A shipped reader, frozen, in eval mode: ``scene`` (of real scenes), or one of FACTORS (of posed ones)."""
     model = new_reader()
-    weights.load_strictly(model, tensors_of(f"{name}_reader"), f"the reader of {name}")
+    weights.load_strictly(model, shipped(f"{name}_reader").read(), f"the reader of {name}")
     return model.eval().requires_grad_(False)
 
 
@@ -243,13 +238,6 @@ def make(name: str, store: Store) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
     } | network.constants
     result = store.get("part", inputs, trained, with_tensors=True)
-    keep(name, result.tensors, {"measured": result.numbers, "inputs": inputs, "made": result.made})
+    measured = {"measured": result.numbers, "inputs": inputs, "made": result.made}
+    weights.keep(shipped(name).file, result.tensors, QUALITY, {name: measured})
     return result.numbers
-
-
-def keep(name: str, state: dict[str, Tensor], measured: dict[str, Any]) -> None:
-    """Write the file of a network, and what is known of it to ``scenes.json``."""
-    with weights.alone(weights.FOLDER):
-        weights.write(file(name), state)
-        known = weights.record(QUALITY) if QUALITY.exists() else {}
-        weights.write_record(QUALITY, known | {name: measured})

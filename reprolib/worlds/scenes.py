@@ -25,7 +25,7 @@ from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import Images, Sampling, generate
 from reprolib.natural.train import Patches
 from reprolib.natural.world import World
-from reprolib.run import rng, weights
+from reprolib.run import rng
 from reprolib.schema import NaturalSource, ScenesParams
 from reprolib.vocabulary import FACTORS
 from reprolib.worlds import networks
@@ -47,17 +47,17 @@ class Scenes(World):
         self.images, self.validation = params.images, params.validation
 
     def identity(self) -> dict[str, Any]:
-        files = {name: weights.sha256(networks.file(name)) for name in ("generator", "saliency")}
+        files = {name: networks.shipped(name).identity() for name in ("generator", "saliency")}
         return {"world": self.name} | files
 
     def given_identity(self, source: NaturalSource) -> str:
-        return weights.sha256(networks.file("cgn"))
+        return networks.shipped("cgn").identity()
 
     def rater_identity(self) -> str:
-        return weights.sha256(networks.file("scene_reader"))
+        return networks.shipped("scene_reader").identity()
 
     def truth_identity(self) -> dict[str, Any]:
-        readers = {f"{name}_reader": weights.sha256(networks.file(f"{name}_reader")) for name in FACTORS}
+        readers = {f"{name}_reader": networks.shipped(f"{name}_reader").identity() for name in FACTORS}
         return {"renderer": VERSION} | readers
 
     def data_identity(self) -> dict[str, Any]:
@@ -67,12 +67,13 @@ class Scenes(World):
 
     def new_cgn(self, true_mask: bool = False) -> CGN:
         model = (WithTrueMask if true_mask else CGN)(networks.GENERATOR, networks.saliency())
-        model.start_from(networks.tensors_of("generator"), str(networks.file("generator")))
+        generator = networks.shipped("generator")
+        model.start_from(generator.read(), str(generator.file))
         return model
 
     def given_cgn(self, source: NaturalSource) -> CGN:
         model = self.new_cgn()
-        model.load_mechanisms(networks.tensors_of("cgn"))
+        model.load_mechanisms(networks.shipped("cgn").read())
         return model.eval()
 
     def rater(self) -> nn.Module:
