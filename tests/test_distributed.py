@@ -43,7 +43,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     for count in ("1", "2"):
         study = tmp_path / count / "study"
         steps = sorted(file.parent.name for file in study.rglob("*.json"))
-        assert steps == ["ensemble"] * 5 + ["natural_cgn"] * 2
+        assert steps == ["ensemble"] * 6 + ["natural_cgn"] * 2
         assert [len(list((made / "ims").iterdir())) for made in sorted(study.glob("*/*/[tv]*"))] == [40, 18]
 
 

@@ -90,13 +90,14 @@ def good_digits(data: pd.DataFrame) -> Figure:
         told = np.where(good, np.char.mod("%.0f", shares), np.char.mod("%.0fx", shares))
         names = [f"{source.removeprefix('CGN ')}, seed {seed}" for source, seed in part[["source", "seed"]].to_numpy()]
         sns.heatmap(
-            shares, annot=told, fmt="", vmin=0, vmax=100, cmap="Blues", cbar=False, ax=ax,
-            annot_kws={"fontsize": 6.5}, yticklabels=names if names != shown else False,
+            shares, annot=told, fmt="", vmin=0, vmax=100, cmap="Blues", cbar=False, ax=ax, annot_kws={"fontsize": 6.5},
+            yticklabels=False,
         )  # fmt: skip
+        if names != shown:  # seaborn would first draw them upright, which the figure is too low for
+            ax.set_yticks(np.arange(len(names)) + 0.5, names)
         shown = names
         ax.set(title=title, xlabel="digit")
         ax.tick_params(length=0, labelsize=7.5)
-        ax.tick_params(axis="y", rotation=0)
     return drawn
 
 
