@@ -21,6 +21,7 @@ from reprolib.natural import figures as _natural  # noqa: F401
 from reprolib.natural import tables as _tables  # noqa: F401
 from reprolib.schema import SOURCES
 
+pytestmark = pytest.mark.filterwarnings("error")  # such as of a layout that does not fit
 RANDOM = np.random.default_rng(0)
 VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
 SETS = ["Original", "GAN", "CGN"]
@@ -75,7 +76,7 @@ DATA: dict[str, figures.Data] = {
     "training_sheets": {"Colored MNIST|0,1000": _pictures(2, 10)},
     "good_digits": pd.DataFrame(
         [
-            {"variant": v, "source": "CGN trained here", "seed": 200}
+            {"variant": v, "source": "CGN trained here, published recipe", "seed": 200}
             | {f"digit_{i}": i / 10 for i in range(10)}
             | {f"good_{i}": i > 7 for i in range(10)}
             for v in VARIANTS
