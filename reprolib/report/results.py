@@ -151,9 +151,9 @@ class Results:
             said = ", ".join(f"{case} **{verdict}**" for case, verdict in cases.items())
             lines.append(f"**{'Beside it' if number else 'Verdict'}, {source}:** {said}.\n")
         given = (
-            "; a CGN that is given, or is the only one of its kind on natural images, is judged by the sampling error"
+            "; a CGN that is given, or is the only one of its kind on natural images, is judged by the sampling error "
+            "of its masks and images instead"
         )
-        given += " of its masks and images instead"
         lines.append(
             f"The rule, from `params/claims.yaml`, asks for at least {rule['repetitions']} repetitions"
             f"{given if self.claim == 'claim1' else ''}:\n"
