@@ -21,7 +21,7 @@ from reprolib.natural import figures as _natural  # noqa: F401
 from reprolib.natural import tables as _tables  # noqa: F401
 from reprolib.schema import SOURCES
 
-pytestmark = pytest.mark.filterwarnings("error")  # such as of a layout that does not fit
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # such as of a layout that does not fit
 RANDOM = np.random.default_rng(0)
 VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
 SETS = ["Original", "GAN", "CGN"]
