@@ -180,9 +180,10 @@ def needed_assets(params: Params) -> list[str]:
     if "authors" in params.cgn.sources:
         needed.append("authors_cgn")
     trains = bool(set(RECIPES) & set(params.cgn.sources)) or params.cgn.demo_steps > 0
-    worlds = [params.scenes] if params.scenes.run and "trained" in params.scenes.sources else []
-    nets = [world.features for world in [*worlds, *([params.imagenet] if params.imagenet.run else [])]]
-    if (params.cgn.features == "vgg16" and trains) or "vgg16" in nets:  # ImageNet's failures are found with it, too
+    nets = [params.cgn.features] if trains else []
+    nets += [params.scenes.features] if params.scenes.run and "trained" in params.scenes.sources else []
+    nets += [params.imagenet.features] if params.imagenet.run else []  # it finds failures with it, too
+    if "vgg16" in nets:
         needed.append("vgg16")
     if params.imagenet.run:
         needed += ["biggan", "u2net", "resnet50", "inception_v3"]

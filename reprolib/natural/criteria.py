@@ -110,7 +110,7 @@ def _null_runs(run: WorldRun, kind: TrainedOn) -> dict[str, pd.DataFrame]:
     found = tables.ensembles(run, f"classifiers with {NULLS[kind]}", cases)
     rows = [
         {"seed": seed, "rules": rules.stamp(result.made, run.world.name)} | result.numbers["scores"]
-        for seed, result in zip(rules.seeds(run.chosen.seeds), found, strict=bool(cases))
+        for seed, result in zip(rules.seeds(len(found)), found, strict=True)
     ]
     return {NULLS[kind]: pd.DataFrame(rows)} if rows else {}
 
