@@ -1,94 +1,25 @@
-"""The tables: which experiments they ask for, how repetitions are paired, and what stands beside what."""
+"""The tables: which experiments they ask for, and what is made of them."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
+from fake_steps import CF, Fake, given, runs_of
 
 from reprolib import params
-from reprolib.mnist import comparison, criteria, nulls, plan, tables
+from reprolib.mnist import nulls, plan, tables
 from reprolib.mnist.choices import Data, TrainingSet
-from reprolib.run import ReproError, rules, store
-from reprolib.run.steps import Handle
-from reprolib.run.store import Result, Store
+from reprolib.run import rules
 from reprolib.run.weights import Shipped
-from reprolib.schema import Params
 from reprolib.statistics import interval
-
-CF = "counterfactual"
-HASHES = {"claim1": "aaaa", "claim2": "bbbb", "claim3": "cccc"}
-STAMP = rules.stamp({"rules": HASHES})
-
-
-class Fake:
-    """Steps whose results are functions of their arguments; ``calls`` says which handles were computed."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-        self.calls: list[Handle] = []
-        store.use(Store(folder))
-        monkeypatch.setattr(Handle, "result", lambda handle, with_tensors=False: self.result(handle))
-
-    def result(self, handle: Handle) -> Result:
-        self.calls.append(handle)
-        made: Result = getattr(self, handle.step.name, lambda _: Result())(handle)
-        made.made = {"rules": HASHES}
-        return made
-
-    def of(self, step: str) -> list[Handle]:
-        return [handle for handle in self.calls if handle.step.name == step]
-
-    def classifier(self, handle: Handle) -> Result:
-        seed = handle["seed"]
-        history = [
-            {"train": 50.0, "test": 40.0 + seed % 100, "in_domain": 90.0},
-            {"train": 60.0, "test": 30.0 + seed % 100, "in_domain": 95.0},
-        ]
-        final = {"visible": 44.0, "in_domain_as_published": 99.0}
-        return Result({"history": history, "images": handle["training_set"].size, "final": final})
-
-    def quality(self, handle: Handle) -> Result:
-        seed, names = handle["cgn"]["seed"] if isinstance(handle["cgn"], Handle) else 200, ("shape", "foreground")
-        control = {factor: {name: 90.0 + seed % 100 if name == factor else 1.0 for name in names} for factor in names}
-        shares = [i / 10 for i in range(10)]
-        numbers = {"good_digits": 8 + seed % 100, "good_digits_low": 7, "good_digits_high": 10, "mean_mask": 0.2}
-        numbers |= {"recognised": shares, "pairwise_iou": [0.4] * 10, "good": [share >= 0.8 for share in shares]}
-        numbers |= {"control": control, "control_images": 360}
-        return Result(numbers | {"readers": {"digit": 98.0} | dict.fromkeys(names, 95.0)})
-
-    def counterfactual_accuracy(self, handle: Handle) -> Result:
-        known = {"real digits": 80.0 + handle["seed"] % 100, "untrained": 10.0, "masks of another digit": 0.0}
-        source = "trained here" if isinstance(handle["cgn"], Handle) else handle["cgn"].source
-        return Result({"test": known.get(source, 40.0), "test_images": 1000})
-
-    def training_quality(self, handle: Handle) -> Result:
-        return Result({str(step): {"good_digits": step, "mean_mask": 0.1} for step in (0, 10)})
-
-    def gradcam(self, handle: Handle) -> Result:
-        name, seed = handle["classifier"]["training_set"].name, handle["classifier"]["seed"]
-        measures = {"empty": 0.1 * seed, "iou_macro": 0.4}
-        numbers = {"measures": measures, "null": {"all zero": {"empty": 1.0, "iou_macro": 0.43}},
-                   "variance": {"along_themes": 0.1, "along_digits": 0.2}, "grid_empty": 0.0}  # fmt: skip
-        return Result(numbers, {"heatmaps": f"maps of {name}, seed {seed % 100}"})  # type: ignore[dict-item]
 
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
     return Fake(monkeypatch, tmp_path)
-
-
-def given(**changes: Any) -> Params:
-    chosen = {"profile": "smoke", "seeds": 2, "n_jobs": 1, "variants": ["colored_MNIST"]} | changes
-    chosen["cgn"] = {"seeds": chosen["seeds"]} | chosen.get("cgn", {})
-    return params.load(chosen)
-
-
-def _runs(*rows: tuple[str, str, int, float], variant: str = "colored_MNIST") -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["training_set", "source", "seed", "test"])
-    return frame.assign(variant=variant, rules=STAMP)
 
 
 # -------------------------------------------------------------------- which experiments
@@ -239,14 +170,6 @@ def test_gradcam_is_shown_with_the_spread_over_seeds() -> None:
     assert measures["mass_inside"].tolist() == [f"{interval([50, 60, 70]):.1f}"] * 6
 
 
-def test_published_iou_stands_beside_gradcam_and_not_beside_null_maps() -> None:
-    rows = [("Original", "GradCAM"), ("Original", "all zero"), ("Original+CGN", "GradCAM")]
-    measured = pd.DataFrame(rows, columns=["training_set", "heatmap"])
-    chosen = given(variants=["double_colored_MNIST"])
-    shown = comparison.macro_iou(chosen, measured)["published_iou_macro"]
-    assert shown[0] == 36.5 and shown[1:].isna().all()
-
-
 @pytest.mark.parametrize(
     ("sources", "own"),
     [
@@ -263,68 +186,13 @@ def test_own_source_is_the_nearest_to_this_project(sources: list[str], own: str)
 # -------------------------------------------------------------------- what is made of them
 
 
-def test_gains_are_paired_by_seed_within_each_cgn() -> None:
-    runs = _runs(
-        ("Original", "", 0, 30.0), ("Original", "", 1, 50.0), ("CGN", "stable", 0, 41.0), ("CGN", "stable", 1, 63.0),
-        ("CGN", "authors", 0, 99.0), ("CGN", "authors", 1, 99.0), ("GAN", "dcgan", 0, 10.0),
-    ).sample(frac=1, random_state=0)  # fmt: skip
-    found = criteria.of_gains(runs, "test", {"gain_cgn": (("CGN",), ("Original",))})
-    assert found.to_dict("list") == {
-        "source": ["CGN trained here, stable recipe"] * 2 + ["CGN of the authors"] * 2,  # the first decides
-        "criterion": ["gain_cgn"] * 4,
-        "case": ["Colored MNIST"] * 4,
-        "value": [11.0, 13.0, 69.0, 49.0],
-        "null": [""] * 4,
-        "worse": [30.0, 50.0, 30.0, 50.0],
-        "rules": [f"{STAMP} {STAMP}"] * 4,
-    }
-
-
-def test_a_loss_is_what_original_data_have_more() -> None:
-    runs = _runs(
-        ("Original", "", 0, 96.0), ("Original", "", 1, 90.0),
-        ("Original+CGN", "stable", 0, 95.0), ("Original+CGN", "stable", 1, 94.0),
-    )  # fmt: skip
-    found = criteria.of_gains(runs, "test", criteria.LOSS)
-    assert found["value"].tolist() == [1, -4] and found["worse"].tolist() == [95, 90]
-
-
 def test_an_accuracy_is_relative_only_to_a_reference_that_learned() -> None:
     assert math.isnan(tables._above_chance(60, tables.TELLING - 0.1))
     assert [tables._above_chance(*pair) for pair in ((5, 50), (40, 50), (60, 50))] == [0, 75, 100]
 
 
-def test_a_gain_counts_over_the_better_control_with_samples_of_the_same_cgn() -> None:
-    runs = _runs(
-        ("Original", "", 0, 30.0), ("Original", "", 1, 30.0),
-        ("Original+GAN", "stable", 0, 45.0), ("Original+GAN", "stable", 1, 20.0),
-        ("Original+GAN", "authors", 0, 99.0), ("Original+GAN", "dcgan", 1, 99.0),
-        ("Original+CGN", "stable", 0, 60.0), ("Original+CGN", "stable", 1, 60.0),
-    )  # fmt: skip
-    found = criteria.of_gains(runs, "test", criteria.GAIN)
-    assert found["criterion"].tolist() == ["gain_both"] * 2 and found["value"].tolist() == [15.0, 30.0]
-    assert found["rules"].tolist() == [" ".join([STAMP] * 3)] * 2
-
-
-def test_nulls_of_gains_stand_in_the_place_of_counterfactuals() -> None:
-    """With the CGN that decides, in every variant and seed, by the same subtraction."""
-    chosen = given(cgn={"sources": ["authors", "shipped"]}, gan={"kinds": []})
-    runs, nulls = tables.accuracy_runs(chosen), tables.accuracy_runs(chosen, nulls=True)
-    assert set(nulls["source"]) == {"shipped"}
-    for wanted in (criteria.GAIN, criteria.LOSS):
-        found = criteria.of_gains(runs, "test", wanted, nulls)
-        assert set(found.loc[found["null"] == "", "source"]) == {tables.GENERATORS[s] for s in ("authors", "shipped")}
-        pairs = found.groupby("criterion")["null"].agg(set).to_dict()
-        assert pairs == {name: {"", *criteria.NULLS[name]} for name in wanted}
-        assert found.groupby(["source", "criterion", "null"]).size().eq(2).all()
-        assert set(found.loc[found["null"] != "", "source"]) == {tables.GENERATORS["shipped"]}  # once, not by source
-        for name in wanted:
-            assert set(criteria.NULLS[name]) == set(rules.every()["claim2" if name in criteria.GAIN else "claim3"]
-                                                    ["criteria"][name]["nulls"])  # fmt: skip
-
-
 def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() -> None:
-    runs = _runs(
+    runs = runs_of(
         ("CGN", "authors", 0, 90.0), ("Original+CGN", "stable", 0, 70.0), ("CGN", "stable", 0, 40.0),
         ("CGN", "stable", 1, 44.0), ("GAN", "dcgan", 0, 10.0), ("Original", "", 0, 30.0),
     )  # fmt: skip
@@ -339,120 +207,8 @@ def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() 
     ]
 
 
-def _beside(*rows: tuple[str, str, int, float]) -> dict[str, str]:
-    return comparison.accuracy(_runs(*rows)).iloc[0].to_dict()
-
-
-@pytest.mark.parametrize(
-    ("training_set", "source", "seed_study", "bagad", "sauer"),
-    [
-        ("CGN", "stable", "32.5", "", ""),
-        ("CGN", "shipped", "32.5", "", ""),
-        ("CGN", "authors", "92.8", "92.3", ""),
-        ("GAN", "dcgan", "", "32.5", ""),
-        ("Original+GAN", "dcgan", "", "41.5", "40.7"),
-        ("Original+CGN", "authors", None, "95.9", "95.1"),
-        ("Original", "", "39.0 / 38.9", "37.6", "35.9"),  # no generator: every study's row is comparable
-    ],
-)
-def test_published_values_stand_beside_the_same_kind_of_generator(
-    training_set: str, source: str, seed_study: str | None, bagad: str, sauer: str
-) -> None:
-    row = _beside((training_set, source, 0, 50.0), (training_set, source, 1, 52.0))
-    assert (row["variant"], row["trained on"]) == ("Colored MNIST", training_set)
-    assert row["ours"] == "50.0, 52.0"
-    assert (row["Bagad et al."], row["Sauer & Geiger"]) == (bagad, sauer)
-    assert seed_study is None or row["reproduction study"] == seed_study
-
-
-def test_rows_come_in_the_order_of_the_published_tables() -> None:
-    rows = [(name, "authors" if "CGN" in name else "", 0, 1.0) for name in reversed(tables.ORDER)]
-    assert comparison.accuracy(_runs(*rows))["trained on"].tolist() == tables.ORDER
-
-
-def test_the_evidence_for_claim_1_has_nulls_beside_the_cgn_that_decides() -> None:
-    chosen = given(seeds=2, cgn={"sources": ["shipped", "stable"], "seeds": 2})
-    runs = pd.concat([tables.quality_runs(chosen), tables.null_runs(chosen)])
-    found = criteria.of_quality(runs, tables.counterfactual_accuracy_runs(chosen), "stable")
-    ours, shipped = "CGN trained here, stable recipe", "CGN shipped with reprolib"
-    assert list(dict.fromkeys(found["source"])) == [ours, shipped] and set(found["null"]) == {"", *nulls.NULLS}
-    assert set(found.loc[found["null"] != "", "source"]) == {ours} and set(found["case"]) == {"Colored MNIST"}
-    values = found.groupby(["source", "null", "criterion"])["value"].agg(list)
-    control = [100 * 90 / 95, 100 * 91 / 95]
-    assert values[ours, ""].to_dict() == {
-        "good_digits": [8, 9],
-        "shape_control": pytest.approx(control),
-        "texture_control": pytest.approx(control),
-        "counterfactual_accuracy": pytest.approx([100 * 30 / 70, 100 * 30 / 71]),
-    }
-    assert values[ours, "untrained", "counterfactual_accuracy"] == [0]
-    assert found.loc[(found["source"] == ours) & (found["null"] == ""), ["low", "high"]].isna().all(axis=None)
-    rows = found[found["source"] == shipped].set_index("criterion")
-    repeated = rows.loc["counterfactual_accuracy"]  # by repetition, and not by the sampling error of images
-    assert len(repeated) == 2 and repeated[["low", "high"]].isna().all(axis=None)
-    rows = rows.drop(index="counterfactual_accuracy")
-    assert rows.loc["good_digits", ["value", "low", "high"]].tolist() == [8, 7, 10]
-    assert rows.loc["shape_control", "low"] < rows.loc["shape_control", "value"] < rows.loc["shape_control", "high"]
-    assert (rows["high"] <= 100).all() and set(found["rules"]) == {STAMP, f"{STAMP} {STAMP}"}
-    assert len(found) == 3 * 4 + 1 + 6 * 3 + len(
-        rules.every()["claim1"]["criteria"]["counterfactual_accuracy"]["nulls"]
-    )
-
-
-def test_control_is_that_of_the_reader_at_most_and_a_mean_of_both_textures(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = fake.quality
-
-    def quality(handle: Handle) -> Result:
-        made = plain(handle)
-        made.numbers["control"]["background"] = {"shape": 1.0, "foreground": 1.0, "background": 60.0}
-        made.numbers["readers"] = {"digit": 98.0, "shape": 89.0, "foreground": 95.0, "background": 75.0}
-        return made
-
-    monkeypatch.setattr(fake, "quality", quality)
-    chosen = given(seeds=2, cgn={"sources": ["stable"], "seeds": 2})
-    found = criteria.of_quality(tables.quality_runs(chosen), tables.counterfactual_accuracy_runs(chosen), "stable")
-    values = found.groupby("criterion")["value"].agg(list)
-    assert values["shape_control"] == [100, 100]  # 90 and 91 % are read by a reader of 89 %
-    assert values["texture_control"] == pytest.approx([(100 * read / 95 + 100 * 60 / 75) / 2 for read in (90, 91)])
-
-
-def test_every_null_that_the_rule_of_claim_1_names_is_measured() -> None:
-    chosen = given(cgn={"sources": ["shipped"]})
-    runs = pd.concat([tables.quality_runs(chosen), tables.null_runs(chosen)])
-    found = criteria.of_quality(runs, tables.counterfactual_accuracy_runs(chosen), "shipped")
-    measured = found.groupby("criterion")["null"].agg(set)
-    for name, criterion in rules.every()["claim1"]["criteria"].items():
-        assert set(criterion["nulls"]) <= measured[name]
-
-
 def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:
     runs = tables.quality_runs(given(cgn={"sources": ["stable"], "seeds": 2}))
     runs["background<-shape"] = float("nan")  # Colored MNIST in a table with other variants
     shares = tables.control_shares(runs).set_index(["factor", "label"])["share"]
     assert shares["shape", "shape"] == 90.5 and shares["shape", "foreground"] == 1 and len(shares) == 4
-
-
-def test_good_digit_counts_put_measured_runs_beside_the_published_ones() -> None:
-    runs = pd.DataFrame({"recipe": ["stable", "stable", "authors", "published"], "good_digits": [7, 9, 10, 10]})
-    runs["variant"] = "colored_MNIST"
-    counts = comparison.good_digits(runs).groupby("study")["runs"].sum()
-    assert sorted(counts) == [1, 2, 20, 47] and counts["here by measure, Colored MNIST, stable recipe, 2 runs"] == 2
-
-
-def test_the_accuracies_at_the_published_size_are_those_of_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = comparison.at_published_size()
-    told = pd.read_csv(comparison.ACCEPTANCE)
-    assert rows["ours"].tolist() == told["here"].tolist() and len(rows) == 9
-    assert rows["published_low"].le(rows["published_high"]).all()
-    monkeypatch.setattr(comparison, "ACCEPTANCE", Path("nowhere.csv"))
-    with pytest.raises(ReproError, match=r"nowhere\.csv is missing; restore it with git or run `make acceptance`"):
-        comparison.at_published_size()
-
-
-def test_ablation_points_average_seeds_and_add_the_published_line() -> None:
-    runs = tables.ablation_runs(given(ablation={"sizes": [500], "ratios": [1], "mixes": ["cf"], "seeds": 2}))
-    points = comparison.ablation(runs)
-    assert points.loc[points["study"] == "ours", "test"].tolist() == [30.5]
-    assert len(points[points["study"] == "Bagad et al."]) == 9 and set(points["variant"]) == {"Colored MNIST"}
