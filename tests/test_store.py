@@ -138,12 +138,16 @@ def test_a_damaged_result_is_not_copied_and_named(
     assert said == f"{file} or its tensors are damaged and were not copied; make or restore them\n" and file.is_file()
 
 
-def test_the_cost_of_results_is_told_per_step(results: Store) -> None:
-    results.get("train", RECIPE, Maker())
-    results.get("train", RECIPE | {"seed": 8}, Maker())
-    (row,) = results.cost()
-    assert (row["step"], row["results"]) == ("train", 2) and row["hours"] >= 0 and row["peak_memory_mb"] > 10
-    assert row["commits"]
+def test_the_cost_counts_what_was_asked_for_and_what_that_was_made_from(results: Store) -> None:
+    inner = {"step": "train", "version": 1, "inputs": RECIPE}
+    outer = {"step": "measure", "version": 1, "inputs": {"of": [{"trained": inner}]}}
+    for recipe in (inner, outer, {"step": "train", "version": 1, "inputs": RECIPE | {"seed": 8}}):
+        results.get(**recipe, make=Maker())
+    assert results.cost() == {}, "nothing was asked for"
+    results.note(outer)
+    assert [name.partition("/")[0] for name in results.cost()] == ["measure", "train"]
+    for took in results.cost().values():
+        assert took["seconds"] >= 0 and took["peak_memory_mb"] > 10 and took["commit"]
 
 
 def test_any_changed_number_is_found(results: Store) -> None:

@@ -99,7 +99,7 @@ def test_quality_has_a_row_per_cgn(sources: list[str], trained: int, fake: Fake)
         90,
         1,
     ]
-    assert len(tables.training_quality(chosen)) == 2 * trained
+    assert len(tables.training_quality(chosen)) == 3 * trained
 
 
 def test_quality_has_means_over_digits_and_the_interval_of_a_control_share() -> None:
@@ -205,6 +205,12 @@ def test_headline_has_a_row_per_variant_and_a_column_per_training_set_and_cgn() 
             "CGN (the authors')": "90.0",
         }
     ]
+
+
+@pytest.mark.usefixtures("fake")
+def test_snapshots_come_in_the_order_of_training_though_they_are_stored_in_that_of_text() -> None:
+    snapshots = tables.training_quality(given(cgn={"sources": ["stable"], "seeds": 2}))
+    assert snapshots[["seed", "step"]].to_numpy().tolist() == [[s, step] for s in (200, 201) for step in (0, 250, 1000)]
 
 
 def test_control_shares_are_means_over_cgns_without_missing_factors() -> None:

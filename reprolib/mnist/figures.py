@@ -88,7 +88,9 @@ def good_digits(data: pd.DataFrame) -> Figure:
         shares = 100 * part[[f"digit_{digit}" for digit in range(10)]].to_numpy(float)
         good = part[[f"good_{digit}" for digit in range(10)]].astype(bool).to_numpy()
         told = np.where(good, np.char.mod("%.0f", shares), np.char.mod("%.0fx", shares))
-        names = [f"{source.removeprefix('CGN ')}, seed {seed}" for source, seed in part[["source", "seed"]].to_numpy()]
+        runs = part["source"].map(part["source"].value_counts())  # a CGN that is given has no seed to tell
+        rows = zip(part["source"].str.removeprefix("CGN "), part["seed"], runs, strict=True)
+        names = [f"{source}, seed {seed}" if count > 1 else source for source, seed, count in rows]
         sns.heatmap(
             shares, annot=told, fmt="", vmin=0, vmax=100, cmap="Blues", cbar=False, ax=ax, annot_kws={"fontsize": 6.5},
             yticklabels=False,

@@ -13,7 +13,7 @@ from reprolib.mnist import experiments, nulls, plan, quality
 from reprolib.mnist.choices import DIGIT_READER
 from reprolib.mnist.stable import STABLE
 from reprolib.mnist.train import LEARNING_RATE
-from reprolib.run import jobs, rules, store
+from reprolib.run import jobs, rules
 from reprolib.run.steps import Handle
 from reprolib.run.store import Result
 from reprolib.schema import RECIPES, SOURCES, CgnSource, Params
@@ -141,7 +141,7 @@ def training_quality(params: Params) -> pd.DataFrame:
     rows = [
         {"variant": v, "source": r, "seed": seed, "step": int(step)} | {k: n[k] for k in ("good_digits", "mean_mask")}
         for (v, r, seed), result in zip(cases, found, strict=True)
-        for step, n in result.numbers.items()
+        for step, n in sorted(result.numbers.items(), key=lambda snapshot: int(snapshot[0]))
     ]
     return pd.DataFrame(rows, columns=["variant", "source", "seed", "step", "good_digits", "mean_mask"])
 
@@ -227,11 +227,6 @@ def gradcam_measures(heat: pd.DataFrame) -> pd.DataFrame:
     names = ["mass_inside", "iou_area", "iou_digit", "iou_macro", "empty"]
     percent = heat.assign(**{name: 100 * heat[name] for name in names})
     return statistics.shown(percent, ["training_set", "heatmap"], {name: name for name in names})
-
-
-def cost() -> pd.DataFrame:
-    """What the results of the store in use took, per step, in every run so far."""
-    return pd.DataFrame(store.current().cost())
 
 
 def shown(runs: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:

@@ -116,8 +116,8 @@ def _copied(source: Store, target: Path, slimmed: Mapping[str, Callable[[Result]
 
 # ---------------------------------------------------------------- fingerprints
 
-MEASURED = ("results/compute.csv", "results/bench/")
-"""Files and folders that tell how long something took."""
+MEASURED = "results/bench/"
+"""The folder of what tells how long something took."""
 MEASURED_SECTION = {
     "report.md": (b"## What was run where", b"## Parameters"),
     "report.html": (b"<h2>What was run where", b"<h2>Parameters"),
@@ -168,6 +168,4 @@ def _canonical(name: str, file: Path) -> bytes:
         return file.read_bytes()
     entry: dict[str, Any] = json.loads(file.read_bytes())
     left = {name: value for name, value in entry.items() if name not in ("made", "provenance", "sha256")}
-    if "files" in left:
-        left["files"] = {name: sha256 for name, sha256 in left["files"].items() if not name.startswith(MEASURED)}
     return canonical(left)

@@ -38,8 +38,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 SETTINGS = Path(__file__).parents[1] / "published" / "settings.csv"
 FRONT = "figures/mechanisms.png"
 """The picture of the first screen."""
-ON_FRONT = {"results/compute.csv"}
-"""What the front page shows, because it tells when and where."""
 APPENDIX = "\n### Appendix"
 
 
@@ -101,7 +99,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "changed": sorted({key for claim in claims.values() for key in claim["changed"]}),
         "audit": yaml.safe_load((TEMPLATES / "audit.yaml").read_text(encoding="utf-8")),
         "front": FRONT if FRONT in files else None,
-        "compute": read_table(folder, "compute") if "results/compute.csv" in files else None,
+        "took": _took(claims),
     }
 
 
@@ -127,6 +125,22 @@ def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str
             change = discussion.turning_point(row, criteria[row["criterion"]])
             rows.append(told | {"why": discussion.reason(row, criteria), "change": change})
     return rows
+
+
+def _took(claims: dict[str, Any]) -> pd.DataFrame:
+    """What the results behind a report took, one row per step, each result counted once; without rows if there is none.
+    A commit with a + had uncommitted changes."""
+    results = {name: made for claim in claims.values() for name, made in claim["provenance"]["results"].items()}
+    columns = ["step", "seconds", "peak_memory_mb", "commit"]
+    made = pd.DataFrame([{"step": name.partition("/")[0]} | made for name, made in results.items()], columns=columns)
+    by_step = made.groupby("step")
+    took = {
+        "results": by_step.size(),
+        "hours": by_step["seconds"].sum() / 3600,
+        "peak memory, MB": by_step["peak_memory_mb"].max(),
+        "commits": by_step["commit"].agg(lambda commits: " ".join(sorted(set(commits)))),
+    }
+    return pd.DataFrame(took).reset_index()
 
 
 def _of_claim(cases: list[str]) -> str:
@@ -192,7 +206,7 @@ def _executed(folder: Path, name: str, manifest: dict[str, Any]) -> nbformat.Not
     shown = {output.metadata.get("shows"): output.metadata.get("sha256") for output in outputs}
     for sealed, sha256 in manifest["files"].items():
         if sealed.startswith("results/") or sealed.endswith(".png"):
-            if sealed not in shown and sealed not in ON_FRONT:
+            if sealed not in shown:
                 raise ReproError(f"{name} shows {sealed} nowhere; display what Results returned for it in a cell")
             if shown.get(sealed, sha256) != sha256:
                 raise ReproError(f"{name} shows another {sealed} than {manifest['claim']} sealed; {repair}")

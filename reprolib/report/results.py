@@ -27,7 +27,7 @@ from reprolib.run.files import ROOT, canonical, digest, place, remove, sealed, u
 from reprolib.run.store import Store
 from reprolib.schema import Params
 
-FORMAT = 3
+FORMAT = 4
 """Of a manifest; raised when its meaning changes."""
 NULLS = ["claim", "world", "criterion", "case", "null", "value", "outcome", "measured"]
 """Columns of ``results/nulls.csv``: what must not pass a criterion, and that it does not; at last with its interval."""
@@ -213,7 +213,7 @@ class Results:
             "files": self.files,
             "params": self.params.model_dump(),
             "changed": changed(self.params),
-            "provenance": provenance.current() | {"rules_commit": provenance.rules_commit()},
+            "provenance": provenance.current() | {"rules_commit": provenance.rules_commit(), "results": store.cost()},
             "rules": {name: rules.hashes()[name] for name in (rules.named(self.claim, each) for each in self.verdicts)},
             "deciding": {world: next(iter(found)) for world, found in self.verdicts.items() if found},
             "verdicts": self.verdicts,

@@ -14,7 +14,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,15 @@ def _first(inputs: dict[str, Any], name: str) -> Any:
     return next((value for value in inner if value is not None), None)
 
 
+def _recipes_in(value: Any) -> Iterator[dict[str, Any]]:
+    """The recipes of results in nested plain values."""
+    if isinstance(value, dict) and value.keys() == {"step", "version", "inputs"}:
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        yield from _recipes_in(each)
+
+
 def _as_read(numbers: dict[str, Any], file: Path) -> dict[str, Any]:
     """Numbers as they will be read, with text keys. Raises ReproError if one is not finite."""
     try:
@@ -121,6 +130,8 @@ class Store:
         self.root = Path(root)
         self._within = 0.0
         """Seconds that the result being made has spent on other results."""
+        self._used: set[Path] = set()
+        """The results that were asked for, and those that they are made from."""
 
     def file(self, step: str, inputs: dict[str, Any], version: int = 1) -> Path:
         """The JSON file of a result: readable in front, a hash of all inputs behind."""
@@ -209,26 +220,19 @@ class Store:
             copied += 1
         return copied
 
-    def cost(self) -> list[dict[str, Any]]:
-        """What the results of each step took: step, results, hours by the clock, peak memory in MB, commits.
+    def note(self, recipe: dict[str, Any]) -> None:
+        """Count a result, and those that it is made from, among the used ones."""
+        self._used |= {self.file(**each) for each in _recipes_in(recipe)}
 
-        The hours of a result are its own, without those of results that it needed. Its peak is that of the process that
-        made it, up to then: a process that makes many results tells the peak of the largest so far.
+    def cost(self) -> dict[str, dict[str, Any]]:
+        """What each used result took: ``step/name`` -> seconds by the clock, peak memory in MB, commit.
+
+        The seconds of a result are its own, without those of results that it needed. Its peak is that of the process
+        that made it, up to then: a process that makes many results tells the peak of the largest so far.
         """
-        rows = []
-        for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
-            made = [found.made for file in sorted(folder.glob("*.json")) if (found := self.read(file, aside=False))]
-            if made:
-                rows.append(
-                    {
-                        "step": folder.name,
-                        "results": len(made),
-                        "hours": round(sum(each["seconds"] for each in made) / 3600, 2),
-                        "peak_memory_mb": max(each["peak_memory_mb"] for each in made),
-                        "commits": " ".join(sorted({each["commit"] for each in made})),
-                    }
-                )
-        return rows
+        made = {file: found.made for file in sorted(self._used) if (found := self.read(file, aside=False))}
+        told = ("seconds", "peak_memory_mb", "commit")
+        return {f"{file.parent.name}/{file.stem}": {name: made[file][name] for name in told} for file in made}
 
     def _write(self, file: Path, recipe: dict[str, Any], result: Result) -> None:
         tensors = None
@@ -249,6 +253,11 @@ def use(store: Store, threads: int = 1) -> Store:
     torch.set_num_threads(threads)
     _in_use = store
     return store
+
+
+def cost() -> dict[str, dict[str, Any]]:
+    """What the results took that were asked for in the store in use; nothing before ``use``."""
+    return _in_use.cost() if _in_use else {}
 
 
 def current() -> Store:
