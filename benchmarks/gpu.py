@@ -217,7 +217,9 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
     chosen = params.load("gpu")
     counts = {name: plan.data(chosen, name).count for name in chosen.variants}
     cgn, ablation, mini = chosen.cgn, chosen.ablation, chosen.imagenet
-    steps = sum(published_steps(count, cgn.batch) for count in counts.values())
+    steps = {name: published_steps(count, cgn.batch) for name, count in counts.items()}
+    published = sum(count * cgn.seeds_of("published", name) for name, count in steps.items())
+    stable = sum(cgn.stable_steps * cgn.seeds_of("stable", name) for name in counts)
     cases = [(name, each) for name in counts for each in plan.training_sets(chosen, name, 0)]
     cases += [(chosen.variants[0], each) for each in plan.null_sets(chosen, chosen.variants[0], 0)]
     sets = sum((counts[name] if each.original else 0) + each.size for name, each in cases)
@@ -227,9 +229,9 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
         for handle in plan.ablation(chosen, name)
     )
     mnist = {
-        "CGNs of MNIST, published": (16 * steps * cgn.seeds_of("published"), "CGN, published, VGG16"),
-        "CGNs of MNIST, stable": (20 * cgn.stable_steps * len(counts) * cgn.seeds_of("stable"), "CGN, stable, VGG16"),
-        "DCGANs": (16 * steps * chosen.seeds, "DCGAN"),
+        "CGNs of MNIST, published": (16 * published, "CGN, published, VGG16"),
+        "CGNs of MNIST, stable": (20 * stable, "CGN, stable, VGG16"),
+        "DCGANs": (16 * sum(steps.values()) * chosen.seeds, "DCGAN"),
         "classifiers of MNIST": (sets * chosen.seeds * chosen.classifier.epochs, "classifiers, 1 together"),
         "ablation of MNIST": (points, "classifiers, 1 together"),
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +124,20 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
         "shipped" in cgn.sources and bool(unknown),
         f"no CGN is shipped for {', '.join(unknown)}; train one, with 'stable' in place of 'shipped' in 'cgn.sources'",
     )
-    without = [name for name in params.variants if isinstance(cgn.steps, dict) and name not in cgn.steps]
-    yield (
-        "published" in trained and bool(without),
-        f"'cgn.steps' names no steps for {', '.join(without)}; add them, or give one number for all variants",
-    )
-    for recipe in trained:
-        key = "published_seeds" if recipe == "published" and cgn.published_seeds else "seeds"
+    for key, users in (("steps", ["published"]), ("seeds", RECIPES)):
+        by_variant = getattr(cgn, key)
+        without = [name for name in params.variants if isinstance(by_variant, dict) and name not in by_variant]
         yield (
-            params.seeds > cgn.seeds_of(recipe),
-            f"'seeds' is {params.seeds} but 'cgn.{key}' is {cgn.seeds_of(recipe)}, and repetitions that share a CGN "
+            bool(without) and any(recipe in trained for recipe in users),
+            f"'cgn.{key}' names no {key} for {', '.join(without)}; add them, or give one number for all variants",
+        )
+    named = [name for name in params.variants if not isinstance(cgn.seeds, dict) or name in cgn.seeds]
+    for recipe, variant in product(trained, named):
+        key = "published_seeds" if recipe == "published" and cgn.published_seeds else "seeds"
+        count = cgn.seeds_of(recipe, variant)
+        yield (
+            params.seeds > count,
+            f"'seeds' is {params.seeds} but 'cgn.{key}' is {count}, and repetitions that share a CGN "
             f"are none; raise 'cgn.{key}' to {params.seeds}",
         )
     yield (

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from reprolib.vocabulary import VARIANTS, Ingredient
 
@@ -62,7 +62,9 @@ class CgnParams(Group):
     sources: Annotated[list[CgnSource], IN_ORDER] = Field(
         ["stable", "published", "authors"], min_length=1, description="see SOURCES"
     )
-    seeds: int = Field(10, ge=1, le=1000, description="CGNs trained per variant by each recipe")
+    seeds: dict[str, int] | int = Field(
+        10, description="CGNs trained by each recipe per variant, one number for all or one by variant"
+    )
     published_seeds: int | None = Field(None, ge=1, le=1000, description="of the published recipe; null means as many")
     steps: dict[str, int] | int | None = Field(
         None, description="of the published recipe, for all variants or by variant; null means the paper's 15 epochs"
@@ -80,22 +82,24 @@ class CgnParams(Group):
     quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
     accuracy_images: int = Field(10_000, ge=100, le=1_000_000, description="counterfactuals behind a CGN's accuracy")
 
-    @field_validator("steps", mode="plain")
+    @field_validator("seeds", "steps", mode="plain")
     @classmethod
-    def _positive(cls, value: Any) -> Any:
+    def _positive(cls, value: Any, field: ValidationInfo) -> Any:
         by_variant = value if isinstance(value, dict) else dict.fromkeys(VARIANTS, value)
+        absent, most = (value is None, MOST_STEPS) if field.field_name == "steps" else (False, 1000)
         for name, count in by_variant.items():
             if name not in VARIANTS:
                 raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
-            if value is not None and (type(count) is not int or not 1 <= count <= MOST_STEPS):
-                raise ValueError(f"must be an integer between 1 and {MOST_STEPS:,}, or one for each variant")
+            if not absent and (type(count) is not int or not 1 <= count <= most):
+                raise ValueError(f"must be an integer between 1 and {most:,}, or one for each variant")
         return value
 
-    def seeds_of(self, source: CgnSource) -> int:
-        """How many CGNs of a source there are per variant."""
-        if source == "published":
-            return self.published_seeds or self.seeds
-        return self.seeds if source == "stable" else 1
+    def seeds_of(self, source: CgnSource, variant: str) -> int:
+        """How many CGNs of a source there are of a variant."""
+        if source not in RECIPES:
+            return 1
+        seeds = self.seeds[variant] if isinstance(self.seeds, dict) else self.seeds
+        return (self.published_seeds or seeds) if source == "published" else seeds
 
     def steps_of(self, variant: str) -> int | None:
         """Training steps of the published recipe on a variant; None for the paper's 15 epochs."""

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprolib import params
+from reprolib.mnist import plan
 from reprolib.params import PROFILES, load
 from reprolib.run import AssetError, ParameterError, rules
 from reprolib.run.files import yaml_of
@@ -167,6 +168,17 @@ WRONG = [
     ("scenes: {targets: [patches, patches]}", ["'scenes.targets'", "named twice"]),
     ("cgn: {sources: [shipped, authors]}", ["authors' Wildlife CGN", "'digits.textures'", "'cgn.sources'"]),
     ("{seeds: 4, cgn: {sources: [stable], seeds: 3}}", ["'seeds' is 4", "'cgn.seeds' is 3", "raise 'cgn.seeds' to 4"]),
+    ("cgn: {seeds: 1001}", ["'cgn.seeds' is 1001", "between 1 and 1,000"]),
+    ("cgn: {seeds: null}", ["'cgn.seeds' is None", "integer"]),
+    ("cgn: {seeds: {color_MNIST: 9}}", ["'color_MNIST' is no variant; did you mean 'colored_MNIST'?"]),
+    (
+        "cgn: {sources: [stable], seeds: {colored_MNIST: 9}}",
+        ["'cgn.seeds' names no seeds for double_colored_MNIST, wildlife_MNIST"],
+    ),
+    (
+        "cgn: {sources: [stable], seeds: {colored_MNIST: 9, double_colored_MNIST: 3, wildlife_MNIST: 9}}",
+        ["'seeds' is 4 but 'cgn.seeds' is 3"],
+    ),
     ("cgn: {steps: 0}", ["'cgn.steps' is 0", "between 1 and 10,000,000"]),
     ("cgn: {steps: true}", ["'cgn.steps' is True", "integer"]),
     ("cgn: {steps: {colored_MNIST: 1.5}}", ["'cgn.steps' is {'colored_MNIST': 1.5}", "integer"]),
@@ -194,6 +206,17 @@ def test_steps_may_differ_between_variants() -> None:
     assert {variant: chosen.steps_of(variant) for variant in VARIANTS} == steps
     assert load(smoke("cgn: {steps: 7}")).cgn.steps_of("wildlife_MNIST") == 7
     assert Params().cgn.steps_of("wildlife_MNIST") is None
+
+
+def test_seeds_may_differ_between_variants() -> None:
+    seeds = {"colored_MNIST": 5, "double_colored_MNIST": 4, "wildlife_MNIST": 10}
+    chosen = load(smoke(f"cgn: {{sources: [stable, shipped], seeds: {seeds}}}"))
+    assert {variant: chosen.cgn.seeds_of("stable", variant) for variant in VARIANTS} == seeds
+    assert [plan.cgns(chosen, variant)[-1] for variant in VARIANTS] == [("shipped", rules.FIRST_SEED)] * 3
+    assert [(v, seed) for v, _, seed in plan.trainings(chosen)][-7:] == [
+        ("colored_MNIST", 204),
+        *(("wildlife_MNIST", seed) for seed in range(204, 210)),
+    ]
 
 
 def test_authors_weights_may_be_used_with_procedural_textures_where_no_wildlife_is_painted() -> None:

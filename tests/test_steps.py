@@ -168,7 +168,7 @@ def every_handle(chosen: Params) -> Iterator[Handle]:
             yield from (plan.dcgan(chosen, variant, seed) for seed in seeds)
         for factor in quality.factors(variant):
             yield mnist.factor_reader(plan.data(chosen, variant), factor, chosen.machine)
-        for source, seed in [*plan.cgns(chosen), *((name, rules.FIRST_SEED) for name in nulls.KNOWN)]:
+        for source, seed in [*plan.cgns(chosen, variant), *((name, rules.FIRST_SEED) for name in nulls.KNOWN)]:
             yield plan.quality(chosen, variant, source, seed)
             yield plan.accuracy(chosen, variant, source, seed)
         for sets in (plan.training_sets, plan.null_sets):

@@ -61,7 +61,7 @@ def _settings(params: Params, wanted: Data, steps: int | None, **own: Any) -> Ge
 def cgn(params: Params, variant: str, source: CgnSource | nulls.Known, seed: int) -> Cgn:
     """A CGN: trained here (the seed picks one of ``cgn.seeds`` runs), shipped, the authors', or of known quality."""
     if source == "stable" or source == "published":
-        return trained_cgn(params, variant, source, rules.one_of(params.cgn.seeds_of(source), seed))
+        return trained_cgn(params, variant, source, rules.one_of(params.cgn.seeds_of(source, variant), seed))
     return Given(data(params, variant), source, seed)
 
 
@@ -70,15 +70,16 @@ def deciding_cgn(params: Params, variant: str) -> Cgn:
     return cgn(params, variant, params.cgn.sources[0], rules.FIRST_SEED)
 
 
-def cgns(params: Params) -> list[tuple[CgnSource, int]]:
+def cgns(params: Params, variant: str) -> list[tuple[CgnSource, int]]:
     """Source and seed of every CGN of a variant."""
-    return [(source, seed) for source in params.cgn.sources for seed in rules.seeds(params.cgn.seeds_of(source))]
+    counts = [(source, params.cgn.seeds_of(source, variant)) for source in params.cgn.sources]
+    return [(source, seed) for source, count in counts for seed in rules.seeds(count)]
 
 
 def trainings(params: Params) -> list[tuple[str, Recipe, int]]:
-    """Variant, recipe and seed of every CGN that is trained here."""
-    recipes = [recipe for recipe in RECIPES if recipe in params.cgn.sources]
-    return [(v, r, seed) for r in recipes for seed in rules.seeds(params.cgn.seeds_of(r)) for v in params.variants]
+    """Variant, recipe and seed of every CGN that is trained here, the first seed of each variant before the second."""
+    made = [(v, r, seed) for r in RECIPES for v in params.variants for s, seed in cgns(params, v) if s == r]
+    return sorted(made, key=lambda training: (RECIPES.index(training[1]), training[2]))
 
 
 def train_cgns(params: Params) -> None:

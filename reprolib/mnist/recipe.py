@@ -37,7 +37,7 @@ def runs(params: Params) -> pd.DataFrame:
     and recognised (in percent): means over the digits. accuracy_10k: of a classifier that was trained on 10,000 of its
     counterfactuals, out of domain, in percent.
     """
-    cases = [(variant, *each) for each in plan.cgns(params) for variant in params.variants]
+    cases = [(variant, *each) for variant in params.variants for each in plan.cgns(params, variant)]
     chosen = {case: plan.cgn(params, *case) for case in cases}
     trained = {case: cgn for case, cgn in chosen.items() if isinstance(cgn, Handle)}
     made = dict(zip(trained, jobs.results(params, "CGNs", list(trained.values())), strict=True))

@@ -34,7 +34,7 @@ def quality_runs(params: Params) -> pd.DataFrame:
     ``_low`` and ``_high`` of good_digits and of a factor's control: the sampling interval of masks and images.
     """
     plan.train_cgns(params)
-    return _quality(params, [(v, source, seed) for v in params.variants for source, seed in plan.cgns(params)])
+    return _quality(params, [(v, source, seed) for v in params.variants for source, seed in plan.cgns(params, v)])
 
 
 def null_runs(params: Params) -> pd.DataFrame:
@@ -84,12 +84,12 @@ def counterfactual_accuracy_runs(params: Params) -> pd.DataFrame:
     interval of test images.
     """
     plan.train_cgns(params)
-    counts = {
-        source: params.cgn.seeds_of(source) if source in RECIPES else params.seeds for source in params.cgn.sources
-    }
-    made = [(source, seed) for source, count in counts.items() for seed in rules.seeds(count)]
-    each: list[tuple[CgnSource | nulls.Known, int]] = [("real digits", s) for s in sorted({s for _, s in made})]
-    cases = [(v, *case) for v in params.variants for case in (*each, *made)]
+    cases: list[tuple[str, CgnSource | nulls.Known, int]] = []
+    for v in params.variants:
+        trained = [(source, seed) for source, seed in plan.cgns(params, v) if source in RECIPES]
+        given = [(s, seed) for s in params.cgn.sources if s not in RECIPES for seed in rules.seeds(params.seeds)]
+        cases += [(v, "real digits", seed) for seed in sorted({seed for _, seed in (*trained, *given)})]
+        cases += [(v, *case) for case in (*trained, *given)]
     must_fail = rules.every()["claim1"]["criteria"]["counterfactual_accuracy"]["nulls"]
     cases += [(params.variants[0], name, rules.FIRST_SEED) for name in must_fail]
     found = jobs.results(params, "accuracy of counterfactuals", [plan.accuracy(params, *case) for case in cases])
@@ -122,7 +122,7 @@ def background_norms(params: Params) -> pd.DataFrame:
     plan.train_cgns(params)
     rows = []
     for variant in params.variants:
-        for source, seed in plan.cgns(params):
+        for source, seed in plan.cgns(params, variant):
             state = experiments.load(plan.cgn(params, variant, source, seed)).state_dict()
             steps = int(state["f_text2.11.num_batches_tracked"])
             bias = float(state["f_text2.11.bias"].mean())
