@@ -102,13 +102,14 @@ def draw(name: str, file: Path) -> bytes:
     """The figure ``name``, drawn from its data file, as a PNG without a creation date or library version; with
     matplotlib's own settings and ours, whatever a user's matplotlibrc says. Raises KeyError for a name that no function
     draws."""
-    stream = io.BytesIO()
+    with_alpha, stream = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         drawn = _DRAW[name](read(file))
-        drawn.savefig(stream, format="png", metadata={"Software": None})
+        drawn.savefig(with_alpha, format="png")
         plt.close(drawn)
+    PIL.Image.open(with_alpha).convert("RGB").save(stream, "PNG", optimize=True)  # a tenth smaller than with alpha
     return stream.getvalue()
 
 

@@ -30,10 +30,10 @@ def test_good_digits_are_told_by_data_set() -> None:
 
 def test_whose_cgn_is_said_where_there_are_several() -> None:
     both = pd.concat([_quality(7), _quality(9).assign(source="CGN of the authors")])
-    assert "9 on Wildlife MNIST (CGN of the authors)" in takeaways.quality(both)
+    assert "9 on Wildlife MNIST (of the authors)" in takeaways.quality(both)
     assert "9.5 on Wildlife MNIST" in takeaways.quality(pd.concat([_quality(10), _quality(9)]))
     told = takeaways.digits(both)
-    assert "7 on Wildlife MNIST (CGN trained here) (20.0 %)" in told and "(CGN of the authors) (20.0 %)" in told
+    assert "7 on Wildlife MNIST (trained here) (20.0 %)" in told and "(of the authors) (20.0 %)" in told
 
 
 def test_runs_with_nine_or_ten_good_digits_are_counted() -> None:

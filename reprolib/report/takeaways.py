@@ -17,8 +17,9 @@ from reprolib.report.words import DIGITS, listed, named
 
 
 def _of(source: object, sources: pd.Series) -> str:
-    """Whose CGN, where there are several."""
-    return f" ({source})" if source and sources[sources != ""].nunique() > 1 else ""
+    """Whose CGN in few words, such as ``(stable recipe)``, where there are several."""
+    short = str(source).removeprefix("CGN ").removeprefix("trained here, ")
+    return f" ({short})" if source and sources[sources != ""].nunique() > 1 else ""
 
 
 def span(frame: pd.DataFrame, column: str) -> str:
