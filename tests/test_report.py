@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from collections.abc import Callable
 from itertools import count
@@ -9,13 +11,15 @@ from pathlib import Path
 
 import damage
 import nbformat
+import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 from claims import CRITERIA, evidence, executed, finish
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from reprolib import params
-from reprolib.report import build, discussion
+from reprolib import figures, params
+from reprolib.report import build, discussion, render
 from reprolib.report.results import NULLS, Results
 from reprolib.report.words import markdown_table
 from reprolib.run import ReproError, provenance, rules
@@ -197,11 +201,23 @@ def test_the_origin_of_shipped_weights_is_told(folder: Path) -> None:
     assert re.search(first, _read(folder))
 
 
-def test_the_page_holds_every_picture(folder: Path) -> None:
+def test_the_page_holds_every_picture_pixel_by_pixel(folder: Path) -> None:
     build.render(folder)
     page = _read(folder, "report.html")
-    assert page.count('src="data:image/png;base64,') == 1 and 'src="figures/' not in page
-    assert not re.search(r"src=\"https?:", page)
+    (content,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', page)
+    shown, kept = (
+        PIL.Image.open(io.BytesIO(base64.b64decode(content))),
+        PIL.Image.open(folder / "figures" / "training_quality.png"),
+    )
+    assert np.array_equal(shown.convert("RGB"), kept.convert("RGB"))
+    assert 'src="figures/' not in page and not re.search(r"src=\"https?:", page)
+
+
+def test_the_page_holds_an_animation_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "animation.png"
+    file.write_bytes(figures.animated(np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)))
+    kind, content = render._embedded(file).split(",")
+    assert kind == "data:image/png;base64" and base64.b64decode(content) == file.read_bytes()
 
 
 def test_html_from_results_and_parameters_is_shown_and_not_run(folder: Path) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pandas as pd
+import PIL.Image
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -244,6 +246,16 @@ def _hashed(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
+def _embedded(file: Path) -> str:
+    """A picture as the address that holds it: as lossless WebP, which is a third smaller, an animation as it is."""
+    with PIL.Image.open(file) as picture:
+        if getattr(picture, "is_animated", False):
+            return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+        stream = io.BytesIO()
+        picture.save(stream, "WEBP", lossless=True)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
 def _html(text: str, folder: Path) -> str:
     """Markdown as HTML with every picture inside the page and code folded away; raw HTML in the text is shown, not
     run."""
@@ -256,7 +268,6 @@ def _html(text: str, folder: Path) -> str:
     markdown.add_render_rule("fence", fence)
 
     def inline(match: re.Match[str]) -> str:
-        content = base64.b64encode((folder / match[1]).read_bytes()).decode()
-        return f'id="{match[2]}" src="data:image/png;base64,{content}"'
+        return f'id="{match[2]}" src="{_embedded(folder / match[1])}"'
 
     return re.sub(r'src="(figures/([\w.-]+)\.png)"', inline, markdown.render(text))
