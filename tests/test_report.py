@@ -201,6 +201,18 @@ def test_the_origin_of_shipped_weights_is_told(folder: Path) -> None:
     assert re.search(first, _read(folder))
 
 
+def test_the_number_of_trained_cgns_is_told_by_variant_where_it_differs(folder: Path) -> None:
+    for seeds, told in (
+        (4, "CGNs trained here, 4 per data set"),
+        ({"colored_MNIST": 4, "wildlife_MNIST": 9}, "CGNs trained here, Colored MNIST 4, Wildlife MNIST 9 (more where"),
+    ):
+        for claim in build.NOTEBOOKS:
+            cgn = {"sources": ["stable"], "seeds": seeds}
+            _claim(folder, claim, cgn=cgn, variants=["colored_MNIST", "wildlife_MNIST"])
+        build.render(folder)
+        assert told in _read(folder)
+
+
 def test_the_page_holds_every_picture_pixel_by_pixel(folder: Path) -> None:
     build.render(folder)
     page = _read(folder, "report.html")

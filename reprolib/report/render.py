@@ -95,6 +95,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "settings": _settings(first["params"]),
         "shipped": _shipped(first["params"]),
         "trains": bool(set(RECIPES) & set(first["params"]["cgn"]["sources"])),
+        "trained": _trained(first["params"]["cgn"]["seeds"]),
         "params": Params.model_validate(first["params"]),
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "profile": parameters.load({"profile": first["params"]["profile"]}),
@@ -175,6 +176,13 @@ def _settings(params: dict[str, Any]) -> pd.DataFrame:
         given = (params[group] if group else params)[key]
         values.append(_steps(params["cgn"]) if name == "cgn.steps" else _shown(given))
     return table.assign(here=values)
+
+
+def _trained(seeds: dict[str, int] | int) -> str:
+    """How many CGNs each recipe trained."""
+    if isinstance(seeds, int):
+        return f"{seeds} per data set"
+    return f"{_shown(seeds)} (more where fewer had left the claim open)"
 
 
 def _steps(cgn: dict[str, Any]) -> str:
