@@ -16,7 +16,8 @@ import torch
 
 from benchmarks.steps import small_cgn
 from benchmarks.timing import once, spread
-from reprolib.report.results import build_folder, read_manifest
+from reprolib.report.render import NOTEBOOKS
+from reprolib.report.results import build_folder, read_manifest, took
 from reprolib.run import ReproError, jobs
 
 ROOT = Path(__file__).parent.parent
@@ -72,12 +73,12 @@ def _memory(pid: int) -> int:
 
 def _committed() -> tuple[float, float, int, str]:
     """(hours of all jobs, MB of the largest, seeds, machine) of the run behind report.md."""
-    made = pd.read_csv(ROOT / "results" / "compute.csv")
+    manifests = [read_manifest(ROOT, claim) for claim in NOTEBOOKS]
+    made = took(manifests)
     made = made[made["step"].isin(MNIST_STEPS)]
-    manifest = read_manifest(ROOT, "claim2")
-    origin, seeds = manifest["provenance"], int(manifest["params"]["seeds"])
+    origin, seeds = manifests[0]["provenance"], int(manifests[0]["params"]["seeds"])
     where = f"{origin['processor']}, {origin['threads']} thread{'s' if origin['threads'] > 1 else ''} each"
-    return float(made["hours"].sum()), float(made["peak_memory_mb"].max()), seeds, where
+    return float(made["hours"].sum()), float(made["peak memory, MB"].max()), seeds, where
 
 
 def seeds(repetitions: int) -> pd.DataFrame:

@@ -126,7 +126,7 @@ def promote(chosen: Params) -> None:
 @commands.command()
 @checked
 def keep(chosen: Params) -> None:
-    """Copy the numbers of all finished jobs to runs/, a few kilobytes each."""
+    """Copy what is kept of all finished jobs to runs/: numbers, and of each CGN a megabyte of weights."""
     from reprolib.report import build
 
     print(f"{build.keep(chosen)} results copied")
@@ -214,15 +214,11 @@ def counterfactuals(
 @checked
 def recipe(chosen: Params) -> None:
     """Train the CGNs of a profile by each recipe, then without each ingredient; results/recipe*.csv."""
-    from reprolib import figures
     from reprolib.mnist import recipe
     from reprolib.report import results
-    from reprolib.run.files import ROOT, write_atomically
 
     results.use_store(chosen)
-    for name, table in {"recipe": recipe.runs, "recipe_ablation": recipe.ablation}.items():
-        file = ROOT / "results" / f"{name}.csv"
-        write_atomically(file, figures.to_bytes(table(chosen)))
+    for file in recipe.write(chosen):
         print(file)
 
 

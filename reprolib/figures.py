@@ -36,7 +36,6 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.constrained_layout.use": True,
-    "svg.hashsalt": "reprolib",
 }
 
 _NAMED = sns.color_palette("colorblind")
@@ -45,7 +44,7 @@ _COLORS = {
     "real images": _NAMED[0], "true counterfactuals": _NAMED[2],
 }  # fmt: skip
 _MARKERS = {
-    **dict(zip(SOURCES, "oPhD*", strict=True)), "dcgan": "X", "": "o",
+    **dict(zip(SOURCES, "oPhD*", strict=True)), "DCGAN trained here": "X", "": "o",
     "Sauer & Geiger": "^", "reproduction study": "s", "Bagad et al.": "v",
 }  # fmt: skip
 

@@ -82,7 +82,9 @@ def finish(
         if claim == "claim2" and explorer is not None:
             shown.append(run.figure("explorer", explorer, "Explorer.", takeaways.explorer(explorer)))
         values = {criterion: level / 10 if criterion == "good_digits" else level for criterion in CRITERIA[claim]}
-        took = {f"toy/{seed}": {"seconds": hours * 1800, "peak_memory_mb": 9, "commit": "abc"} for seed in (1, 2)}
+        took = {
+            f"classifier/{seed}": {"seconds": hours * 1800, "peak_memory_mb": 9, "commit": "abc"} for seed in (1, 2)
+        }
         with patch.object(store, "cost", return_value=took):  # the same results in all claims
             shown += [run.judge(evidence(claim, values)), run.finish()]
         executed(folder, claim, shown, f"print('{claim}: {level}')")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from benchmarks import __main__ as bench
+from benchmarks import tables as bench
 from reprolib import params
 from reprolib.mnist import experiments, plan
 from reprolib.report.results import build_folder

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import claims
 import pandas as pd
 import pytest
 
-from benchmarks import steps
+from benchmarks import end_to_end, steps
 from benchmarks import tables as bench
 from benchmarks.timing import Row
+from reprolib import params
 
 MADE = {"processor": "Abacus", "threads": 2, "versions": {"torch": "9"}, "commit": "abc"}
 
@@ -36,6 +38,14 @@ def test_both_ways_give_the_same_numbers(step: Callable[[int], Row]) -> None:
 def test_the_readme_shows_what_was_measured() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     assert bench.shown(readme) == readme
+
+
+def test_the_cost_of_the_committed_run_is_that_of_its_manifests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims.finish(tmp_path, params.load({"profile": "smoke", "seeds": 3}), hours=2.5)
+    monkeypatch.setattr(end_to_end, "ROOT", tmp_path)
+    assert end_to_end._committed()[:3] == (2.5, 9, 3)
 
 
 def test_the_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

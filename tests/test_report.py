@@ -204,7 +204,10 @@ def test_the_origin_of_shipped_weights_is_told(folder: Path) -> None:
 def test_the_number_of_trained_cgns_is_told_by_variant_where_it_differs(folder: Path) -> None:
     for seeds, told in (
         (4, "CGNs trained here, 4 per data set"),
-        ({"colored_MNIST": 4, "wildlife_MNIST": 9}, "CGNs trained here, Colored MNIST 4, Wildlife MNIST 9 (more where"),
+        (
+            {"colored_MNIST": 4, "wildlife_MNIST": 9},
+            "CGNs trained here, Colored MNIST 4, Wildlife MNIST 9 (where more",
+        ),
     ):
         for claim in build.NOTEBOOKS:
             cgn = {"sources": ["stable"], "seeds": seeds}

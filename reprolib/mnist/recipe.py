@@ -6,18 +6,21 @@ These runs take hours, so they have a command of their own (``make recipe``); ev
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
+from reprolib.figures import to_bytes
 from reprolib.mnist import experiments, plan, quality, train
 from reprolib.mnist.choices import DIGIT_READER
 from reprolib.mnist.experiments import FACTORS_RECORD, READER_RECORD
 from reprolib.mnist.stable import STABLE
 from reprolib.mnist.tables import titled
 from reprolib.run import ReproError, jobs, rules, weights
-from reprolib.run.files import ROOT
+from reprolib.run.files import ROOT, write_atomically
 from reprolib.run.steps import Handle
 from reprolib.schema import Params, Recipe
 from reprolib.statistics import interval
@@ -55,7 +58,20 @@ def runs(params: Params) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def kept(name: Literal["recipe", "recipe_ablation"] = "recipe") -> pd.DataFrame:
+def write(params: Params) -> Iterator[Path]:
+    """Write ``results/recipe.csv`` and ``results/recipe_ablation.csv``, see ``runs`` and ``ablation``, and yield their
+    names. The rows of recipes and variants that these parameters have no CGN of stay as they are."""
+    for name, make in TABLES.items():
+        made, file = make(params), ROOT / "results" / f"{name}.csv"
+        if file.exists():
+            earlier, keys = kept(name), ["recipe", "variant"]
+            others = ~pd.MultiIndex.from_frame(earlier[keys]).isin(pd.MultiIndex.from_frame(made[keys]))
+            made = pd.concat([made, earlier[others]], ignore_index=True)
+        write_atomically(file, to_bytes(made))
+        yield file
+
+
+def kept(name: str = "recipe") -> pd.DataFrame:
     """What ``make recipe`` wrote into ``results/<name>.csv``, see ``runs`` and ``ablation``. Raises ReproError if it is
     missing."""
     file = ROOT / "results" / f"{name}.csv"
@@ -114,6 +130,10 @@ def _without(params: Params, ingredient: str) -> Params:
     half = {"sources": ["stable"], "seeds": REPETITIONS, "stable_steps": -(-params.cgn.stable_steps // 2)}
     cgn = params.cgn.model_copy(update=half | {"without": left_out})
     return params.model_copy(update={"variants": [ABLATED], "cgn": cgn})
+
+
+TABLES = {"recipe": runs, "recipe_ablation": ablation}
+"""Name of a file in ``results/`` -> its table."""
 
 
 # ---------------------------------------------------------------- the weights of reprolib/weights

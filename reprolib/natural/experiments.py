@@ -73,7 +73,7 @@ def natural_cgn(
     """Train a CGN. true_mask: trained and used with the true mask in place of its own.
 
     Tensors: its mechanisms, and ``sheet/<update>``: sample sheets over training, uint8 (classes, 6, 3, H, W), of
-    :data:`training.SHEET`. Numbers: ``updates``, at which it was looked at, and ``truth``, what ``World.against_truth``
+    :func:`training.sheet`. Numbers: ``updates``, at which it was looked at, and ``truth``, what ``World.against_truth``
     said of it there."""
 
     def watch(model: CGN) -> tuple[Tensor, dict[str, Any]]:

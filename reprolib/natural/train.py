@@ -199,10 +199,6 @@ def train_cgn(
     return {int(update): value for update, value in seen.values.items()}
 
 
-SHEET = ("mask", "premask", "foreground", "background", "image", "truth")
-"""Columns of a sample sheet."""
-
-
 def watched_updates(updates: int) -> list[int]:
     """Where training is looked at: at its start and at six times up to its end, each about twice the one before."""
     return sorted({0, *(max(1, round(updates / 2**power)) for power in range(6))})
@@ -218,7 +214,8 @@ def finite(cgn: CGN) -> bool:
 
 @torch.no_grad()
 def sheet(cgn: CGN, classes: Sequence[int]) -> Tensor:
-    """What the mechanisms make of one fixed u for some classes: uint8 (classes, 6, 3, H, W), columns SHEET."""
+    """What the mechanisms make of one fixed u for some classes: uint8 (classes, 6, 3, H, W), in columns mask,
+    pre-mask, foreground, background, image and what BigGAN makes of it."""
     y = cgn.one_hot(torch.tensor(classes))
     maps: Maps = cgn(cgn.noise(1, ("sheet",)).expand(len(classes), -1), y, y, y)
     image = compose(maps.mask, maps.foreground, maps.background)

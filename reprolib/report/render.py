@@ -22,11 +22,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from traitlets.config import Config
 
-from reprolib import params as parameters
 from reprolib import statistics
 from reprolib.figures import to_bytes
 from reprolib.report import discussion, explorer
-from reprolib.report.results import read_manifest, read_table
+from reprolib.report.results import read_manifest, read_table, took
 from reprolib.report.words import markdown_table
 from reprolib.run import ReproError, rules, weights
 from reprolib.run.files import SUMS, agrees, sha256_of, write_atomically
@@ -98,11 +97,10 @@ def _context(folder: Path) -> dict[str, Any]:
         "trained": _trained(first["params"]["cgn"]["seeds"]),
         "params": Params.model_validate(first["params"]),
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
-        "profile": parameters.load({"profile": first["params"]["profile"]}),
         "changed": sorted({key for claim in claims.values() for key in claim["changed"]}),
         "audit": yaml.safe_load((TEMPLATES / "audit.yaml").read_text(encoding="utf-8")),
         "front": FRONT if FRONT in files else None,
-        "took": _took(claims),
+        "took": took(claims.values()),
     }
 
 
@@ -128,22 +126,6 @@ def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str
             change = discussion.turning_point(row, criteria[row["criterion"]])
             rows.append(told | {"why": discussion.reason(row, criteria), "change": change})
     return rows
-
-
-def _took(claims: dict[str, Any]) -> pd.DataFrame:
-    """What the results behind a report took, one row per step, each result counted once; without rows if there is none.
-    A commit with a + had uncommitted changes."""
-    results = {name: made for claim in claims.values() for name, made in claim["provenance"]["results"].items()}
-    columns = ["step", "seconds", "peak_memory_mb", "commit"]
-    made = pd.DataFrame([{"step": name.partition("/")[0]} | made for name, made in results.items()], columns=columns)
-    by_step = made.groupby("step")
-    took = {
-        "results": by_step.size(),
-        "hours": by_step["seconds"].sum() / 3600,
-        "peak memory, MB": by_step["peak_memory_mb"].max(),
-        "commits": by_step["commit"].agg(lambda commits: " ".join(sorted(set(commits)))),
-    }
-    return pd.DataFrame(took).reset_index()
 
 
 def _of_claim(cases: list[str]) -> str:
@@ -182,7 +164,9 @@ def _trained(seeds: dict[str, int] | int) -> str:
     """How many CGNs each recipe trained."""
     if isinstance(seeds, int):
         return f"{seeds} per data set"
-    return f"{_shown(seeds)} (more where fewer had left the claim open)"
+    return (
+        f"{_shown(seeds)} (where more were added to fewer that left a claim open, the interval is somewhat too narrow)"
+    )
 
 
 def _steps(cgn: dict[str, Any]) -> str:

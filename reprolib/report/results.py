@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,19 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     table = pd.read_csv(folder / "results" / f"{name}.csv")
     text = table.select_dtypes(exclude="number").columns
     return table.assign(**{column: table[column].fillna("") for column in text})
+
+
+def took(manifests: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """What the results behind a report took, one row per step, each result counted once; without rows if there is none.
+    A commit with a + had uncommitted changes."""
+    results = {name: made for manifest in manifests for name, made in manifest["provenance"]["results"].items()}
+    columns = ["step", "seconds", "peak_memory_mb", "commit"]
+    made = pd.DataFrame([{"step": name.partition("/")[0]} | made for name, made in results.items()], columns=columns)
+    by_step = made.groupby("step")
+    told = {
+        "results": by_step.size(),
+        "hours": by_step["seconds"].sum() / 3600,
+        "peak memory, MB": by_step["peak_memory_mb"].max(),
+        "commits": by_step["commit"].agg(lambda commits: " ".join(sorted(set(commits)))),
+    }
+    return pd.DataFrame(told).reset_index()

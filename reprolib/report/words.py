@@ -33,8 +33,6 @@ TITLES = {
     "bias": "bias of the last norm",
     "accuracy": "accuracy out of domain, % ↑",
     "relative": "of true counterfactuals, % ↑",
-    "low": "from, %",
-    "high": "to, %",
     "published_low": "lowest published (rounded), %",
     "published_high": "highest published (rounded), %",
     "nine_or_ten": "with nine or ten ↑",
