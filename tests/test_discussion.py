@@ -56,8 +56,10 @@ def test_the_committed_report_answers_every_point_that_its_run_has() -> None:
     assert (rows["here"] != discussion.ABSENT).all()
     text = (ROOT / "report.md").read_text(encoding="utf-8")
     assert all(here in text for here in rows["here"])
-    first_screen = text.partition("### Claim 1")[0]
-    assert told["results/published_size.csv"] in first_screen and told["results/recipes.csv"] in first_screen
+    front = text.partition("## Reproducibility summary")[0]
+    assert told["results/wrong_labels.csv"] in front
+    longer = [told[f"results/{name}.csv"] in front for name in ("published_size", "recipes")]
+    assert longer == 2 * ["**This is the smoke profile" in front], "what longer runs gave stands before a first look"
 
 
 def _row(criterion: str, mean: float, low: float, high: float, outcome: str, n: int = 4) -> pd.Series:
@@ -70,13 +72,28 @@ def _row(criterion: str, mean: float, low: float, high: float, outcome: str, n: 
         (_row("gain_cgn", 40.0, 35.2, 44.0, "holds"), "counterfactuals alone: more than 25.2 points lower"),
         (_row("gain_cgn", 40.0, 10.0, 44.0, "holds"), "counterfactuals alone: anything lower"),
         (_row("gain_cgn", 5.0, 2.0, 8.0, "fails"), "counterfactuals alone: 2.0 points higher"),
-        (_row("gain_cgn", 12.0, 6.0, 18.0, "not decided: a bound is within"), "about 17 repetitions, here 4"),
+        (_row("gain_cgn", 12.0, 6.0, 18.0, "not decided: a bound is within"), "about 17 repetitions, here 4; if mean"),
+        (_row("gain_cgn", 12.0, 6.0, 18.0, "not decided: a bound is within"), "stay what they are, it would hold"),
+        (_row("gain_cgn", 8.0, 2.0, 14.0, "not decided: a bound is within"), "stay what they are, it would fail"),
+        (_row("loss_both", 0.2, 0.1, 0.3, "not testable: both sides reach"), "loss of accuracy: a harder test"),
         (_row("gain_cgn", 10.01, 6.0, 18.0, "not decided: a bound is within"), "more than 200 repetitions"),
         (_row("gain_cgn", 50.0, math.nan, math.nan, "not decided: 2 of 3 repetitions", 2), "is not decided: 2 of 3"),
     ],
 )  # fmt: skip
 def test_what_would_change_a_verdict(row: pd.Series, said: str) -> None:
     assert said in discussion.turning_point(row, rules.every()["claim2"]["criteria"]["gain_cgn"])
+
+
+def test_open_criteria_are_told_beside_the_one_that_decides() -> None:
+    rows = pd.DataFrame(
+        {
+            "criterion": ["good_digits", "shape_control", "counterfactual_accuracy"],
+            "outcome": ["not decided: a bound is within", "holds", "not decided: a bound is within"],
+            "measured": ["6.8", "89.2", "63.6 (41.5 to 85.1)"],
+        }
+    )
+    told = "; open too: accuracy of counterfactuals alone, % of true ones: 63.6 (41.5 to 85.1)"
+    assert discussion.also_open(rows.iloc[0], rows) == told and discussion.also_open(rows.iloc[0], rows[:2]) == ""
 
 
 def test_a_bound_from_above_turns_the_other_way() -> None:

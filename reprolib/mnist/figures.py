@@ -36,7 +36,7 @@ def counterfactuals(data: Arrays) -> Figure:
 @figure("mechanisms")
 def mechanisms(data: Arrays) -> Figure:
     """One sample per digit: mask, foreground, background, composition, counterfactual. Arrays: (5, 10, 32, 32, 3)."""
-    drawn, axes = plt.subplots(1, len(data), figsize=(3.6 * len(data) + 0.8, 2.3), squeeze=False)
+    drawn, axes = plt.subplots(1, len(data), figsize=(3.6 * len(data) + 0.8, 2.05), squeeze=False)
     rows = ["mask m", "foreground f", "background b", "m⊙f + (1-m)⊙b", "counterfactual"]
     for ax, (title, images) in zip(axes[0], data.items(), strict=True):
         show_sheet(ax, images, rows if ax is axes[0, 0] else [], title=title)

@@ -258,7 +258,7 @@ def _draw_ablation(data: pd.DataFrame) -> Figure:
 @figure("scenes_gap", "imagenet_gap")
 def _draw_gap(data: pd.DataFrame) -> Figure:
     """Reproduction Table 5 as a picture: accuracy on the three sets. Columns trained_on, seed, set, head, accuracy."""
-    heads = {"avg": "mean of heads", "shape_texture": "no background head"}
+    heads = {"avg": "mean of heads", "shape_texture": "no background\nhead"}
     sets = {
         "original": "unchanged",
         "mixed_same": "background\nof the class",

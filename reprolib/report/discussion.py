@@ -63,6 +63,13 @@ def reason(row: pd.Series, criteria: dict[str, Any]) -> str:
     return f"{told}, asked {bounds(criteria[row['criterion']])}" + (f" ({why})" if why else "")
 
 
+def also_open(row: pd.Series, rows: pd.DataFrame) -> str:
+    """The criteria of a verdict table that are not decided beside the one that decides, to be put behind ``reason``."""
+    others = rows[rows["outcome"].str.startswith("not decided") & (rows["criterion"] != row["criterion"])]
+    told = [f"{CRITERIA.get(name, name)}: {value}" for name, value in others[["criterion", "measured"]].to_numpy()]
+    return f"; open too: {'; '.join(told)}" if told else ""
+
+
 def turning_point(row: pd.Series, wanted: dict[str, Any]) -> str:
     """What would change the outcome of a decisive criterion: by how much its interval would have to be elsewhere; for
     one that is not decided, how many repetitions of this spread would decide it."""
@@ -76,6 +83,8 @@ def turning_point(row: pd.Series, wanted: dict[str, Any]) -> str:
     if kind == "fails":
         low, high = least - row["high"], row["low"] - most
         return f"{name}: {_told(max(low, high), unit)} {'higher' if low > high else 'lower'}"
+    if kind == "not testable":
+        return f"{name}: a harder test"
     if kind != "not decided" or row["n"] < statistics.LEAST:
         return f"{name}: a measurement; this one is {row['outcome']}"
     away = min(abs(row["mean"] - bound) for bound in (least, most))
@@ -83,7 +92,8 @@ def turning_point(row: pd.Series, wanted: dict[str, Any]) -> str:
         int(row["n"]), max(row["high"] - row["mean"], row["mean"] - row["low"]), away, "sides" in wanted
     )
     many = f"about {needed}" if needed <= MOST else f"more than {MOST}"
-    return f"{name}: {many} repetitions, here {row['n']:.0f}, if mean and spread stay what they are"
+    then = "hold" if least <= row["mean"] <= most else "fail"
+    return f"{name}: {many} repetitions, here {row['n']:.0f}; if mean and spread stay what they are, it would {then}"
 
 
 def repetitions(n: int, half_width: float, distance: float, one_sided: bool) -> int:

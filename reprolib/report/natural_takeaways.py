@@ -35,7 +35,9 @@ def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False) -> s
         return f"{what}: {told}."
     few = min(len(found[name].values), len(real.values)) < statistics.LEAST
     overlap = real.low <= found[name].high and found[name].low <= real.high
-    doubt = " (too few repetitions to tell)" if few else " (the intervals overlap)" if overlap else ""
+    same = f"{real.mean:.1f}" == f"{found[name].mean:.1f}"
+    overlaps = " (no difference)" if same else " (the intervals overlap)" if overlap else ""
+    doubt = " (too few repetitions to tell)" if few else overlaps
     return f"{what}: {told}; real images alone {real.mean:.1f}{doubt}."
 
 

@@ -120,11 +120,12 @@ def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str
     for source in sorted(verdicts, key=lambda source: source != first):
         for case, verdict in verdicts[source].items():
             own = table[(table["source"] == source) & (table["case"] == case)]
-            told = {"case": case, "source": source, "verdict": verdict, "decides": source == first}
+            told = {"case": case, "source": source, "world": world, "verdict": verdict, "decides": source == first}
             criteria = rules.every()[name]["criteria"]
             row = discussion.decisive(own, criteria)
             change = discussion.turning_point(row, criteria[row["criterion"]])
-            rows.append(told | {"why": discussion.reason(row, criteria), "change": change})
+            why = discussion.reason(row, criteria) + discussion.also_open(row, own)
+            rows.append(told | {"why": why, "change": change})
     return rows
 
 
