@@ -163,6 +163,9 @@ def test_whether_wrong_labels_cost_anything_is_told(accuracy: float, said: str) 
 def test_published_values_near_ours_are_counted(here: float, near: str) -> None:
     rows = [("here", here), ("Bagad et al.", 80.0), ("reproduction study", 30.0)]
     points = pd.DataFrame(rows, columns=["study", "value"]).assign(variant="a", row="CGN", training_set="CGN")
+    points["source"] = "authors"
+    apart = takeaways.beside(points.assign(source=["authors", "authors", "stable"]))
+    assert apart.startswith(near[0] + " of 1 published") and "0 of 1 with generators of their own" in apart
     told = takeaways.beside(points)
     assert told.startswith(near) and f"reproduction study, CGN on a: 30.0 against {here:.1f} %" in told
     assert "Nothing comparable" in takeaways.beside(points[:1])

@@ -208,12 +208,14 @@ def beside(points: pd.DataFrame, within: float = 2.0) -> str:
     known = points[points["study"] != "here"].join(ours, on=["variant", "row"])
     if known.empty:
         return "Nothing comparable was published."
-    off = (known["value"] - known["ours"]).abs()
-    far = known.assign(off=off).sort_values("off").iloc[-1]
+    off, same = (known["value"] - known["ours"]).abs(), known["source"].isin(["", "authors"])
+    far, close = known.iloc[int(off.argmax())], off <= within
+    told = f"{close[same].sum()} of {same.sum()} published values with original data or the authors' CGNs"
+    if not same.all():
+        told += f", and {close[~same].sum()} of {(~same).sum()} with generators of their own,"
     return (
-        f"{(off <= within).sum()} of {len(known)} published values are within {within:.0f} points of the mean here; "
-        f"the farthest is {far['study']}, {far['training_set']} on {far['variant']}: {far['value']:.1f} against "
-        f"{far['ours']:.1f} %."
+        f"{told} are within {within:.0f} points of the mean here; the farthest is {far['study']}, "
+        f"{far['training_set']} on {far['variant']}: {far['value']:.1f} against {far['ours']:.1f} %."
     )
 
 

@@ -36,7 +36,7 @@ TITLES = {
     "published_low": "lowest of Bagad et al. (rounded), %",
     "published_high": "highest of Bagad et al. (rounded), %",
     "nine_or_ten": "with nine or ten ↑",
-    "minutes": "minutes each",
+    "minutes": "minutes each, median",
     "accuracy_10k": "accuracy of 10,000 counterfactuals, % ↑",
     "mask": "mask entropy, start to end",
     "style": "style, at four layers",
