@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from reprolib.report import natural_takeaways, takeaways
+from reprolib.schema import SOURCES
 
 VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
 
@@ -163,8 +164,8 @@ def test_whether_wrong_labels_cost_anything_is_told(accuracy: float, said: str) 
 def test_published_values_near_ours_are_counted(here: float, near: str) -> None:
     rows = [("here", here), ("Bagad et al.", 80.0), ("reproduction study", 30.0)]
     points = pd.DataFrame(rows, columns=["study", "value"]).assign(variant="a", row="CGN", training_set="CGN")
-    points["source"] = "authors"
-    apart = takeaways.beside(points.assign(source=["authors", "authors", "stable"]))
+    points["source"] = SOURCES["authors"]
+    apart = takeaways.beside(points.assign(source=[SOURCES["authors"], SOURCES["authors"], SOURCES["stable"]]))
     assert apart.startswith(near[0] + " of 1 published") and "0 of 1 with generators of their own" in apart
     told = takeaways.beside(points)
     assert told.startswith(near) and f"reproduction study, CGN on a: 30.0 against {here:.1f} %" in told

@@ -14,6 +14,7 @@ from reprolib.figures import Arrays
 from reprolib.mnist.cgn import CLASSES
 from reprolib.mnist.explorer import READERS, by_cgn
 from reprolib.report.words import DIGITS, listed, named
+from reprolib.schema import SOURCES
 
 
 def _of(source: object, sources: pd.Series) -> str:
@@ -208,7 +209,7 @@ def beside(points: pd.DataFrame, within: float = 2.0) -> str:
     known = points[points["study"] != "here"].join(ours, on=["variant", "row"])
     if known.empty:
         return "Nothing comparable was published."
-    off, same = (known["value"] - known["ours"]).abs(), known["source"].isin(["", "authors"])
+    off, same = (known["value"] - known["ours"]).abs(), known["source"].isin(["", SOURCES["authors"]])
     far, close = known.iloc[int(off.argmax())], off <= within
     told = f"{close[same].sum()} of {same.sum()} published values with original data or the authors' CGNs"
     if not same.all():
