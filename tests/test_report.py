@@ -205,7 +205,7 @@ def test_the_number_of_trained_cgns_is_told_by_variant_where_it_differs(folder: 
     for seeds, told in (
         (4, "CGNs trained here, 4 per data set"),
         (
-            {"colored_MNIST": 4, "wildlife_MNIST": 9},
+            {"colored_MNIST": 4, "double_colored_MNIST": 7, "wildlife_MNIST": 9},
             "CGNs trained here, Colored MNIST 4, Wildlife MNIST 9 (where more",
         ),
     ):
@@ -214,6 +214,8 @@ def test_the_number_of_trained_cgns_is_told_by_variant_where_it_differs(folder: 
             _claim(folder, claim, cgn=cgn, variants=["colored_MNIST", "wildlife_MNIST"])
         build.render(folder)
         assert told in _read(folder)
+    assert "Double-colored MNIST 7" not in _read(folder), "a variant that the run does not have"
+    assert ":* \n" not in _read(folder) and "\n*By the rule" not in _read(folder)
 
 
 def test_the_page_holds_every_picture_pixel_by_pixel(folder: Path) -> None:

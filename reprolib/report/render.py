@@ -93,8 +93,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "natural": [title for name, title in NATURAL.items() if name in first["worlds"]],
         "settings": _settings(first["params"]),
         "shipped": _shipped(first["params"]),
-        "trains": bool(set(RECIPES) & set(first["params"]["cgn"]["sources"])),
-        "trained": _trained(first["params"]["cgn"]["seeds"]),
+        "trained": _trained(Params.model_validate(first["params"])),
         "params": Params.model_validate(first["params"]),
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "changed": sorted({key for claim in claims.values() for key in claim["changed"]}),
@@ -154,6 +153,12 @@ def _shipped(params: dict[str, Any]) -> list[str]:
 def _settings(params: dict[str, Any]) -> pd.DataFrame:
     """The protocol of every study beside that of a run: one row per setting, the run's value last."""
     table, values = pd.read_csv(SETTINGS, dtype=str), []
+    run = set(params["variants"])
+    cgn = {
+        key: {name: value[name] for name in value if name in run} if isinstance(value, dict) else value
+        for key, value in params["cgn"].items()
+    }
+    params = params | {"cgn": cgn}
     for name in table.pop("parameter"):
         group, _, key = name.rpartition(".")
         given = (params[group] if group else params)[key]
@@ -161,13 +166,16 @@ def _settings(params: dict[str, Any]) -> pd.DataFrame:
     return table.assign(here=values)
 
 
-def _trained(seeds: dict[str, int] | int) -> str:
-    """How many CGNs each recipe trained."""
-    if isinstance(seeds, int):
-        return f"{seeds} per data set"
-    return (
-        f"{_shown(seeds)} (where more were added to fewer that left a claim open, the interval is somewhat too narrow)"
-    )
+def _trained(params: Params) -> str:
+    """How many CGNs the first recipe of a run trained on its data sets; empty if it trained none."""
+    recipe = next((source for source in params.cgn.sources if source in RECIPES), None)
+    if recipe is None:
+        return ""
+    counts = {variant: params.cgn.seeds_of(recipe, variant) for variant in params.variants}
+    if len(set(counts.values())) == 1:
+        return f"{counts[params.variants[0]]} per data set"
+    why = "where more were added to fewer that left a claim open, the interval is somewhat too narrow"
+    return f"{_shown(counts)} ({why})"
 
 
 def _steps(cgn: dict[str, Any]) -> str:
