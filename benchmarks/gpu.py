@@ -222,7 +222,8 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
     stable = sum(cgn.stable_steps * cgn.seeds_of("stable", name) for name in counts)
     cases = [(name, each) for name in counts for each in plan.training_sets(chosen, name, 0)]
     cases += [(chosen.variants[0], each) for each in plan.null_sets(chosen, chosen.variants[0], 0)]
-    sets = sum((counts[name] if each.original else 0) + each.size for name, each in cases)
+    sets = sum(chosen.seeds_of(name) * ((counts[name] if each.original else 0) + each.size) for name, each in cases)
+    batches = sum(chosen.seeds_of(name) * count for name, count in steps.items())
     points = ablation.epochs * sum(
         (counts[name] if handle["training_set"].original else 0) + handle["training_set"].size
         for name in counts
@@ -231,8 +232,8 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
     mnist = {
         "CGNs of MNIST, published": (16 * published, "CGN, published, VGG16"),
         "CGNs of MNIST, stable": (20 * stable, "CGN, stable, VGG16"),
-        "DCGANs": (16 * sum(steps.values()) * chosen.seeds, "DCGAN"),
-        "classifiers of MNIST": (sets * chosen.seeds * chosen.classifier.epochs, "classifiers, 1 together"),
+        "DCGANs": (16 * batches, "DCGAN"),
+        "classifiers of MNIST": (sets * chosen.classifier.epochs, "classifiers, 1 together"),
         "ablation of MNIST": (points, "classifiers, 1 together"),
     }
     run = natural.WorldRun(chosen, ImageNet(mini))

@@ -124,21 +124,22 @@ def _conflicts(params: Params) -> Iterator[tuple[bool, str]]:
         "shipped" in cgn.sources and bool(unknown),
         f"no CGN is shipped for {', '.join(unknown)}; train one, with 'stable' in place of 'shipped' in 'cgn.sources'",
     )
-    for key, users in (("steps", ["published"]), ("seeds", RECIPES)):
-        by_variant = getattr(cgn, key)
+    counted = {"seeds": params.seeds} | ({"cgn.seeds": cgn.seeds} if trained else {})
+    for key, by_variant in (counted | ({"cgn.steps": cgn.steps} if "published" in trained else {})).items():
         without = [name for name in params.variants if isinstance(by_variant, dict) and name not in by_variant]
         yield (
-            bool(without) and any(recipe in trained for recipe in users),
-            f"'cgn.{key}' names no {key} for {', '.join(without)}; add them, or give one number for all variants",
+            bool(without),
+            f"'{key}' names no {key.removeprefix('cgn.')} for {', '.join(without)}; add them, or give one number for "
+            "all variants",
         )
-    named = [name for name in params.variants if not isinstance(cgn.seeds, dict) or name in cgn.seeds]
+    named = [v for v in params.variants if all(not isinstance(each, dict) or v in each for each in counted.values())]
     for recipe, variant in product(trained, named):
         key = "published_seeds" if recipe == "published" and cgn.published_seeds else "seeds"
-        count = cgn.seeds_of(recipe, variant)
+        wanted, count = params.seeds_of(variant), cgn.seeds_of(recipe, variant)
         yield (
-            params.seeds > count,
-            f"'seeds' is {params.seeds} but 'cgn.{key}' is {count}, and repetitions that share a CGN "
-            f"are none; raise 'cgn.{key}' to {params.seeds}",
+            wanted > count,
+            f"'seeds' is {wanted} but 'cgn.{key}' is {count}, and repetitions that share a CGN "
+            f"are none; raise 'cgn.{key}' to {wanted}",
         )
     yield (
         cf.size < 100 * cf.ratio,

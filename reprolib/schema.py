@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, field_validator
 
 from reprolib.vocabulary import VARIANTS, Ingredient
 
@@ -32,6 +33,38 @@ Ratio = Annotated[int, Field(ge=1, le=1000)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 ASIDE = {"aside": True}
 """Metadata of a field that changes no bit of a result, so that it does not belong to its name."""
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """``"; did you mean 'seeds'?"`` for a likely typo, else the list of what there is."""
+    close = difflib.get_close_matches(str(word), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+
+
+def known_variant(name: str) -> str:
+    """The name of a variant. Raises ValueError for any other."""
+    if name not in VARIANTS:
+        raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
+    return name
+
+
+def counts(value: Any, most: int) -> Any:
+    """A positive number for all variants, or one by variant. Raises ValueError for anything else."""
+    for name, count in (value if isinstance(value, dict) else dict.fromkeys(VARIANTS, value)).items():
+        known_variant(name)
+        if type(count) is not int or not 1 <= count <= most:
+            raise ValueError(f"must be an integer between 1 and {most:,}, or one for each variant")
+    return value
+
+
+def of_variant(value: dict[str, int] | int, variant: str) -> int:
+    """The number that holds for a variant."""
+    return value[variant] if isinstance(value, dict) else value
+
+
+Seeds = Annotated[dict[str, int] | int, PlainValidator(partial(counts, most=1000))]
+Steps = Annotated[dict[str, int] | int, PlainValidator(partial(counts, most=MOST_STEPS))]
+"""One number for all variants, or one by variant."""
 
 
 class Group(BaseModel):
@@ -62,13 +95,9 @@ class CgnParams(Group):
     sources: Annotated[list[CgnSource], IN_ORDER] = Field(
         ["stable", "published", "authors"], min_length=1, description="see SOURCES"
     )
-    seeds: dict[str, int] | int = Field(
-        10, description="CGNs trained by each recipe per variant, one number for all or one by variant"
-    )
+    seeds: Seeds = Field(10, description="CGNs trained by each recipe per variant; for all, or by variant")
     published_seeds: int | None = Field(None, ge=1, le=1000, description="of the published recipe; null means as many")
-    steps: dict[str, int] | int | None = Field(
-        None, description="of the published recipe, for all variants or by variant; null means the paper's 15 epochs"
-    )
+    steps: Steps | None = Field(None, description="of the published recipe, as seeds; null means the paper's 15 epochs")
     stable_steps: int = Field(4000, ge=1, le=MOST_STEPS, description="of the stable recipe")
     without: list[Ingredient] = Field([], description="ingredients of the stable recipe to leave out")
     batch: int = Field(16, ge=2, le=4096, description="of the published recipe; the stable one has batches of 20")
@@ -82,28 +111,16 @@ class CgnParams(Group):
     quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
     accuracy_images: int = Field(10_000, ge=100, le=1_000_000, description="counterfactuals behind a CGN's accuracy")
 
-    @field_validator("seeds", "steps", mode="plain")
-    @classmethod
-    def _positive(cls, value: Any, field: ValidationInfo) -> Any:
-        by_variant = value if isinstance(value, dict) else dict.fromkeys(VARIANTS, value)
-        absent, most = (value is None, MOST_STEPS) if field.field_name == "steps" else (False, 1000)
-        for name, count in by_variant.items():
-            if name not in VARIANTS:
-                raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
-            if not absent and (type(count) is not int or not 1 <= count <= most):
-                raise ValueError(f"must be an integer between 1 and {most:,}, or one for each variant")
-        return value
-
     def seeds_of(self, source: CgnSource, variant: str) -> int:
         """How many CGNs of a source there are of a variant."""
         if source not in RECIPES:
             return 1
-        seeds = self.seeds[variant] if isinstance(self.seeds, dict) else self.seeds
+        seeds = of_variant(self.seeds, variant)
         return (self.published_seeds or seeds) if source == "published" else seeds
 
     def steps_of(self, variant: str) -> int | None:
         """Training steps of the published recipe on a variant; None for the paper's 15 epochs."""
-        return self.steps[variant] if isinstance(self.steps, dict) else self.steps
+        return None if self.steps is None else of_variant(self.steps, variant)
 
 
 class GanParams(Group):
@@ -244,7 +261,7 @@ class Params(Group):
         min_length=1,
         description="data sets; default those of the study",
     )
-    seeds: int = Field(5, ge=1, le=1000, description="repetitions of every classifier, each with its own data draw")
+    seeds: Seeds = Field(5, description="repetitions of every classifier, with data drawn anew; for all, or by variant")
     device: Literal["cpu", "cuda"] = "cuda"
     threads: int = Field(1, ge=1, le=256, description="torch threads of one job; part of a result's identity")
     n_jobs: int = Field(1, ge=-1, le=1024, description="jobs side by side; -1 means one per core")
@@ -259,6 +276,10 @@ class Params(Group):
     scenes: ScenesParams = ScenesParams()
     imagenet: ImagenetParams = ImagenetParams()
 
+    def seeds_of(self, variant: str) -> int:
+        """How often the classifiers of a variant are trained."""
+        return of_variant(self.seeds, variant)
+
     @property
     def machine(self) -> Machine:
         """What computes; belongs to the name of every result."""
@@ -267,10 +288,7 @@ class Params(Group):
     @field_validator("variants")
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in VARIANTS:
-                raise ValueError(f"{name!r} is no variant{did_you_mean(name, list(VARIANTS))}")
-        return names
+        return [known_variant(name) for name in names]
 
     @field_validator("n_jobs")
     @classmethod
@@ -278,9 +296,3 @@ class Params(Group):
         if value == 0:
             raise ValueError("must be -1 (one job per core) or at least 1")
         return value
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """``"; did you mean 'seeds'?"`` for a likely typo, else the list of what there is."""
-    close = difflib.get_close_matches(str(word), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"

@@ -84,7 +84,7 @@ def test_what_a_startup_file_defines_is_no_parameter() -> None:
      ("classifier = {'epoch': 3}", "'classifier.epoch' is no parameter; did you mean 'epochs'?"),
      ("import os\nlr = 0.1", "'lr' is no parameter"), ("flag: bool = False", "'flag' is no parameter"),
      ("seeds = 1\nflag = print", "'flag' is no parameter"), ("# Parameters\nseed = 3\n", "'seed' is no parameter"),
-     ("seeds = '3'", "'seeds' is '3', but Input should be a valid integer; write 3 without quotes"),
+     ("seeds = '3'", "'seeds' is '3', but must be an integer between 1 and 1,000"),
      ("seeds = print", "'seeds' is <built-in function print>"), ("seeds = 3.0", "'seeds' is 3.0")],
 )  # fmt: skip
 @pytest.mark.parametrize("again", [False, True], ids=["first run", "after a good run"])

@@ -140,9 +140,9 @@ WRONG = [
     ("seeds: 3.0", ["'seeds' is 3.0", "integer"]),
     ("seeds: false", ["'seeds' is False", "integer"]),
     ("device: false", ["'device' is False", "'cpu' or 'cuda'"]),
-    ("seeds: null", ["'seeds' is None"]),
-    ("seeds: 0", ["'seeds' is 0", "greater than or equal to 1"]),
-    ("seeds: 1001", ["'seeds' is 1001", "1000"]),
+    ("seeds: null", ["'seeds' is None", "integer"]),
+    ("seeds: 0", ["'seeds' is 0", "between 1 and 1,000"]),
+    ("seeds: 1001", ["'seeds' is 1001", "between 1 and 1,000"]),
     ("digits: {limit: 499}", ["'digits.limit' is 499", "500"]),
     ("digits: 3", ["'digits' is 3"]),
     ("digits: null", ["'digits' is None"]),
@@ -168,6 +168,12 @@ WRONG = [
     ("scenes: {targets: [patches, patches]}", ["'scenes.targets'", "named twice"]),
     ("cgn: {sources: [shipped, authors]}", ["authors' Wildlife CGN", "'digits.textures'", "'cgn.sources'"]),
     ("{seeds: 4, cgn: {sources: [stable], seeds: 3}}", ["'seeds' is 4", "'cgn.seeds' is 3", "raise 'cgn.seeds' to 4"]),
+    ("seeds: {colored_MNIST: 4}", ["'seeds' names no seeds for double_colored_MNIST, wildlife_MNIST"]),
+    (
+        "{seeds: {colored_MNIST: 2, double_colored_MNIST: 4, wildlife_MNIST: 3}, cgn: {sources: [stable], seeds: 3}}",
+        ["'seeds' is 4 but 'cgn.seeds' is 3"],
+    ),
+    ("seeds: {colored_MNIST: 0}", ["'seeds' is {'colored_MNIST': 0}", "one for each variant"]),
     ("cgn: {seeds: 1001}", ["'cgn.seeds' is 1001", "between 1 and 1,000"]),
     ("cgn: {seeds: null}", ["'cgn.seeds' is None", "integer"]),
     ("cgn: {seeds: {color_MNIST: 9}}", ["'color_MNIST' is no variant; did you mean 'colored_MNIST'?"]),
@@ -219,6 +225,15 @@ def test_seeds_may_differ_between_variants() -> None:
     ]
 
 
+def test_repetitions_may_differ_between_variants() -> None:
+    counts = {"colored_MNIST": 2, "double_colored_MNIST": 3, "wildlife_MNIST": 4}
+    chosen = load(smoke(f"seeds: {counts}"))
+    assert {variant: chosen.seeds_of(variant) for variant in VARIANTS} == counts
+    for variant, count in counts.items():
+        seeds = [handle["seed"] for handle in plan.classifiers(chosen, variant, plan.training_sets)]
+        assert sorted(set(seeds)) == list(rules.seeds(count)) and len(seeds) % count == 0
+
+
 def test_authors_weights_may_be_used_with_procedural_textures_where_no_wildlife_is_painted() -> None:
     chosen = load(smoke("{cgn: {sources: [authors, shipped]}, variants: [colored_MNIST]}"))
     assert chosen.cgn.sources == ["shipped", "authors"]  # the one that decides comes first
@@ -267,11 +282,11 @@ SURPRISES = [
     ("cgn: {edge_weight: 1_0.5}", ["'cgn.edge_weight' is '1_0.5'", "write 10.5 without quotes"]),
     ("cgn: {edge_weight: '1e-3'}", ["'cgn.edge_weight' is '1e-3'", "write 0.001 without quotes"]),
     ("seeds: '1e2'", ["'seeds' is '1e2'", "write 100 without quotes"]),
-    ("seeds: 1e2", ["'seeds' is 100.0", "valid integer"]),
-    ("seeds: 1:30", ["'seeds' is '1:30', but Input should be a valid integer"]),
-    ("seeds: 2024-13-45", ["'seeds' is '2024-13-45', but Input should be a valid integer"]),
+    ("seeds: 1e2", ["'seeds' is 100.0", "integer"]),
+    ("seeds: 1:30", ["'seeds' is '1:30', but must be an integer"]),
+    ("seeds: 2024-13-45", ["'seeds' is '2024-13-45', but must be an integer between 1 and 1,000, or one for each"]),
     ("seeds: '3'", ["'seeds' is '3'", "write 3 without quotes"]),
-    ("seeds: yes", ["'seeds' is 'yes', but Input should be a valid integer"]),
+    ("seeds: yes", ["'seeds' is 'yes', but must be an integer between 1 and 1,000, or one for each"]),
     ("imagenet: {run: yes}", ["'imagenet.run' is 'yes'", "write true"]),
     ("imagenet: {run: Off}", ["'imagenet.run' is 'Off'", "write false"]),
     ("device: no", ["'device' is 'no', but Input should be 'cpu' or 'cuda'"]),

@@ -156,7 +156,7 @@ def test_each_field_of_a_group_changes_its_recipe(one: Any, other: Any) -> None:
 
 def every_handle(chosen: Params) -> Iterator[Handle]:
     """All steps that the notebooks of a run ask for, and those of `make recipe` and `make weights`."""
-    seeds, plan = rules.seeds(chosen.seeds), mnist_plan
+    plan = mnist_plan
     for case in plan.trainings(chosen):
         trained = plan.trained_cgn(chosen, *case)
         yield mnist.training_quality(trained, chosen.cgn.quality_masks, DIGIT_READER, chosen.machine)
@@ -165,7 +165,7 @@ def every_handle(chosen: Params) -> Iterator[Handle]:
         if chosen.cgn.demo_steps:
             yield plan.trained_cgn(chosen, variant, "stable", rules.FIRST_SEED, chosen.cgn.demo_steps)
         if "dcgan" in chosen.gan.kinds:
-            yield from (plan.dcgan(chosen, variant, seed) for seed in seeds)
+            yield from (plan.dcgan(chosen, variant, seed) for seed in rules.seeds(chosen.seeds_of(variant)))
         for factor in quality.factors(variant):
             yield mnist.factor_reader(plan.data(chosen, variant), factor, chosen.machine)
         for source, seed in [*plan.cgns(chosen, variant), *((name, rules.FIRST_SEED) for name in nulls.KNOWN)]:

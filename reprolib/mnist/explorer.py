@@ -114,7 +114,7 @@ def readers(params: Params, variant: str, source: CgnSource) -> tuple[Handle, ..
         made = plan.training_set(params, variant, False, "counterfactual", source, seed)
         return [TrainingSet(original=True), made]
 
-    return tuple(plan.classifiers(params, variant, sets)[:: params.seeds])
+    return tuple(plan.classifiers(params, variant, sets)[:: params.seeds_of(variant)])
 
 
 def arrays(params: Params) -> dict[str, np.ndarray]:

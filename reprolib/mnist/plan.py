@@ -176,7 +176,7 @@ def classifiers(
     params: Params, variant: str, sets: Callable[[Params, str, int], Sequence[TrainingSet]]
 ) -> list[Handle]:
     """The classifiers of a variant, all seeds of a training set and then of the next. sets: those of a seed."""
-    seeds, wanted = tuple(rules.seeds(params.seeds)), data(params, variant)
+    seeds, wanted = tuple(rules.seeds(params.seeds_of(variant))), data(params, variant)
     how = params.classifier.epochs, params.classifier.batch, params.classifier.precision, params.machine
     found = []
     for same in zip(*(sets(params, variant, seed) for seed in seeds), strict=True):

@@ -87,7 +87,8 @@ def counterfactual_accuracy_runs(params: Params) -> pd.DataFrame:
     cases: list[tuple[str, CgnSource | nulls.Known, int]] = []
     for v in params.variants:
         trained = [(source, seed) for source, seed in plan.cgns(params, v) if source in RECIPES]
-        given = [(s, seed) for s in params.cgn.sources if s not in RECIPES for seed in rules.seeds(params.seeds)]
+        repeated = rules.seeds(params.seeds_of(v))
+        given = [(source, seed) for source in params.cgn.sources if source not in RECIPES for seed in repeated]
         cases += [(v, "real digits", seed) for seed in sorted({seed for _, seed in (*trained, *given)})]
         cases += [(v, *case) for case in (*trained, *given)]
     must_fail = rules.every()["claim1"]["criteria"]["counterfactual_accuracy"]["nulls"]
@@ -155,8 +156,8 @@ def accuracy_runs(params: Params, nulls: bool = False) -> pd.DataFrame:
     """
     plan.train_cgns(params)
     if "dcgan" in params.gan.kinds:
-        seeds = rules.seeds(params.seeds)
-        jobs.results(params, "DCGANs", [plan.dcgan(params, v, seed) for v in params.variants for seed in seeds])
+        repeated = [(v, seed) for v in params.variants for seed in rules.seeds(params.seeds_of(v))]
+        jobs.results(params, "DCGANs", [plan.dcgan(params, *case) for case in repeated])
     sets, variants = (plan.null_sets, params.variants[:1]) if nulls else (plan.training_sets, params.variants)
     wanted = [each for variant in variants for each in plan.classifiers(params, variant, sets)]
     rows = []

@@ -87,14 +87,16 @@ def _context(folder: Path) -> dict[str, Any]:
     for claim, manifest in claims.items():
         if manifest["params"] != first["params"]:
             raise ReproError(f"{claim} in {folder} was run with other parameters than claim1; run all notebooks again")
+    params = Params.model_validate(first["params"])
     files = [name for claim in claims.values() for name in claim["files"]]
     return {
         "claims": claims,
         "natural": [title for name, title in NATURAL.items() if name in first["worlds"]],
         "settings": _settings(first["params"]),
         "shipped": _shipped(first["params"]),
-        "trained": _trained(Params.model_validate(first["params"])),
-        "params": Params.model_validate(first["params"]),
+        "trained": _trained(params),
+        "repeated": _repeated(params),
+        "params": params,
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "changed": sorted({key for claim in claims.values() for key in claim["changed"]}),
         "audit": yaml.safe_load((TEMPLATES / "audit.yaml").read_text(encoding="utf-8")),
@@ -153,17 +155,24 @@ def _shipped(params: dict[str, Any]) -> list[str]:
 def _settings(params: dict[str, Any]) -> pd.DataFrame:
     """The protocol of every study beside that of a run: one row per setting, the run's value last."""
     table, values = pd.read_csv(SETTINGS, dtype=str), []
-    run = set(params["variants"])
-    cgn = {
-        key: {name: value[name] for name in value if name in run} if isinstance(value, dict) else value
-        for key, value in params["cgn"].items()
-    }
-    params = params | {"cgn": cgn}
     for name in table.pop("parameter"):
         group, _, key = name.rpartition(".")
-        given = (params[group] if group else params)[key]
-        values.append(_steps(params["cgn"]) if name == "cgn.steps" else _shown(given))
+        given = _of_run((params[group] if group else params)[key], params)
+        values.append(_steps(params) if name == "cgn.steps" else _shown(given))
     return table.assign(here=values)
+
+
+def _of_run(value: Any, params: dict[str, Any]) -> Any:
+    """A parameter; one that is given by variant without those that the run left out."""
+    return {name: value[name] for name in params["variants"]} if isinstance(value, dict) else value
+
+
+def _repeated(params: Params) -> str:
+    """How many classifiers there are of each training set."""
+    counts = {variant: params.seeds_of(variant) for variant in params.variants}
+    if len(set(counts.values())) == 1:
+        return str(counts[params.variants[0]])
+    return f"{_shown(counts)} (more where few left wide intervals)"
 
 
 def _trained(params: Params) -> str:
@@ -178,9 +187,10 @@ def _trained(params: Params) -> str:
     return f"{_shown(counts)} ({why})"
 
 
-def _steps(cgn: dict[str, Any]) -> str:
+def _steps(params: dict[str, Any]) -> str:
     """How long each recipe of a run trains."""
-    lengths = {"published": cgn["steps"], "stable": cgn["stable_steps"]}
+    cgn = params["cgn"]
+    lengths = {"published": _of_run(cgn["steps"], params), "stable": cgn["stable_steps"]}
     told = [f"{_shown(lengths[recipe])} ({recipe})" for recipe in RECIPES if recipe in cgn["sources"]]
     return "; ".join(told) or "none is trained"
 
