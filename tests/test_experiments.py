@@ -290,6 +290,6 @@ def test_a_cgn_that_is_not_there_is_named_before_anything_is_computed(
 def test_the_travel_of_the_background_norm_is_told_with_its_reach(tiny: Params) -> None:
     (row,) = tables.background_norms(tiny).to_dict("records")
     state = experiments.load(SHIPPED).state_dict()
-    assert row["bias"] == pytest.approx(float(state["f_text2.11.bias"].mean()), abs=0.01)
+    assert row["bias"] == pytest.approx(float(state["f_text2.11.bias"].mean()), abs=0.01) and row["CGNs"] == 1
     assert row["steps"] > 0 and row["reach"] == pytest.approx(0.75 * STABLE.rates[0] * row["steps"], abs=0.01)
     assert abs(row["bias"]) <= 1.1 * row["reach"]

@@ -100,6 +100,11 @@ def test_quality_has_a_row_per_cgn(sources: list[str], trained: int, fake: Fake)
         1,
     ]
     assert len(tables.training_quality(chosen)) == 3 * trained
+    summary = tables.quality_summary(runs)
+    assert summary["CGNs"].tolist() == [3, 1][-len(sources) :] and summary["recognised"].iloc[0] == pytest.approx(
+        100 * runs["recognised"].mean()
+    )
+    assert summary["good_digits"].iloc[-1] == str(runs["good_digits"].iloc[-1])
 
 
 def test_quality_has_means_over_digits_and_the_interval_of_a_control_share() -> None:

@@ -232,6 +232,15 @@ def test_the_best_classifier_of_natural_images(value: float, name: str) -> None:
     assert told.startswith(f"Top-1: lowest for {low}, {min(50.0, value):.1f}")
 
 
+@pytest.mark.parametrize(("value", "guessed"), [(70.0, False), (12.0, True)])
+def test_an_accuracy_that_guessing_reaches_is_named(value: float, guessed: bool) -> None:
+    values = [value - 2, value, value + 2]
+    rows = pd.DataFrame({"trained_on": "real images", "sketches": values})
+    told = natural_takeaways.best(rows, "sketches", "Sketches", chance=11.1)
+    beside = ", no better than chance" if guessed else ""
+    assert told == f"Sketches: highest for real images, {value:.1f}{beside}."
+
+
 @pytest.mark.parametrize(
     ("shift", "said"), [(0.01, " (no difference)."), (1.0, " (the intervals overlap)."), (20.0, "51.0.")]
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import nan
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -37,8 +39,17 @@ def quality_runs(params: Params) -> pd.DataFrame:
     return _quality(params, [(v, source, seed) for v in params.variants for source, seed in plan.cgns(params, v)])
 
 
+def quality_summary(runs: pd.DataFrame) -> pd.DataFrame:
+    """runs: of ``quality_runs``. Variant, source, CGNs, good_digits of each, and means: recognised in percent,
+    pairwise_iou, mean_mask, shape_control and texture_control."""
+    groups = runs.groupby(["variant", "source"], sort=False)
+    means = groups[["recognised", "pairwise_iou", "mean_mask", "shape_control", "texture_control"]].mean()
+    counts = groups["good_digits"].agg(CGNs="size", good_digits=lambda found: " ".join(map(str, found)))
+    return titled(counts.join(means.assign(recognised=100 * means["recognised"])).reset_index())
+
+
 def null_runs(params: Params) -> pd.DataFrame:
-    """The same for CGNs whose quality is known: ``real digits``, and the nulls, which must not pass."""
+    """``quality_runs`` for CGNs whose quality is known: ``real digits``, and the nulls, which must not pass."""
     return _quality(params, [(v, name, rules.FIRST_SEED) for v in params.variants for name in nulls.KNOWN])
 
 
@@ -114,23 +125,23 @@ def _above_chance(accuracy: float, reference: float) -> float:
 
 
 def background_norms(params: Params) -> pd.DataFrame:
-    """The last batch norm of each background mechanism: variant, source, seed, steps, reach, bias.
+    """The last batch norm of the background mechanisms: variant, source, CGNs, steps, reach, bias.
 
     steps: training batches that the norm has seen. reach: the sum of the learning rates of all steps, about the most
-    that Adam moves a parameter. bias: mean over the three colours; a flat black ground needs one far below zero in
-    front of the tanh.
+    that Adam moves a parameter. bias: mean over the CGNs and the three colours; a flat black ground needs one far below
+    zero in front of the tanh.
     """
     plan.train_cgns(params)
     rows = []
-    for variant in params.variants:
-        for source, seed in plan.cgns(params, variant):
-            state = experiments.load(plan.cgn(params, variant, source, seed)).state_dict()
-            steps = int(state["f_text2.11.num_batches_tracked"])
-            bias = float(state["f_text2.11.bias"].mean())
-            row = {"variant": variant, "source": source, "seed": seed, "steps": steps}
-            # the stable recipe's rate falls linearly over the second half
-            rate = 0.75 * STABLE.rates[0] if source in ("stable", "shipped") else LEARNING_RATE
-            rows.append(row | {"reach": round(rate * steps, 2), "bias": round(bias, 2)})
+    for variant, source in product(params.variants, params.cgn.sources):
+        trained = [plan.cgn(params, variant, *case) for case in plan.cgns(params, variant) if case[0] == source]
+        states = [experiments.load(cgn).state_dict() for cgn in trained]
+        steps = int(states[0]["f_text2.11.num_batches_tracked"])
+        bias = fmean(float(state["f_text2.11.bias"].mean()) for state in states)
+        row = {"variant": variant, "source": source, "CGNs": len(states), "steps": steps}
+        # the stable recipe's rate falls linearly over the second half
+        rate = 0.75 * STABLE.rates[0] if source in ("stable", "shipped") else LEARNING_RATE
+        rows.append(row | {"reach": round(rate * steps, 2), "bias": round(bias, 2)})
     return pd.DataFrame(rows)
 
 

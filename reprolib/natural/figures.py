@@ -186,8 +186,8 @@ def failures(run: WorldRun, candidates: int = 200, shown: int = 6) -> dict[str, 
 
     ``entanglement``: texture maps that show most of the background (``World.entanglement``), of the classes that the
     reproduction study shows if the world names them; ``residue``: backgrounds with the most saliency; ``realism``:
-    composed images whose own class the rater gives the least probability. Each (shown, 2, H, W, 3): the map and the
-    composed image.
+    composed images whose own class the rater gives the least probability, and their masks. Each (shown, 2, H, W,
+    3): the map and the composed image.
     """
     model = _own(run)
     classes, u = quality.classes_of(candidates, model.architecture.classes), model.noise(candidates, ("rated",))
@@ -197,15 +197,16 @@ def failures(run: WorldRun, candidates: int = 200, shown: int = 6) -> dict[str, 
     rows, rater = [], run.world.rater().to(model.device)
     for part in torch.arange(candidates).split(quality.BATCH):
         y = model.one_hot(classes[part])
-        image, _, front, ground = model.counterfactual(u[part], y, y, y)
+        image, mask, front, ground = model.counterfactual(u[part], y, y, y)
         spread = run.world.entanglement(model, u[part], classes[part])
         probability = rater(image).softmax(1).gather(1, classes[part][:, None].to(model.device))[:, 0]
         scores = {"spread": spread, "found": model.u2net(ground).mean(dim=(1, 2, 3)), "doubt": -probability}
-        rows.append({"image": image, "front": front, "ground": ground} | scores)
+        maps = {"image": image, "mask": 2 * mask.expand_as(image) - 1, "front": front, "ground": ground}
+        rows.append(maps | scores)
     whole = {name: torch.cat([row[name].cpu() for row in rows]) for name in rows[0]}
     if entangled:
         whole["spread"][candidates // 3 :] = -1  # the others come last
-    kinds = {"entanglement": ("spread", "front"), "residue": ("found", "ground"), "realism": ("doubt", "image")}
+    kinds = {"entanglement": ("spread", "front"), "residue": ("found", "ground"), "realism": ("doubt", "mask")}
     result = {}
     for kind, (score, picture) in kinds.items():
         worst = whole[score].topk(shown).indices
