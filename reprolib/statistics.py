@@ -134,7 +134,9 @@ def _judged(rows: pd.DataFrame, wanted: dict[str, Any], repetitions: int, name: 
     if not enough:
         return row | {"outcome": f"not decided: {len(values)} of {repetitions} repetitions"}
     if "ceiling" in wanted and (rows["worse"] >= wanted["ceiling"]).all():
-        return row | {"outcome": f"not testable: both sides reach {wanted['ceiling']} %"}
+        return row | {
+            "outcome": f"not testable: both sides reach {wanted['ceiling']} %, the lower {rows['worse'].min():.2f}"
+        }
     return row | {"outcome": _outcome(estimate, wanted)}
 
 

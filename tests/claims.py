@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from reprolib.report import build, takeaways
+from reprolib.report import build
+from reprolib.report import explorer as explorer_of_page
 from reprolib.report.results import Results, Shown
 from reprolib.run import rules, store
 from reprolib.run.files import write_atomically
@@ -80,7 +81,7 @@ def finish(
             shown.append(run.figure("counterfactuals", {"Colored MNIST": picture}, "Pictures."))
             shown.append(run.figure("training_sheets", {"Colored MNIST|0,1": picture}, "Pictures."))
         if claim == "claim2" and explorer is not None:
-            shown.append(run.figure("explorer", explorer, "Explorer.", takeaways.explorer(explorer)))
+            shown.append(run.figure("explorer", explorer, "Explorer.", explorer_of_page.takeaway(explorer)))
         values = {criterion: level / 10 if criterion == "good_digits" else level for criterion in CRITERIA[claim]}
         took = {
             f"classifier/{seed}": {"seconds": hours * 1800, "peak_memory_mb": 9, "commit": "abc"} for seed in (1, 2)

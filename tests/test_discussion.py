@@ -53,7 +53,8 @@ def test_the_committed_report_answers_every_point_that_its_run_has() -> None:
     committed = [nbformat.read(file, 4) for file in sorted((ROOT / "results" / "notebooks").glob("claim*.ipynb"))]
     told = discussion.takeaways(committed)
     rows = discussion.points(told)
-    assert (rows["here"] != discussion.ABSENT).all()
+    absent = rows.loc[rows["here"] == discussion.ABSENT, "topic"].tolist()
+    assert absent == ([] if "results/scenes_conjectures.csv" in told else ["Does longer training leave more residue?"])
     text = (ROOT / "report.md").read_text(encoding="utf-8")
     assert all(here in text for here in rows["here"])
     front = text.partition("## Reproducibility summary")[0]

@@ -177,7 +177,7 @@ def test_one_given_checkpoint_is_judged_by_its_sampling_interval() -> None:
 @pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize(
     ("worse", "outcome"),
-    [([99.5, 99.9, 100.0], "not testable: both sides reach 99.5 %"), ([99.4, 99.9, 100.0], "holds")],
+    [([99.5, 99.9, 100.0], "not testable: both sides reach 99.5 %, the lower 99.50"), ([99.4, 99.9, 100.0], "holds")],
 )
 def test_a_ceiling_is_not_testable(worse: list[float], outcome: str) -> None:
     assert _outcome("loss", [0.0, 0.1, 0.0], worse=worse) == outcome

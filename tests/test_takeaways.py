@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reprolib.report import natural_takeaways, takeaways
+from reprolib.report import explorer, natural_takeaways, takeaways
 from reprolib.schema import SOURCES
 
 VARIANTS = ["Colored MNIST", "Wildlife MNIST"]
@@ -73,16 +73,23 @@ def test_what_counterfactuals_teach(relative: float) -> None:
     rows = pd.DataFrame({"variant": VARIANTS, "source": "CGN trained here", "relative": [90.0, relative]})
     assert takeaways.taught(rows).endswith(f": 90.0 % (Colored MNIST) and {relative:.1f} % (Wildlife MNIST).")
     assert "too little" in takeaways.taught(rows.assign(relative=float("nan")))
+    nulls = pd.DataFrame({"variant": VARIANTS[0], "source": ["untrained", "blank"], "relative": [relative - 30, 1.0]})
+    told = takeaways.taught(pd.concat([rows, nulls.assign(source=["untrained", "one mask"])]))
+    assert told.endswith(f" The most of what must fail: {relative - 30:.1f} % (untrained, one run).")
 
 
 def test_what_each_ingredient_is_worth() -> None:
-    rows = [("all", 90.0, 10), ("all", 80.0, 9), ("pack", 40.0, 10), ("edge", 85.0, 4), ("mean", 81.0, 9)]
-    runs = pd.DataFrame(rows, columns=["without", "accuracy_10k", "good_digits"])
+    rows = [("all", 90.0, 10, 0.3), ("all", 80.0, 9, 0.3), ("pack", 40.0, 10, 0.4), ("edge", 79.0, 4, 0.3),
+            ("mean", 81.0, 9, 0.2), ("mean", 70.0, 8, 0.5)]  # fmt: skip
+    runs = pd.DataFrame(rows, columns=["without", "accuracy_10k", "good_digits", "pairwise_iou"])
     told = takeaways.ingredients(runs)
-    assert told.startswith("With all ingredients 85.0 % out of domain and 9.5 good digits.")
-    assert "lowest without pack (40.0), mean (81.0) and edge (85.0), good digits are fewest without edge (4.0)" in told
-    assert told.endswith("by both: without mean.")
-    assert takeaways.ingredients(runs.assign(good_digits=[10, 9, 8, 8, 8])).endswith("without none of them.")
+    assert told.startswith("With all ingredients 85.0 % out of domain and 9.5 good digits. Every run worse than every ")
+    assert "one of six would be by chance: by accuracy without pack (40.0) and edge (79.0); by good " in told
+    assert told.endswith("by good digits without edge (4.0). Masks more alike: without pack (0.40).")
+    same = runs.assign(good_digits=9, pairwise_iou=0.3, accuracy_10k=80.0)
+    assert takeaways.ingredients(same).endswith(
+        "without none; by good digits without none. Masks more alike: without none."
+    )
 
 
 def test_the_best_null_is_named() -> None:
@@ -151,7 +158,9 @@ def test_what_is_lost_is_told_by_cgn() -> None:
     assert costs.endswith("-30.0 (10.0) on Colored MNIST (x) and -30.0 (-10.0) on Colored MNIST (y).")
 
 
-@pytest.mark.parametrize(("accuracy", "said"), [(99.0, "does not tell"), (70.0, "so that the rule tells")])
+@pytest.mark.parametrize(
+    ("accuracy", "said"), [(99.0, "and not whether they are any good."), (70.0, "so that the rule tells")]
+)
 def test_whether_wrong_labels_cost_anything_is_told(accuracy: float, said: str) -> None:
     runs = pd.DataFrame({"variant": VARIANTS, "training_set": "Original", "test": [99.5, 0.0]})
     names = ["CGN, wrong labels", "Original+CGN, wrong labels"]
@@ -166,9 +175,11 @@ def test_published_values_near_ours_are_counted(here: float, near: str) -> None:
     points = pd.DataFrame(rows, columns=["study", "value"]).assign(variant="a", row="CGN", training_set="CGN")
     points["source"] = SOURCES["authors"]
     apart = takeaways.beside(points.assign(source=[SOURCES["authors"], SOURCES["authors"], SOURCES["stable"]]))
-    assert apart.startswith(near[0] + " of 1 published") and "0 of 1 with generators of their own" in apart
+    assert f"here: {near[0]} of 1 with the authors' CGN on a and 0 of 1 with generators of their own; the" in apart
     told = takeaways.beside(points)
-    assert told.startswith(near) and f"reproduction study, CGN on a: 30.0 against {here:.1f} %" in told
+    assert told.startswith(f"Published values within 2 points of the mean here: {near} with the authors' CGN on a; ")
+    assert f"reproduction study, CGN on a: 30.0 against {here:.1f} %" in told
+    assert f"here: {near} with original data alone; " in takeaways.beside(points.assign(source=""))
     assert "Nothing comparable" in takeaways.beside(points[:1])
 
 
@@ -183,8 +194,10 @@ def test_what_is_near_a_published_range_is_counted(here: float, said: str) -> No
 def test_a_trend_needs_five_cgns_of_one_kind() -> None:
     values = [20.0, 30.0, 50.0, 60.0, 80.0]
     data = pd.DataFrame({"variant": "a", "source": "s", "recognised": [1, 2, 3, 4, 5], "accuracy_10k": values})
-    assert takeaways.by_quality(data).endswith("a trend if p < 0.05: 1.00 on a (5 of the s, p = 0.00).")
+    assert takeaways.by_quality(data).endswith("a trend where p < 0.05: 1.00 on a (5 of the s, p = 0.00).")
     assert "-1.00 on a" in takeaways.by_quality(data.assign(accuracy_10k=values[::-1]))
+    flat = data.assign(accuracy_10k=[3, 2, 4, 1, 5])
+    assert "no trend: 0.30 on a (5 of the s, p = 0.62)" in takeaways.by_quality(flat)
     none = takeaways.by_quality(data[:4])
     assert none == "Fewer than 5 different CGNs of one kind say nothing of a trend on a."
     assert takeaways.by_quality(pd.concat([data, data[:3].assign(variant="b")])).endswith("of a trend on b.")
@@ -207,15 +220,15 @@ def _heat(inside: float, themes: float = 0.1) -> pd.DataFrame:
     own = pd.DataFrame({"heatmap": "GradCAM", "mass_inside": [inside, inside, inside + 0.01], "along_themes": themes})
     other = pd.DataFrame({"heatmap": "shuffled", "mass_inside": [0.2, 0.21, 0.22]})
     own["seed"] = other["seed"] = [200, 201, 202]
-    return pd.concat([own.assign(along_digits=0.05), other]).assign(training_set="CGN")
+    return pd.concat([own.assign(along_digits=0.05, grid_empty=0.25), other]).assign(training_set="CGN")
 
 
 def test_heatmaps_beat_those_of_other_images_or_do_not() -> None:
-    assert takeaways.gradcam_measures(_heat(0.5)).startswith("For CGN more heat lies inside the digit")
-    assert takeaways.gradcam_measures(_heat(0.2)).startswith("For no training set more heat lies inside the digit")
+    assert takeaways.gradcam_measures(_heat(0.5)).endswith("for CGN; in points: CGN 29.3 (27.9 to 30.8).")
+    assert "by the whole interval, for no training set; in points: " in takeaways.gradcam_measures(_heat(0.2))
     assert "too few for an interval" in takeaways.gradcam_measures(_heat(0.5).query("seed < 202"))
-    assert takeaways.gradcam_variance(_heat(0.5)).endswith(": CGN 2.0.")
-    assert takeaways.gradcam_variance(_heat(0.5, themes=0.01)).endswith(": CGN 0.2.")
+    assert takeaways.gradcam_variance(_heat(0.5)).endswith(": CGN 2.0 (25 % of maps empty).")
+    assert takeaways.gradcam_variance(_heat(0.5, themes=0.01)).endswith(": CGN 0.2 (25 % of maps empty).")
     assert takeaways.gradcam_variance(_heat(0.5).assign(along_digits=0.0)).endswith(": CGN no map.")
 
 
@@ -275,6 +288,8 @@ def test_what_each_prediction_costs_and_gains(loss: float) -> None:
     rows = pd.DataFrame([[90.0, 60.0, 88.0, 62.0], [94.0, 59.0, 88.0 + loss, 18.0]], columns=columns)
     told = natural_takeaways.predictions(rows.assign(trained_on=["real images", "real images + b"]))
     assert told == (
+        "A gap that is 5 points smaller and at most 3 points lost on unchanged images, at once: "
+        f"{'no prediction' if loss < 0 else 'the prediction without the background head with b'}. "
         "Against real images alone: with b the mean of the heads +4.0 points on unchanged images, -1.0 of gap and the "
         f"prediction without the background head {loss:+.1f} points on unchanged images, -44.0 of gap."
     )
@@ -291,11 +306,11 @@ def test_the_explorer_tells_what_is_named_where_labels_differ() -> None:
     shape = np.indices((10, 10, 10))[0].astype(np.uint8)
     for first, others, told in ((shape, shape + 1, "100.0 and 0.0 %"), (shape + 1, shape, "0.0 and 100.0 %")):
         predicted = np.stack([first, others])[:, None]
-        found = takeaways.explorer(data | {"Colored MNIST|CGN number 0 with a long name|predicted": predicted})
+        found = explorer.takeaway(data | {"Colored MNIST|CGN number 0 with a long name|predicted": predicted})
         assert f"trained on original images and by that trained on counterfactuals in {told} on Colored MNIST." in found
     agree = np.indices((10, 10, 10)).astype(np.uint8)
     same = (agree[0] == agree[1]) | (agree[0] == agree[2]) | (agree[1] == agree[2])
     predicted = np.stack([np.where(same, shape, 255)] * 2)[:, None]
-    assert "in 0.0 and 0.0 %" in takeaways.explorer(
+    assert "in 0.0 and 0.0 %" in explorer.takeaway(
         data | {"Colored MNIST|CGN number 0 with a long name|predicted": predicted}
     )

@@ -220,7 +220,7 @@ def _draw_failures(data: Arrays) -> Figure:
     titles = {
         "entanglement": "texture-background entanglement:\ntexture maps with the most background",
         "residue": "background residue:\nbackgrounds with the most salient object",
-        "realism": "reduced realism:\nimages that their class gives away least",
+        "realism": "reduced realism:\nleast like their class to the rater",
     }
     drawn, axes = plt.subplots(1, 3, figsize=(10.5, 1.9))
     for ax, (kind, title) in zip(axes, titles.items(), strict=True):

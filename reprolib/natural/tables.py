@@ -170,9 +170,15 @@ def gaps(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def bias(runs: pd.DataFrame) -> pd.DataFrame:
-    """Reproduction Table 4: shape bias of every head and of their mean, the share that was decided, top-1 and top-5."""
+    """Reproduction Table 4: shape bias of every head and of their mean, the shares that the shape head and the mean
+    decided, top-1 and top-5."""
     columns = {f"shape bias, {head}": f"shape_bias/{head}" for head in (*HEADS, "avg")}
-    return _shown(runs, columns | {"decided, avg": "decided/avg", "top-1": "top1", "top-5": "top5"})
+    return _shown(
+        runs,
+        columns
+        | {f"decided, {head}": f"decided/{head}" for head in ("shape", "avg")}
+        | {"top-1": "top1", "top-5": "top5"},
+    )
 
 
 def accuracy(runs: pd.DataFrame) -> pd.DataFrame:

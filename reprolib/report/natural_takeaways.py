@@ -8,7 +8,8 @@ from reprolib import statistics
 from reprolib.natural.classify import HEADS
 from reprolib.natural.plan import REAL
 from reprolib.natural.tables import with_counterfactuals
-from reprolib.report.words import DIGITS, named
+from reprolib.report.words import DIGITS, listed, named
+from reprolib.run import rules
 
 
 def losses(rated: pd.DataFrame, column: str) -> str:
@@ -64,16 +65,24 @@ def own_factors(frame: pd.DataFrame) -> str:
     return f"Each on counterfactuals of its own kind, in percent; {'; '.join(told)}."
 
 
-def predictions(frame: pd.DataFrame) -> str:
+def predictions(frame: pd.DataFrame, world: str = "scenes") -> str:
     """frame: the same. What the mean of the heads, which claim 3 judges, and the prediction without the background
-    head, which claim 2 judges, lose on unchanged images and in the gap: an ensemble may have but one of both."""
+    head, which claim 2 judges, lose on unchanged images and in the gap, and which of them has what both rules ask."""
+    asked = rules.every()[f"claim2_{world}"]["criteria"]["gap"]["at_least"]
+    allowed = rules.every()[f"claim3_{world}"]["criteria"]["original"]["at_most"]
     heads = {"the mean of the heads": "avg", "the prediction without the background head": "shape_texture"}
     means = frame[frame["trained_on"].str.startswith(REAL)].groupby("trained_on", sort=False).mean(numeric_only=True)
-    changes, told = means - means.loc[REAL], []
+    changes, told, both = means - means.loc[REAL], [], []
     for name, row in changes.drop(index=REAL).iterrows():
         said = [
             f"{title} {row[f'original/{head}']:+.1f} points on unchanged images, {row[f'gap/{head}']:+.1f} of gap"
             for title, head in heads.items()
         ]
-        told.append(f"with {str(name).removeprefix(f'{REAL} + ')} {' and '.join(said)}")
-    return f"Against real images alone: {'; '.join(told)}."
+        images = str(name).removeprefix(f"{REAL} + ")
+        told.append(f"with {images} {' and '.join(said)}")
+        fit = [head for head in heads.values() if row[f"gap/{head}"] <= -asked and row[f"original/{head}"] >= -allowed]
+        both += [f"{title} with {images}" for title, head in heads.items() if head in fit]
+    return (
+        f"A gap that is {asked} points smaller and at most {allowed} points lost on unchanged images, at once: "
+        f"{listed(both) if both else 'no prediction'}. Against real images alone: {'; '.join(told)}."
+    )

@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 from statistics import fmean
 
-import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
 from reprolib import statistics
-from reprolib.figures import Arrays
-from reprolib.mnist.cgn import CLASSES
-from reprolib.mnist.explorer import READERS, by_cgn
 from reprolib.report.words import DIGITS, listed, named
 from reprolib.schema import SOURCES
 
 
-def _of(source: object, sources: pd.Series) -> str:
+def whose(source: object, sources: pd.Series) -> str:
     """Whose CGN in few words, such as ``(stable recipe)``, where there are several."""
     short = str(source).removeprefix("CGN ").removeprefix("trained here, ")
     return f" ({short})" if source and sources[sources != ""].nunique() > 1 else ""
@@ -33,7 +29,7 @@ def span(frame: pd.DataFrame, column: str) -> str:
 def _cases(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each data set and source, by what a sentence calls them: the source where there are several."""
     groups = frame.groupby(["variant", "source"], sort=False)
-    return [(f"{variant}{_of(source, frame['source'])}", part) for (variant, source), part in groups]
+    return [(f"{variant}{whose(source, frame['source'])}", part) for (variant, source), part in groups]
 
 
 def quality(runs: pd.DataFrame) -> str:
@@ -78,7 +74,7 @@ def control(shares: pd.DataFrame, coincide: float = 0.0) -> str:
     own = shares[shares["factor"] == shares["label"]].set_index(keys)["share"].rename("own")
     rank = shares.join(own, on=keys)
     cases = zip(rank["variant"], rank["source"], strict=True)
-    rank["case"] = [f"{variant}{_of(source, rank['source'])}" for variant, source in cases]
+    rank["case"] = [f"{variant}{whose(source, rank['source'])}" for variant, source in cases]
     is_own = rank["factor"] == rank["label"]
     rank["beyond"] = (rank["share"] - coincide * rank["own"]).clip(lower=0).where(~is_own, rank["share"])
     rank = rank.sort_values("beyond", kind="stable")
@@ -95,12 +91,15 @@ def control(shares: pd.DataFrame, coincide: float = 0.0) -> str:
 
 
 def taught(accuracy: pd.DataFrame) -> str:
-    """accuracy: of ``tables.counterfactual_accuracy_runs``, titled."""
+    """accuracy: of ``tables.counterfactual_accuracy_runs``, titled; what must fail is in it once."""
     made = accuracy[accuracy["source"].str.startswith("CGN ") & accuracy["relative"].notna()]
     if made.empty:
         return "Counterfactuals of real digits taught too little here for a comparison."
     told = listed(f"{part['relative'].mean():.1f} % ({case})" for case, part in _cases(made))
-    return f"Above chance, counterfactuals of CGNs teach this much of what true ones teach: {told}."
+    others = accuracy[~accuracy["source"].str.startswith("CGN ") & (accuracy["source"] != "real digits")]
+    near = others.sort_values("relative").iloc[-1:].to_dict("records")
+    best = [f" The most of what must fail: {row['relative']:.1f} % ({row['source']}, one run)." for row in near]
+    return f"Above chance, counterfactuals of CGNs teach this much of what true ones teach: {told}.{''.join(best)}"
 
 
 def nulls(known: pd.DataFrame) -> str:
@@ -134,17 +133,23 @@ def recipes(rows: pd.DataFrame) -> str:
 
 
 def ingredients(runs: pd.DataFrame) -> str:
-    """runs: of ``recipe.ablation``. Without which ingredients most is lost, and which ones are not missed."""
-    columns, (whole, *others) = ["accuracy_10k", "good_digits"], runs.groupby("without", sort=False)
-    means = pd.DataFrame({name: part[columns].mean() for name, part in others}).T
-    lowest = [means[column].sort_values().head(3) for column in columns]
-    told = [listed(f"{name} ({value:.1f})" for name, value in some.items()) for some in lowest]
-    spare = means.index[(means >= whole[1][columns].min()).all(axis=1)]
-    accuracy, good = whole[1][columns].mean()
+    """runs: of ``recipe.ablation``. Without which ingredients every run is worse than every run with all, and without
+    which masks are more alike."""
+    (_, whole), *others = runs.groupby("without", sort=False)
+
+    def worse(column: str, sign: int = 1) -> str:
+        """sign: 1 where more is better, -1 where less is."""
+        least = (sign * whole[column]).min()
+        lost = {str(name): part[column].mean() for name, part in others if (sign * part[column]).max() < least}
+        order = sorted(lost, key=lambda name: sign * lost[name])
+        return listed(f"{name} ({lost[name]:.{DIGITS.get(column, 1)}f})" for name in order) if lost else "none"
+
+    chance = "one of six" if len(whole) == 2 else "few"
+    accuracy, good = whole[["accuracy_10k", "good_digits"]].mean()
     return (
-        f"With all ingredients {accuracy:.1f} % out of domain and {good:.1f} good digits. Accuracy is lowest without "
-        f"{told[0]}, good digits are fewest without {told[1]}. At least as good as the worst run with all, by both: "
-        f"without {listed(spare) if len(spare) else 'none of them'}."
+        f"With all ingredients {accuracy:.1f} % out of domain and {good:.1f} good digits. Every run worse than every "
+        f"one with all, as {chance} would be by chance: by accuracy without {worse('accuracy_10k')}; by good digits "
+        f"without {worse('good_digits')}. Masks more alike: without {worse('pairwise_iou', -1)}."
     )
 
 
@@ -196,10 +201,13 @@ def mislabelled(runs: pd.DataFrame, nulls: pd.DataFrame, value: str, bound: floa
     same = runs[(runs["training_set"] == "Original") & (runs["variant"] == nulls["variant"].iloc[0])]
     wrong = nulls[nulls["training_set"] == "Original+CGN, wrong labels"]
     cost = same[value].mean() - wrong[value].mean()
-    tells = "no more than the rule allows, so that it does not tell" if cost <= bound else "so that the rule tells"
+    allowed = (
+        "no more than the rule allows, though it does not name them as something that must fail: it tells what "
+        "counterfactuals cost beside original data, and not whether they are any good"
+    )
     return (
         f"Original data with counterfactuals of wrong labels lose {cost:.1f} points on {wrong['variant'].iloc[0]}, "
-        f"{tells} good counterfactuals from bad ones."
+        f"{allowed if cost <= bound else 'so that the rule tells good counterfactuals from bad ones'}."
     )
 
 
@@ -209,13 +217,16 @@ def beside(points: pd.DataFrame, within: float = 2.0) -> str:
     known = points[points["study"] != "here"].join(ours, on=["variant", "row"])
     if known.empty:
         return "Nothing comparable was published."
-    off, same = (known["value"] - known["ours"]).abs(), known["source"].isin(["", SOURCES["authors"]])
-    far, close = known.iloc[int(off.argmax())], off <= within
-    told = f"{close[same].sum()} of {same.sum()} published values with original data or the authors' CGNs"
-    if not same.all():
-        told += f", and {close[~same].sum()} of {(~same).sum()} with generators of their own,"
+    off = (known["value"] - known["ours"]).abs()
+    far, close, authors = known.iloc[int(off.argmax())], off <= within, known["source"] == SOURCES["authors"]
+    counts = {"original data alone": known["source"] == ""}
+    counts |= {
+        f"the authors' CGN on {name}": authors & (known["variant"] == name) for name in known["variant"].unique()
+    }
+    counts["generators of their own"] = ~authors & (known["source"] != "")
+    told = listed(f"{close[of].sum()} of {of.sum()} with {name}" for name, of in counts.items() if of.any())
     return (
-        f"{told} are within {within:.0f} points of the mean here; the farthest is {far['study']}, "
+        f"Published values within {within:.0f} points of the mean here: {told}; the farthest is {far['study']}, "
         f"{far['training_set']} on {far['variant']}: {far['value']:.1f} against {far['ours']:.1f} %."
     )
 
@@ -225,14 +236,14 @@ def near(rows: pd.DataFrame) -> str:
     off = (rows["published_low"] - rows["ours"]).clip(lower=0) + (rows["ours"] - rows["published_high"]).clip(lower=0)
     far = rows.iloc[int(off.argmax())]
     return (
-        f"{(off <= 1).sum()} of {len(rows)} accuracies are within a point of those of Bagad et al.; the farthest, "
+        f"{(off <= 1).sum()} of {len(rows)} accuracies are within a point of the range of Bagad et al.; the farthest, "
         f"{far['training_set']} on {far['variant']}, is {off.max():.1f} points away."
     )
 
 
 def by_quality(cgns: pd.DataFrame, fewest: int = 5) -> str:
     """cgns: of ``recipe.kept``, titled. Whether accuracy rises with the masks that are recognised."""
-    told, few = [], []
+    told, few, risen = [], [], False
     for variant, part in cgns.groupby("variant", sort=False):
         source, count = part["source"].value_counts().index[0], part["source"].value_counts().iloc[0]
         same = part[part["source"] == source]
@@ -240,8 +251,10 @@ def by_quality(cgns: pd.DataFrame, fewest: int = 5) -> str:
             few.append(variant)
         else:
             rank, chance = spearmanr(same["recognised"], same["accuracy_10k"])
+            risen |= chance < 0.05
             told.append(f"{rank:.2f} on {variant} ({count} of the {source}, p = {chance:.2f})")
-    trend = f"Rank correlation of masks and accuracy, a trend if p < 0.05: {listed(told)}." if told else ""
+    is_one = "a trend where p < 0.05" if risen else "no trend"
+    trend = f"Rank correlation of masks and accuracy, {is_one}: {listed(told)}." if told else ""
     silent = f"Fewer than {fewest} different CGNs of one kind say nothing of a trend on {listed(few)}." if few else ""
     return f"{trend} {silent}".strip()
 
@@ -261,7 +274,9 @@ def gradcam_variance(heat: pd.DataFrame) -> str:
     """heat: of ``tables.gradcam_runs``."""
     means = heat[heat["heatmap"] == "GradCAM"].groupby("training_set", sort=False).mean(numeric_only=True)
     told = [
-        f"{name} {row['along_themes'] / row['along_digits']:.1f}" if row["along_digits"] else f"{name} no map"
+        f"{name} {row['along_themes'] / row['along_digits']:.1f} ({100 * row['grid_empty']:.0f} % of maps empty)"
+        if row["along_digits"]
+        else f"{name} no map"
         for name, row in means.iterrows()
     ]
     return f"Variance by theme over variance by digit (below 1: maps follow the digit): {'; '.join(told)}."
@@ -278,22 +293,6 @@ def gradcam_measures(heat: pd.DataFrame, measure: str = "mass_inside") -> str:
         return f"Heat inside the digit above that of another image's map, in points, too few for an interval: {points}."
     above = [name for name, found in told.items() if found.low > 0]
     return (
-        f"For {listed(above) if above else 'no training set'} more heat lies inside the digit than in another image's "
-        f"map, by the whole interval; in points: {points}."
-    )
-
-
-def explorer(data: Arrays) -> str:
-    """data: of ``mnist.explorer.arrays``."""
-    shape, texture, background = np.indices((CLASSES, CLASSES, CLASSES))
-    apart = (shape != texture) & (shape != background) & (texture != background)
-    cgns, told = by_cgn(data), []
-    sources = pd.Series([source for _, source in cgns])
-    for (title, source), found in cgns.items():
-        shares = [100 * (each == shape)[:, apart].mean() for each in found["predicted"]]
-        told.append(f"{shares[0]:.1f} and {shares[1]:.1f} % on {title}{_of(source, sources)}")
-    first, second = READERS
-    return (
-        f"The label of the shape, where the three differ, is named by the classifier trained on {first} and by that "
-        f"trained on {second} in {listed(told)}."
+        f"More heat lies inside the digit than in another image's map, by the whole interval, for "
+        f"{listed(above) if above else 'no training set'}; in points: {points}."
     )
