@@ -159,7 +159,7 @@ def test_moving_a_slider_of_the_notebook_draws_anew(tmp_path: Path, monkeypatch:
     done = papermill.execute_notebook(
         str(tmp_path / "moved.ipynb"), None, {"variants": ["colored_MNIST"], "classifier": {"epochs": 1}},
         kernel_manager_class=notebooks._kernel(tmp_path), cwd=notebooks.FOLDER, progress_bar=False,
-        execution_timeout=900,  # a lost reply of the kernel would be waited for without end
+        execution_timeout=900,
     )  # fmt: skip
     walk = [(0, 0.0), (0, 0.0), (0, 0.5), (0, 1.0), (0, 0.5), (12, 0.5)]
     assert done.cells[-1].outputs[0].text.strip() == str(walk)
