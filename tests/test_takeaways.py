@@ -250,7 +250,7 @@ def test_an_accuracy_that_guessing_reaches_is_named(value: float, guessed: bool)
     values = [value - 2, value, value + 2]
     rows = pd.DataFrame({"trained_on": "real images", "sketches": values})
     told = natural_takeaways.best(rows, "sketches", "Sketches", chance=11.1)
-    beside = ", no better than chance" if guessed else ""
+    beside = ", not clearly above chance" if guessed else ""
     assert told == f"Sketches: highest for real images, {value:.1f}{beside}."
 
 

@@ -26,13 +26,13 @@ def losses(rated: pd.DataFrame, column: str) -> str:
 
 def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False, chance: float = 0.0) -> str:
     """The training set with the best mean of a column of ``natural.tables.classifiers``, beside real images alone, and
-    whether the intervals of the two overlap. chance: an accuracy by guessing, in percent; named where the best is no
-    better for certain."""
+    whether the intervals of the two overlap. chance: an accuracy by guessing, in percent; named where the best may be
+    no better."""
     values = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].agg(list).to_dict()
     bounds = statistics.DIFFERENCE if column.startswith("gap") else statistics.SHARE
     found = {name: statistics.interval(some, bounds) for name, some in values.items()}
     name = (min if lowest else max)(found, key=lambda name: found[name].mean)
-    guessed = ", no better than chance" if found[name].low <= chance else ""
+    guessed = ", not clearly above chance" if found[name].low <= chance else ""
     told = f"{'lowest' if lowest else 'highest'} for {name}, {found[name].mean:.1f}{guessed}"
     real = found.get(REAL)
     if real is None or name == REAL:

@@ -171,8 +171,8 @@ def _repeated(params: Params) -> str:
     """How many classifiers there are of each training set."""
     counts = {variant: params.seeds_of(variant) for variant in params.variants}
     if len(set(counts.values())) == 1:
-        return str(counts[params.variants[0]])
-    return f"{_shown(counts)} (more where few left wide intervals)"
+        return f"{counts[params.variants[0]]} times"
+    return f"several times ({_shown(counts)}; more where few left wide intervals)"
 
 
 def _trained(params: Params) -> str:
