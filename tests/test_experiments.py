@@ -18,12 +18,12 @@ import torch
 
 from reprolib import gradcam, params
 from reprolib.mnist import classifier as classifiers
-from reprolib.mnist import counterfactuals, experiments, plan, tables, variants
+from reprolib.mnist import counterfactuals, experiments, pictures, plan, tables, train, variants
 from reprolib.mnist.cgn import authors_cgn
 from reprolib.mnist.choices import Data, Generated, Given, TrainingSet
 from reprolib.mnist.classifier import Classifier
 from reprolib.mnist.stable import STABLE
-from reprolib.run import AssetError, store, weights
+from reprolib.run import AssetError, rules, steps, store, weights
 from reprolib.run.steps import Handle
 from reprolib.run.store import Store
 from reprolib.schema import Params
@@ -285,6 +285,19 @@ def test_a_cgn_that_is_not_there_is_named_before_anything_is_computed(
         plan.quality(tiny, VARIANT, "shipped", 0).result()
     with pytest.raises(AssetError, match="the authors released no CGN for striped_MNIST; take 'authors' out"):
         plan.cgn(tiny, "striped_MNIST", "authors", 0).identity()  # type: ignore[union-attr]
+
+
+def test_samples_of_a_training_are_kept_when_its_snapshots_are_not(tmp_path: Path, tiny: Params) -> None:
+    chosen = tiny.model_copy(update={"cgn": tiny.cgn.model_copy(update={"sources": ["stable"], "stable_steps": 8})})
+    first = store.use(Store(tmp_path / "first"))
+    (sheet,) = (made := pictures.training_sheets(chosen)).values()
+    assert sheet.shape == (len(train.snapshot_steps(8)), 10, 32, 32, 3) and (sheet[0] != sheet[-1]).any()
+    first.copy_results(tmp_path / "second", steps.kept())
+    store.use(Store(tmp_path / "second"))
+    trained = plan.trained_cgn(chosen, VARIANT, "stable", rules.FIRST_SEED)
+    assert trained.result(with_tensors=True).numbers["snapshots"] == [8]
+    (again,) = pictures.training_sheets(chosen).values()
+    assert (again == sheet).all() and list(made) == [f"{VARIANTS[VARIANT].title}|1,2,4,8"]
 
 
 def test_the_travel_of_the_background_norm_is_told_with_its_reach(tiny: Params) -> None:

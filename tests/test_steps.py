@@ -160,6 +160,7 @@ def every_handle(chosen: Params) -> Iterator[Handle]:
     for case in plan.trainings(chosen):
         trained = plan.trained_cgn(chosen, *case)
         yield mnist.training_quality(trained, chosen.cgn.quality_masks, DIGIT_READER, chosen.machine)
+        yield mnist.training_samples(trained, chosen.machine)
         yield trained
     for variant in chosen.variants:
         if chosen.cgn.demo_steps:

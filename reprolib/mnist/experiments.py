@@ -13,13 +13,13 @@ from reprolib import gradcam as heat
 from reprolib.mnist import classifier as classifiers
 from reprolib.mnist import counterfactuals, digits, stable, train, variants
 from reprolib.mnist import quality as measures
-from reprolib.mnist.cgn import CGN, CLASSES, cgn_from
+from reprolib.mnist.cgn import CGN, CLASSES, cgn_from, compose
 from reprolib.mnist.choices import DIGIT_READER, Cgn, Data, Given, TrainingSet
 from reprolib.mnist.classifier import Classifier, Precision, classifier_from
 from reprolib.mnist.gan import DCGAN
 from reprolib.mnist.train import GenerativeSettings
 from reprolib.mnist.variants import Painted
-from reprolib.run import weights
+from reprolib.run import rng, weights
 from reprolib.run.steps import Handle, step
 from reprolib.run.store import Checkpoint, Result, everything, numbers_alone
 from reprolib.run.weights import Shipped
@@ -69,6 +69,18 @@ def snapshots(trained: Handle) -> dict[int, CGN]:
 def load(choice: Cgn) -> CGN:
     """A CGN in eval mode. Raises AssetError if its file is missing or corrupt."""
     return choice.load() if isinstance(choice, Given) else list(snapshots(choice).values())[-1]
+
+
+@step(keep=everything)
+def training_samples(cgn: Handle, machine: Machine) -> Result:
+    """What a training makes at each of its snapshots, in eval mode. Tensors: ``<step>``, uint8 (10, 32, 32, 3)."""
+    from reprolib.figures import to_pixels  # its plots stay out of the workers that train
+
+    samples = {}
+    for at, model in snapshots(cgn).items():
+        with rng.seeded("training sheet", cgn["data"].variant), torch.inference_mode():
+            samples[str(at)] = torch.from_numpy(to_pixels(compose(*model(torch.arange(CLASSES)))))
+    return Result({}, samples)
 
 
 @step()
