@@ -45,7 +45,7 @@ def test_the_cost_of_the_committed_run_is_that_of_its_manifests(
 ) -> None:
     claims.finish(tmp_path, params.load({"profile": "smoke", "seeds": 3}), hours=2.5)
     monkeypatch.setattr(end_to_end, "ROOT", tmp_path)
-    assert end_to_end._committed()[:3] == (2.5, 9, 3)
+    assert end_to_end.committed()[1:] == ("2.5 h", "0.0 GiB, largest process")
 
 
 def test_the_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,9 +220,9 @@ def _draw_failures(data: Arrays) -> Figure:
     titles = {
         "entanglement": "texture-background entanglement:\ntexture maps with the most background",
         "residue": "background residue:\nbackgrounds with the most salient object",
-        "realism": "reduced realism:\nleast like their class to the rater",
+        "realism": "reduced realism:\nleast like their class to the rater, and masks",
     }
-    drawn, axes = plt.subplots(1, 3, figsize=(10.5, 1.9))
+    drawn, axes = plt.subplots(1, 3, figsize=(10.5, 1.65))
     for ax, (kind, title) in zip(axes, titles.items(), strict=True):
         show_sheet(ax, data[kind].swapaxes(0, 1), ["map", "image"] if ax is axes[0] else [])
         ax.set_title(title, fontsize=8.5)
