@@ -86,6 +86,9 @@ def test_what_is_written_leaves_rows_of_other_recipes_and_variants_alone(
     assert {case: told[case] for case in counts} == counts and told.sum() == len(first) - 1
     assert recipe.kept().merge(first).shape[0] == len(first) - 1, "the others as they were"
     assert len(recipe.kept("recipe_ablation")) == 2 * (1 + len(INGREDIENTS))
+    assert recipe.kept()[["variant", "recipe"]].drop_duplicates().to_numpy().tolist() == (
+        first[["variant", "recipe"]].drop_duplicates().to_numpy().tolist()
+    ), "in the order of data sets and sources"
 
 
 def test_a_missing_table_of_recipes_says_how_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from reprolib.mnist.tables import titled
 from reprolib.run import ReproError, jobs, rules, weights
 from reprolib.run.files import ROOT, write_atomically
 from reprolib.run.steps import Handle
-from reprolib.schema import Params, Recipe
+from reprolib.schema import SOURCES, Params, Recipe
 from reprolib.statistics import interval
 from reprolib.vocabulary import INGREDIENTS, VARIANTS
 
@@ -61,12 +61,14 @@ def runs(params: Params) -> pd.DataFrame:
 def write(params: Params) -> Iterator[Path]:
     """Write ``results/recipe.csv`` and ``results/recipe_ablation.csv``, see ``runs`` and ``ablation``, and yield their
     names. The rows of recipes and variants that these parameters have no CGN of stay as they are."""
+    order = {name: rank for rank, name in enumerate([*VARIANTS, *SOURCES])}
     for name, make in TABLES.items():
         made, file = make(params), ROOT / "results" / f"{name}.csv"
         if file.exists():
             earlier, keys = kept(name), ["recipe", "variant"]
             others = ~pd.MultiIndex.from_frame(earlier[keys]).isin(pd.MultiIndex.from_frame(made[keys]))
-            made = pd.concat([made, earlier[others]], ignore_index=True)
+            made = pd.concat([made, earlier[others]])
+            made = made.sort_values(keys[::-1], key=lambda names: names.map(order), kind="stable")
         write_atomically(file, to_bytes(made))
         yield file
 
