@@ -201,10 +201,7 @@ def mislabelled(runs: pd.DataFrame, nulls: pd.DataFrame, value: str, bound: floa
     same = runs[(runs["training_set"] == "Original") & (runs["variant"] == nulls["variant"].iloc[0])]
     wrong = nulls[nulls["training_set"] == "Original+CGN, wrong labels"]
     cost = same[value].mean() - wrong[value].mean()
-    allowed = (
-        "no more than the rule allows, though it does not name them as something that must fail: it tells what "
-        "counterfactuals cost beside original data, and not whether they are any good"
-    )
+    allowed = "no more than the rule allows, which tells a cost beside original data and not whether they are any good"
     return (
         f"Original data with counterfactuals of wrong labels lose {cost:.1f} points on {wrong['variant'].iloc[0]}, "
         f"{allowed if cost <= bound else 'so that the rule tells good counterfactuals from bad ones'}."
@@ -256,7 +253,10 @@ def by_quality(cgns: pd.DataFrame, fewest: int = 5) -> str:
     is_one = "a trend where p < 0.05" if risen else "no trend"
     trend = f"Rank correlation of masks and accuracy, {is_one}: {listed(told)}." if told else ""
     silent = f"Fewer than {fewest} different CGNs of one kind say nothing of a trend on {listed(few)}." if few else ""
-    return f"{trend} {silent}".strip()
+    worst = cgns.sort_values("recognised", kind="stable").iloc[0]
+    least = f"{worst['recognised']:.1f} % ({worst['source']}, {worst['variant']})"
+    bad = f"Where masks are recognised least, {least}, accuracy is {worst['accuracy_10k']:.1f} %."
+    return f"{trend} {silent}".strip() + f" {bad}"
 
 
 def ablation(data: pd.DataFrame) -> str:
