@@ -27,7 +27,7 @@ PLAIN = natural.LossWeights().without("text")
 def scenes_works(b: Any) -> dict[str, Work]:
     """The natural-image half on Scenes. The texture loss is not compared: which of equally good patches are drawn
     depends on the last bit."""
-    batch, images = (8, scenes.labelled(100, ("gpu",)).images) if b.full else (2, scenes.labelled(4, ("gpu",)).images)
+    batch, images = (8, scenes.labelled(100, ("gpu",))[0]) if b.full else (2, scenes.labelled(4, ("gpu",))[0])
 
     def new() -> natural_cgn.CGN:
         model = natural_cgn.CGN(networks.GENERATOR, networks.saliency())

@@ -63,7 +63,7 @@ BROKEN = {
 def test_a_broken_picture_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(BROKEN[name])
     with pytest.raises(AssetError, match=rf"/{name} is missing or broken; put a whole copy in its place, or remove"):
-        datasets.Pictures([(tmp_path / name, 0)], datasets.eval_transform())[0]
+        datasets.Pictures([(tmp_path / name, 0)], datasets.EVALUATION)[0]
 
 
 @pytest.mark.parametrize("name", ["nothing.png", "folder.png", "nowhere.png"])

@@ -16,7 +16,7 @@ from torchvision.models import inception_v3, resnet50, vgg16
 from reprolib import params
 from reprolib.natural import biggan, experiments, plan, quality, u2net
 from reprolib.natural.classify import HEADS, counterfactual_loss, real_loss
-from reprolib.natural.datasets import Sampling, counterfactuals, train_transform, write_set
+from reprolib.natural.datasets import TRAIN, Sampling, counterfactuals, write_set
 from reprolib.natural.plan import CgnChoice, WorldRun
 from reprolib.run import assets, store
 from reprolib.worlds.imagenet import ImageNet
@@ -55,7 +55,7 @@ def test_two_iterations_a_few_counterfactuals_and_an_ensemble_step(world: ImageN
     moved = model.f_text.embeddings.weight - model.biggan_GT.embeddings.weight
     assert 0 < moved.abs().max() <= 2.001 * 3e-5
     write_set(lambda: model, 1000, Sampling(seed=1), tmp_path / "train", 2)
-    image, labels = counterfactuals(tmp_path / "train", train_transform())[1]
+    image, labels = counterfactuals(tmp_path / "train", TRAIN)[1]
     assert image.shape == (3, 224, 224) and labels.max() < 1000
     numbers = quality.score(model, world.rater(), 10)  # its error is told from ten parts
     assert 0.999 <= numbers["is_gen"] <= 10.001 and 0 < numbers["mean_mask"] < 1

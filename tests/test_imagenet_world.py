@@ -92,11 +92,11 @@ def test_a_broken_picture_ends_a_run_with_one_sentence(workers: int, imagenet: I
 def test_missing_weights_are_named(imagenet: ImageNet) -> None:
     for ask, word in (
         (imagenet.new_cgn, "u2net.pth"),
-        (lambda: imagenet.given_cgn("authors"), "u2net.pth"),
+        (imagenet.given_cgn, "u2net.pth"),
         (imagenet.rater, "inception_v3"),
         (imagenet.ensemble, "resnet50"),
         (imagenet.identity, "biggan-deep-256"),
-        (lambda: imagenet.given_identity("authors"), "cgn.pth"),
+        (imagenet.given_identity, "cgn.pth"),
         (imagenet.rater_identity, "inception_v3"),
         (imagenet.data_identity, "resnet50"),
     ):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms
 
 from reprolib.natural import datasets
 from reprolib.natural.cgn import CGN
@@ -60,11 +61,10 @@ def test_the_layout_is_the_released_one(folder: Path) -> None:
 
 
 def test_an_image_is_the_composition_that_its_number_names(cgn: CGN, folder: Path) -> None:
-    images, masks, _ = datasets.generate(cgn, Sampling(), torch.tensor([3]))
+    images, _ = datasets.generate(cgn, Sampling(), torch.tensor([3]))
     with Image.open(folder / "ims" / "run_0000003_x_gen.jpg") as picture:
         stored = np.asarray(picture).astype(float) / 127.5 - 1
     assert np.abs(stored - images[0].permute(1, 2, 0).numpy()).mean() < 0.03  # JPEG
-    assert masks.shape == (1, 1, 64, 64)
 
 
 def test_an_interrupted_set_goes_on_and_keeps_what_is_there(
@@ -96,7 +96,7 @@ def test_processes_that_share_a_set_write_the_set(
         names = sorted(file.name for file in (tmp_path / "shared" / "run" / "ims").iterdir())
         if rank == 0:
             assert names == [f"run_{number:07d}_x_gen.jpg" for number in there]
-    transform = datasets.eval_transform(64, 64)
+    transform = transforms.ToTensor()
     whole, shared = (datasets.counterfactuals(root / "run", transform) for root in (tmp_path, tmp_path / "shared"))
     assert len(whole) == len(shared) == 5
     for i in range(5):
@@ -116,7 +116,7 @@ def test_a_whole_set_needs_no_network(folder: Path) -> None:
 def test_a_broken_image_is_named_and_made_again(cgn: CGN, folder: Path) -> None:
     broken = folder / "ims" / "run_0000002_x_gen.jpg"
     broken.write_bytes(broken.read_bytes()[:100])
-    data = datasets.counterfactuals(folder, datasets.eval_transform(64, 64))
+    data = datasets.counterfactuals(folder, transforms.ToTensor())
     assert data[1][0].shape == (3, 64, 64)
     with pytest.raises(AssetError, match=r"run_0000002_x_gen\.jpg is missing or broken; remove it, then"):
         data[2]
@@ -131,7 +131,7 @@ def test_a_folder_without_good_labels_is_refused(content: str | None, folder: Pa
     if content is not None:
         (folder / "labels.csv").write_text(content)
     with pytest.raises(AssetError, match=r"labels\.csv is (missing|not a label file)"):
-        datasets.counterfactuals(folder, datasets.eval_transform())
+        datasets.counterfactuals(folder, datasets.EVALUATION)
 
 
 def test_an_epoch_draws_without_replacement_and_repeats_a_short_table() -> None:

@@ -161,7 +161,7 @@ def test_no_null_of_a_cgn_is_a_good_one() -> None:
     """What the criteria of claim 1 on Scenes must tell apart, on the shipped CGN, by the rules themselves."""
     chosen = params.load("smoke")
     world = worlds.world_of("scenes", chosen)
-    shipped, exchanged, untrained = world.given_cgn("shipped"), world.given_cgn("shipped"), world.new_cgn().eval()
+    shipped, exchanged, untrained = world.given_cgn(), world.given_cgn(), world.new_cgn().eval()
     exchanged.f_text, exchanged.f_bg = exchanged.f_bg, exchanged.f_text
     good, *nulls = (world.against_truth(model, 45) for model in (shipped, untrained, exchanged))
     criteria = rules.every()["claim1_scenes"]["criteria"]
@@ -288,7 +288,7 @@ def test_the_ratio_of_styles_tells_entangled_texture_maps(run: WorldRun) -> None
     """On Scenes, where the truth is known: the untrained CGN's texture maps are whole images, the shipped one's not."""
     world, net = run.world, load_features("efficientnet_lite0", size=64)
     ratios = []
-    for model in (world.new_cgn().eval(), world.given_cgn("shipped")):
+    for model in (world.new_cgn().eval(), world.given_cgn()):
         u, y = model.noise(9, ("ratio",)), model.one_hot(torch.arange(9))
         with rng.seeded("ratio"):
             ratios.append(quality.gram_ratio(model, u, y, net, world.patches).median())
@@ -300,7 +300,7 @@ def test_counterfactual_sets_are_written_once_and_by_cgn(run: WorldRun) -> None:
     folders = [each.folder(run.world) for each in sets]
     assert folders[0] != folders[1] and folders[0] == folders[2]
     assert len(list((folders[0] / "train" / "ims").glob("*.jpg"))) == 40
-    image, labels = run.world.counterfactuals(folders[0], "val")[0]
+    image, labels = sets[0].images(run.world, "val")[0]
     assert image.shape == (3, 64, 64) and image.min() >= -1 and labels.shape == (3,)
 
 
@@ -343,7 +343,7 @@ def test_one_command_trains_all_that_the_tables_read(run: WorldRun) -> None:
 def test_sets_are_written_of_any_classes(run: WorldRun, classes: Classes, tmp_path: Path) -> None:
     sampling = Sampling(classes=classes)
     file = worlds.write_counterfactuals(run, tmp_path, "val", 6, sampling)
-    data = datasets.counterfactuals(file.parent, datasets.eval_transform(64, 64))
+    data = datasets.counterfactuals(file.parent, run.world.transform("val"))
     drawn = torch.stack([labels for _, labels in data])  # type: ignore[attr-defined]
     assert torch.equal(drawn, datasets.draw_classes(sampling, torch.arange(6), 9))
     worlds.write_counterfactuals(run, tmp_path, "val", 8, sampling)

@@ -167,13 +167,13 @@ class Batches:
         return distributed.weight(min(self.batch, self.count - before))
 
 
-class _Keyed(Dataset[tuple[Tensor, Tensor]]):
+class _Keyed(Dataset[tuple[Tensor, ...]]):
     """A data set whose item i is augmented with the randomness of (key, i)."""
 
     def __init__(self, data: Images, key: rng.Key) -> None:
         self.data, self.key = data, key
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         with rng.seeded("augmentation", *self.key, index):
             return self.data[index]
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
 
+from reprolib.figures import to_pixels
 from reprolib.natural.cgn import CGN
 from reprolib.run import AssetError, ReproError, distributed, rng
 from reprolib.run.files import locked, make_folder, write_atomically
@@ -59,13 +60,12 @@ def draw_classes(sampling: Sampling, index: Tensor, count: int) -> Tensor:
     return torch.stack(drawn[:1] * 3 if sampling.same else drawn, dim=1)
 
 
-def generate(cgn: CGN, sampling: Sampling, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(images (N, 3, H, W) in (-1, 1), masks (N, 1, H, W), classes (N, 3)) of the images of these numbers."""
+def generate(cgn: CGN, sampling: Sampling, index: Tensor) -> tuple[Tensor, Tensor]:
+    """(images (N, 3, H, W) in (-1, 1), classes (N, 3)) of the images of these numbers."""
     classes = draw_classes(sampling, index, cgn.architecture.classes)
     u = cgn.noise(index, ("counterfactual noise", sampling.seed), sampling.truncation)
     shape, texture, ground = (cgn.one_hot(column) for column in classes.unbind(1))
-    images, masks, _, _ = cgn.counterfactual(u, shape, texture, ground, sampling.truncation)
-    return images.cpu(), masks.cpu(), classes
+    return cgn.counterfactual(u, shape, texture, ground, sampling.truncation)[0].cpu(), classes
 
 
 def interpolation(
@@ -129,9 +129,8 @@ def _write_images(cgn: CGN, sampling: Sampling, folder: Path, numbers: Tensor) -
     shown = Progress(f"counterfactuals in {folder}", len(numbers), "images")
     for first in range(0, len(numbers), BATCH):  # none, where there are fewer images than processes
         index = numbers[first : first + BATCH]
-        images, _, _ = generate(cgn, sampling, index)
-        pixels = ((images + 1) / 2 * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        for number, picture in zip(index.tolist(), pixels, strict=True):
+        images, _ = generate(cgn, sampling, index)
+        for number, picture in zip(index.tolist(), to_pixels(images), strict=True):
             stream = io.BytesIO()
             Image.fromarray(picture).save(stream, "JPEG", quality=QUALITY)
             write_atomically(_image(folder, number), stream.getvalue())
@@ -150,24 +149,17 @@ def _write_labels(folder: Path, classes: Tensor) -> None:
 
 # ---------------------------------------------------------------- what a classifier sees
 
+Transform = Callable[[Image.Image], Tensor]
 NORMALISED = [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
 """By the statistics of ImageNet."""
-Transform = Callable[[Image.Image], Tensor]
-Images = Dataset[tuple[Tensor, Tensor]]
+TRAIN: Transform = transforms.Compose(
+    [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), *NORMALISED]
+)
+EVALUATION: Transform = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), *NORMALISED])
+Images = Dataset[tuple[Tensor, ...]]
 """Images with a label each."""
 REPAIR = "put a whole copy in its place, or remove it"
 """What to do with a broken picture."""
-
-
-def train_transform(size: int = 224) -> Transform:
-    """Random crop and flip, ImageNet statistics."""
-    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), *NORMALISED]
-    return transforms.Compose(steps)
-
-
-def eval_transform(size: int = 224, resize: int = 256) -> Transform:
-    """Resize and centre crop, ImageNet statistics."""
-    return transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(size), *NORMALISED])
 
 
 def read(file: Path, repair: str = REPAIR) -> Image.Image:

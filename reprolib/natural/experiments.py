@@ -47,7 +47,7 @@ class Given:
 
     def identity(self) -> dict[str, Any]:
         """The networks of the world, and the hash of the CGN."""
-        file = None if self.source == "untrained" else self.world.given_identity(self.source)
+        file = None if self.source == "untrained" else self.world.given_identity()
         return {"world": self.world.identity(), self.source: file}
 
 
@@ -100,7 +100,7 @@ def load(cgn: Cgn) -> CGN:
         model.f_text, model.f_bg = model.f_bg, model.f_text
         return model
     if isinstance(cgn, Given):
-        return cgn.world.new_cgn().eval() if cgn.source == "untrained" else cgn.world.given_cgn(cgn.source)
+        return cgn.world.new_cgn().eval() if cgn.source == "untrained" else cgn.world.given_cgn()
     model = cgn["world"].new_cgn(cgn["true_mask"])
     model.load_mechanisms(mechanisms(cgn))
     return model.eval()
@@ -150,7 +150,7 @@ class Counterfactuals:
         """The images of a split with the classes of the three factors."""
         if self.cgn is None:
             return world.true_counterfactuals(getattr(self, split), split, self.seed)
-        return world.counterfactuals(self.folder(world), split)
+        return datasets.counterfactuals(self.folder(world) / split, world.transform(split))
 
 
 def _data(world: World, **_: Any) -> dict[str, Any]:

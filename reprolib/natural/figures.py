@@ -60,7 +60,7 @@ def counterfactual_grid(run: WorldRun) -> dict[str, np.ndarray]:
         shape, texture, ground = (model.one_hot(column) for column in classes.unbind(1))
         images = model.counterfactual(u, shape, texture, ground, truncation)[0].cpu()
     else:
-        images, _, classes = generate(model, Sampling(seed=7), torch.arange(16))
+        images, classes = generate(model, Sampling(seed=7), torch.arange(16))
     names = [" / ".join(world.class_names[number] for number in row) for row in classes.tolist()]
     return {"images": to_pixels(images), "labels": np.array(names)}
 

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import Ensemble
-from reprolib.natural.datasets import Images
+from reprolib.natural.datasets import Images, Transform
 from reprolib.natural.train import Patches
-from reprolib.schema import NaturalSource
 
 
 class World(Protocol):
@@ -40,7 +38,7 @@ class World(Protocol):
     def identity(self) -> dict[str, Any]:
         """What names the networks that a CGN of this world is made of, in the inputs of a result."""
 
-    def given_identity(self, source: NaturalSource) -> str:
+    def given_identity(self) -> str:
         """The hash of the shipped or the authors' CGN."""
 
     def rater_identity(self) -> str:
@@ -57,7 +55,7 @@ class World(Protocol):
         """A CGN whose mechanisms all start from the pretrained generator. true_mask: with the true mask in place of its
         own; raises NotImplementedError where nobody knows it."""
 
-    def given_cgn(self, source: NaturalSource) -> CGN:
+    def given_cgn(self) -> CGN:
         """The shipped or the authors' CGN, in eval mode."""
 
     def rater(self) -> nn.Module:
@@ -81,8 +79,8 @@ class World(Protocol):
     def real(self, split: str) -> Images:
         """Real images with their class; split: ``train`` or ``val``."""
 
-    def counterfactuals(self, folder: Path, split: str) -> Images:
-        """A written set of counterfactuals as the ensemble wants it; split: ``train`` or ``val``."""
+    def transform(self, split: str) -> Transform:
+        """Turns a written counterfactual into what the ensemble wants; split: ``train`` or ``val``."""
 
     def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         """What a perfect CGN would give, with the classes of the three factors. Raises NotImplementedError where

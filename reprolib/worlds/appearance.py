@@ -4,13 +4,15 @@ A shape is a signed distance: negative inside, in units of the object's frame, a
 takes points, two tensors of equal shape, and returns distances of that shape; pixels of many images are points like any
 others.
 
-A surface is a function (x, y, phase) -> weights in [0, 1] that blend two colours: x and y are coordinates in the frame
-of the object (textures) or of the picture (backgrounds); phase, two numbers around 0 per image, shifts the pattern.
+A surface is a function (x, y, phase) -> weights in [0, 1], and the two colours that they blend: x and y are coordinates
+in the frame of the object (textures) or of the picture (backgrounds); phase, two numbers around 0 per image, shifts the
+pattern.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import cos, pi, sin
 
 import torch
@@ -161,20 +163,17 @@ def _dots(x: Tensor, y: Tensor, phase: Tensor, cells: float, radius: float, jitt
     return _soft(radius - torch.hypot(dx, dy), 18)
 
 
+spots = partial(_dots, cells=2.0, radius=0.3, jitter=0.2)
+bumps = partial(_dots, cells=3.2, radius=0.3, jitter=0.3)
+soil = partial(_dots, cells=2.4, radius=0.38, jitter=0.6)
+
+
 def scales(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
     u, v = x * 2 + phase[..., 0:1, None], y * 2.6 + phase[..., 1:2, None]
     row = torch.floor(v)
     across = torch.frac(u + 0.5 * (row % 2) + 8) - 0.5
     rim = torch.hypot(across * 1.3, v - row - 0.1)
     return 1 - torch.exp(-(((rim - 0.62) / 0.13) ** 2))
-
-
-def spots(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    return _dots(x, y, phase, 2.0, 0.3, 0.2)
-
-
-def bumps(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    return _dots(x, y, phase, 3.2, 0.3, 0.3)
 
 
 def veins(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
@@ -226,10 +225,6 @@ def sand(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
     return 0.2 + 0.7 * _wave(2.2 * (y + 0.5 * x + bend * 0.4) + phase[..., 1:2, None])
 
 
-def soil(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    return _dots(x, y, phase, 2.4, 0.38, 0.6)
-
-
 def meadow(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
     blades = 0.35 * _wave(3 * x + 2 * torch.sin(3 * y) + phase[..., 1:2, None])
     return torch.maximum(blades, _dots(x, y, phase, 2.0, 0.22, 0.6))
@@ -260,27 +255,26 @@ def night(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
 
 
 Colour = tuple[float, float, float]
-TEXTURES = (scales, spots, bumps, veins, rings, bricks, stripes, zigzag, craters)
-TEXTURE_COLOURS: tuple[tuple[Colour, Colour], ...] = (
-    ((0.35, 0.12, 0.05), (1.0, 0.55, 0.15)),
-    ((0.80, 0.08, 0.10), (1.0, 0.96, 0.88)),
-    ((0.95, 0.45, 0.35), (0.60, 0.15, 0.25)),
-    ((0.80, 0.95, 0.45), (0.15, 0.50, 0.15)),
-    ((0.15, 0.10, 0.35), (0.55, 0.65, 1.0)),
-    ((0.88, 0.85, 0.80), (0.70, 0.25, 0.18)),
-    ((0.05, 0.35, 0.18), (0.50, 0.80, 0.40)),
-    ((0.10, 0.20, 0.55), (0.97, 0.95, 0.90)),
-    ((0.52, 0.50, 0.45), (0.97, 0.93, 0.72)),
+Surface = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Colour, Colour]
+TEXTURES: tuple[Surface, ...] = (
+    (scales, (0.35, 0.12, 0.05), (1.0, 0.55, 0.15)),
+    (spots, (0.80, 0.08, 0.10), (1.0, 0.96, 0.88)),
+    (bumps, (0.95, 0.45, 0.35), (0.60, 0.15, 0.25)),
+    (veins, (0.80, 0.95, 0.45), (0.15, 0.50, 0.15)),
+    (rings, (0.15, 0.10, 0.35), (0.55, 0.65, 1.0)),
+    (bricks, (0.88, 0.85, 0.80), (0.70, 0.25, 0.18)),
+    (stripes, (0.05, 0.35, 0.18), (0.50, 0.80, 0.40)),
+    (zigzag, (0.10, 0.20, 0.55), (0.97, 0.95, 0.90)),
+    (craters, (0.52, 0.50, 0.45), (0.97, 0.93, 0.72)),
 )
-BACKGROUNDS = (water, forest, sand, soil, meadow, hills, dunes, tiles, night)
-BACKGROUND_COLOURS: tuple[tuple[Colour, Colour], ...] = (
-    ((0.02, 0.25, 0.50), (0.55, 0.85, 0.95)),
-    ((0.16, 0.10, 0.06), (0.45, 0.55, 0.30)),
-    ((0.78, 0.65, 0.42), (0.97, 0.90, 0.70)),
-    ((0.20, 0.12, 0.08), (0.50, 0.34, 0.22)),
-    ((0.25, 0.60, 0.20), (1.0, 0.90, 0.55)),
-    ((0.62, 0.84, 0.98), (0.30, 0.52, 0.25)),
-    ((0.99, 0.86, 0.66), (0.80, 0.45, 0.22)),
-    ((0.72, 0.80, 0.82), (0.93, 0.92, 0.88)),
-    ((0.03, 0.03, 0.15), (0.95, 0.95, 0.80)),
+BACKGROUNDS: tuple[Surface, ...] = (
+    (water, (0.02, 0.25, 0.50), (0.55, 0.85, 0.95)),
+    (forest, (0.16, 0.10, 0.06), (0.45, 0.55, 0.30)),
+    (sand, (0.78, 0.65, 0.42), (0.97, 0.90, 0.70)),
+    (soil, (0.20, 0.12, 0.08), (0.50, 0.34, 0.22)),
+    (meadow, (0.25, 0.60, 0.20), (1.0, 0.90, 0.55)),
+    (hills, (0.62, 0.84, 0.98), (0.30, 0.52, 0.25)),
+    (dunes, (0.99, 0.86, 0.66), (0.80, 0.45, 0.22)),
+    (tiles, (0.72, 0.80, 0.82), (0.93, 0.92, 0.88)),
+    (night, (0.03, 0.03, 0.15), (0.95, 0.95, 0.80)),
 )

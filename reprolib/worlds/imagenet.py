@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,14 +11,14 @@ from torchvision import transforms
 from torchvision.models import ResNet50_Weights
 
 from reprolib import features
-from reprolib.natural import cgn, classify, datasets, quality, robustness, u2net
+from reprolib.natural import cgn, classify, quality, robustness, u2net
 from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import Ensemble
-from reprolib.natural.datasets import Images
+from reprolib.natural.datasets import EVALUATION, NORMALISED, TRAIN, Images, Pictures, Transform
 from reprolib.natural.train import Patches
 from reprolib.natural.world import World
 from reprolib.run import assets, files, rng, weights
-from reprolib.schema import ImagenetParams, NaturalSource
+from reprolib.schema import ImagenetParams
 
 
 class ImageNet(World):
@@ -45,7 +44,7 @@ class ImageNet(World):
         files = ("imagenet/biggan-deep-256.bin", "imagenet/u2net.pth")
         return {"world": self.name} | {file: self._sha256(file) for file in files}
 
-    def given_identity(self, source: NaturalSource) -> str:
+    def given_identity(self) -> str:
         return self._sha256("imagenet/cgn.pth")
 
     def rater_identity(self) -> str:
@@ -66,7 +65,7 @@ class ImageNet(World):
         model.start_from(weights.read_pth(file), str(file))
         return model
 
-    def given_cgn(self, source: NaturalSource) -> CGN:
+    def given_cgn(self) -> CGN:
         return cgn.load("biggan-deep-256", self._saliency(), assets.path("imagenet/cgn.pth"))
 
     def _saliency(self) -> u2net.U2Net:
@@ -87,13 +86,11 @@ class ImageNet(World):
     def plain(self) -> nn.Module:
         return classify.pretrained_resnet50()
 
-    def real(self, split: str) -> Images:
-        transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
-        return datasets.Pictures(assets.FOLDERS[f"imagenet/{self.data}"].pictures(split), transform)
+    def transform(self, split: str) -> Transform:
+        return TRAIN if split == "train" else EVALUATION
 
-    def counterfactuals(self, folder: Path, split: str) -> Images:
-        transform = datasets.train_transform() if split == "train" else datasets.eval_transform()
-        return datasets.counterfactuals(folder / split, transform)
+    def real(self, split: str) -> Images:
+        return Pictures(assets.FOLDERS[f"imagenet/{self.data}"].pictures(split), self.transform(split))
 
     def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
         raise NotImplementedError("nobody knows the true counterfactuals of ImageNet")
@@ -101,7 +98,7 @@ class ImageNet(World):
     def challenge(self, name: str) -> Images:
         files = assets.FOLDERS["imagenet/backgrounds_challenge"].pictures(f"{name}/val")
         # of 224 pixels already; the released code has other statistics, never seen in training
-        return datasets.Pictures(files, transforms.Compose(datasets.NORMALISED))
+        return Pictures(files, transforms.Compose(NORMALISED))
 
     def superclasses(self) -> Tensor:
         return robustness.superclasses()
@@ -109,7 +106,7 @@ class ImageNet(World):
     def conflict(self) -> tuple[Images, list[list[int]]]:
         pictures = assets.FOLDERS["imagenet/cue_conflict"].pictures()
         files = [(file, robustness.labels_of(file)) for file, _ in pictures]
-        return datasets.Pictures(files, datasets.eval_transform()), robustness.imagenet_groups()
+        return Pictures(files, EVALUATION), robustness.imagenet_groups()
 
     def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
         everything = assets.FOLDERS[f"imagenet/{self.data}"].classes
@@ -117,5 +114,5 @@ class ImageNet(World):
         for name in ("imagenet-a", "imagenet-sketch"):
             given = assets.FOLDERS[f"imagenet/{name}"]
             present = torch.tensor([everything.index(each) for each in given.classes])
-            found[name] = (datasets.Pictures(given.pictures(), datasets.eval_transform()), present)
+            found[name] = (Pictures(given.pictures(), EVALUATION), present)
         return found

@@ -11,6 +11,7 @@ scenes are what the generative models know. Scene i of a set is a function of (s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 
 from reprolib.natural import biggan
 from reprolib.run import rng
-from reprolib.worlds.appearance import BACKGROUND_COLOURS, BACKGROUNDS, SHAPES, STRANGERS, TEXTURE_COLOURS, TEXTURES
+from reprolib.worlds.appearance import BACKGROUNDS, SHAPES, STRANGERS, TEXTURES, Surface
 
 VERSION = 2
 """Raised when a posed scene of the same (u, y) looks different."""
@@ -51,9 +52,7 @@ class Scene(NamedTuple):
     background: Tensor
 
 
-def render(
-    u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, *, size: int = SIZE, wild: bool = False
-) -> Scene:
+def render(u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, *, wild: bool = False) -> Scene:
     """Render scenes.
 
     u: (B, at least PARAMETERS, or with ``wild`` WILD more), normal numbers. shape, texture, background: class ids,
@@ -62,13 +61,13 @@ def render(
     background; else posed, as the generative models know them.
     """
     number = torch.special.ndtr(u[:, : PARAMETERS + WILD].double() / _DEVIATION).float().clamp(0.02, 0.98)
-    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
     y, x = (grid.expand(len(u), -1, -1) for grid in torch.meshgrid(axis, axis, indexing="ij"))
     ox, oy, scale = _object_frame(x, y, number, wild)
     mask = _mask(shape, ox, oy, scale)
     near, far = _phase(number[:, 4:6]), _phase(number[:, 6:8])
-    surface = _paint(TEXTURES, TEXTURE_COLOURS, texture, ox, oy, near, number[:, 8])
-    ground = _paint(BACKGROUNDS, BACKGROUND_COLOURS, background, x, y, far, number[:, 9])
+    surface = _paint(TEXTURES, texture, ox, oy, near, number[:, 8])
+    ground = _paint(BACKGROUNDS, background, x, y, far, number[:, 9])
     lit = (surface * _light(ox, oy, number)).clamp(0, 1)
     if wild:
         extra = number[:, PARAMETERS:]
@@ -109,7 +108,7 @@ def _cluttered(ground: Tensor, x: Tensor, y: Tensor, number: Tensor) -> Tensor:
     mask = _mask(len(CLASSES) + (kind * len(STRANGERS)).long(), ox, oy, scale)
     still = torch.zeros_like(number[:, :2])
     label = (texture * len(CLASSES)).long()
-    surface = _paint(TEXTURES, TEXTURE_COLOURS, label, ox, oy, still, still[:, 0] + 0.5)
+    surface = _paint(TEXTURES, label, ox, oy, still, still[:, 0] + 0.5)
     return torch.lerp(ground, surface, mask)
 
 
@@ -125,7 +124,7 @@ def _light(x: Tensor, y: Tensor, number: Tensor) -> Tensor:
     return (1 + (0.1 + 0.2 * number[:, 11])[:, None, None] * slope)[:, None]
 
 
-def _by_class(functions: tuple, label: Tensor, *arguments: Tensor) -> Tensor:
+def _by_class(functions: Sequence[Callable[..., Tensor]], label: Tensor, *arguments: Tensor) -> Tensor:
     """Evaluate for every image the function of its class; one call per class that occurs."""
     result = torch.empty_like(arguments[0])
     for number in label.unique().tolist():
@@ -134,12 +133,10 @@ def _by_class(functions: tuple, label: Tensor, *arguments: Tensor) -> Tensor:
     return result
 
 
-def _paint(
-    functions: tuple, colours: tuple, label: Tensor, x: Tensor, y: Tensor, phase: Tensor, shift: Tensor
-) -> Tensor:
+def _paint(surfaces: tuple[Surface, ...], label: Tensor, x: Tensor, y: Tensor, phase: Tensor, shift: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1]: a blend of the two colours of the class, which ``shift`` moves a little."""
-    weight = _by_class(functions, label, x, y, phase).clamp(0, 1)[:, None]
-    low, high = torch.tensor(colours)[label].unbind(1)
+    weight = _by_class([blend for blend, _, _ in surfaces], label, x, y, phase).clamp(0, 1)[:, None]
+    low, high = torch.tensor([colours for _, *colours in surfaces])[label].unbind(1)
     turn = 0.16 * (shift[:, None] - 0.5) * torch.tensor([1.0, 0.3, -1.0])
     low, high = ((c + turn)[:, :, None, None] for c in (low, high))
     return (low + weight * (high - low)).clamp(0, 1)
@@ -152,14 +149,8 @@ BATCH = 500
 AGREEMENT = 0.9
 """How often a factor of a real scene is drawn with the class of its shape; else it is that of any class."""
 Attributes = Literal["mostly", "random"]
-TestSet = Literal["original", "mixed_same", "mixed_rand", "cue_conflict"]
-
-
-class Labelled(NamedTuple):
-    """Images (N, 3, 64, 64) in [-1, 1], and the classes of shape, texture and background, int64 (N, 3)."""
-
-    images: Tensor
-    labels: Tensor
+Labelled = tuple[Tensor, Tensor]
+"""Images (N, 3, 64, 64) in [-1, 1], and their classes, int64."""
 
 
 def classes(index: Tensor, key: rng.Key, attributes: Attributes) -> Tensor:
@@ -184,65 +175,61 @@ def scenes(count: int, key: rng.Key, attributes: Attributes = "mostly", wild: bo
 
 @lru_cache(maxsize=4)
 def labelled(count: int, key: rng.Key, attributes: Attributes = "mostly", wild: bool = True) -> Labelled:
-    """Scenes as a classifier sees them; the last few sets are kept, because every evaluation asks for them again."""
+    """Images of ``scenes`` and their labels (N, 3); the last few sets are kept, because every evaluation asks again."""
     scene, labels = scenes(count, key, attributes, wild)
-    return Labelled(scene.image, labels)
-
-
-@lru_cache(maxsize=4)
-def test_set(name: TestSet, count: int, seed: int) -> Labelled:
-    """A test set; the objects of ``original``, ``mixed_same`` and ``mixed_rand`` are the same ones.
-
-    ``original``: real scenes. ``mixed_same``: each object before the background of another scene of its class.
-    ``mixed_rand``: before the background of a scene of a random class. ``cue_conflict``: the shape of one class with
-    the texture of another, posed, before plain grey, so that nothing else gives the class away.
-    """
-    key = ("test", seed)
-    if name == "cue_conflict":
-        return _cue_conflict(count, key)
-    scene, labels = _test_scenes(count, key)
-    if name == "original":
-        return Labelled(scene.image, labels)
-    index = torch.arange(count)
-    other = biggan.noise(index, LATENT, 1.0, ("other background", *key))
-    ground = labels[:, 0] if name == "mixed_same" else rng.classes(("other class", *key), index, len(CLASSES))
-    backgrounds = _rendered(other, ground[:, None].expand(-1, 3), wild=True).background
-    labels = torch.stack([labels[:, 0], labels[:, 1], ground], dim=1)
-    return Labelled(scene.mask * scene.texture + (1 - scene.mask) * backgrounds, labels)
+    return scene.image, labels
 
 
 _test_scenes = lru_cache(maxsize=1)(scenes)
 """The same for three test sets."""
 
 
+@lru_cache(maxsize=3)
+def challenge(name: str, count: int) -> Labelled:
+    """A set of the backgrounds challenge, labels: classes of the shape (N,); the objects of all three are the same.
+
+    ``original``: real scenes. ``mixed_same``: each object before the background of another scene of its class.
+    ``mixed_rand``: before the background of a scene of a random class.
+    """
+    scene, labels = _test_scenes(count, ("test", 0))
+    shape, index = labels[:, 0], torch.arange(count)
+    if name == "original":
+        return scene.image, shape
+    other = biggan.noise(index, LATENT, 1.0, ("other background", "test", 0))
+    ground = shape if name == "mixed_same" else rng.classes(("other class", "test", 0), index, len(CLASSES))
+    backgrounds = _rendered(other, ground[:, None].expand(-1, 3), wild=True).background
+    return scene.mask * scene.texture + (1 - scene.mask) * backgrounds, shape
+
+
+@lru_cache(maxsize=1)
+def cue_conflict(count: int) -> Labelled:
+    """The shape of one class with the texture of another, labels (N, 2), posed, before plain grey, so that nothing else
+    gives the class away."""
+    index = torch.arange(count)
+    u = biggan.noise(index, LATENT, 1.0, ("conflict", "test", 0))
+    shape = rng.classes(("conflict shape", "test", 0), index, len(CLASSES))
+    step = 1 + rng.classes(("conflict texture", "test", 0), index, len(CLASSES) - 1)
+    texture = (shape + step) % len(CLASSES)  # any class but that of the shape
+    scene = _rendered(u, torch.stack([shape, texture, shape], dim=1), wild=False)
+    return scene.mask * scene.texture, torch.stack([shape, texture], dim=1)  # grey is 0
+
+
 @torch.inference_mode()
 def adversarial(count: int, classifier: nn.Module) -> Labelled:
-    """Scenes with independent factors whose shape a plain classifier gets wrong, as ImageNet-A was collected: the
-    first ``count`` of twice as many, or fewer if it is too good."""
+    """Scenes with independent factors whose shape, the label (N,), a plain classifier gets wrong, as ImageNet-A was
+    collected: the first ``count`` of twice as many, or fewer if it is too good."""
     images, labels = labelled(2 * count, ("adversarial",), "random")
     read = torch.cat([classifier(batch).argmax(1) for batch in images.split(BATCH)])
     wrong = (read != labels[:, 0]).nonzero()[:count, 0]
-    return Labelled(images[wrong], labels[wrong])
+    return images[wrong], labels[wrong, 0]
 
 
 def sketches(count: int) -> Labelled:
-    """The dark outline of each object on white, as in ImageNet-Sketch; texture and background have no class (-1)."""
+    """The dark outline of each object on white, as in ImageNet-Sketch; labels: classes of the shape (N,)."""
     scene, labels = scenes(count, ("sketch",))
     inside = -F.max_pool2d(-scene.mask, 3, stride=1, padding=1)
     outline = F.max_pool2d(scene.mask, 3, stride=1, padding=1) - inside
-    labels = torch.cat([labels[:, :1], torch.full_like(labels[:, 1:], -1)], dim=1)
-    return Labelled((1 - 2 * outline).expand(-1, 3, -1, -1).contiguous(), labels)
-
-
-def _cue_conflict(count: int, key: rng.Key) -> Labelled:
-    index = torch.arange(count)
-    u = biggan.noise(index, LATENT, 1.0, ("conflict", *key))
-    shape = rng.classes(("conflict shape", *key), index, len(CLASSES))
-    step = 1 + rng.classes(("conflict texture", *key), index, len(CLASSES) - 1)
-    texture = (shape + step) % len(CLASSES)  # any class but that of the shape
-    scene = _rendered(u, torch.stack([shape, texture, shape], dim=1), wild=False)
-    nothing = torch.full_like(shape, -1)
-    return Labelled(scene.mask * scene.texture, torch.stack([shape, texture, nothing], dim=1))  # grey is 0
+    return (1 - 2 * outline).expand(-1, 3, -1, -1).contiguous(), labels[:, 0]
 
 
 def _rendered(u: Tensor, labels: Tensor, wild: bool) -> Scene:

@@ -8,7 +8,6 @@ are known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,14 +18,13 @@ from torchvision import transforms
 from reprolib import features
 from reprolib.gradcam import intersection_over_union
 from reprolib.natural import classify, quality
-from reprolib.natural import datasets as folders
 from reprolib.natural.cgn import CGN, CLAMP
 from reprolib.natural.classify import Ensemble
-from reprolib.natural.datasets import Images, Sampling, generate
+from reprolib.natural.datasets import Images, Sampling, Transform, generate
 from reprolib.natural.train import Patches
 from reprolib.natural.world import World
 from reprolib.run import rng
-from reprolib.schema import NaturalSource, ScenesParams
+from reprolib.schema import ScenesParams
 from reprolib.vocabulary import FACTORS
 from reprolib.worlds import networks
 from reprolib.worlds import render as rendered
@@ -50,7 +48,7 @@ class Scenes(World):
         files = {name: networks.shipped(name).identity() for name in ("generator", "saliency")}
         return {"world": self.name} | files
 
-    def given_identity(self, source: NaturalSource) -> str:
+    def given_identity(self) -> str:
         return networks.shipped("cgn").identity()
 
     def rater_identity(self) -> str:
@@ -71,7 +69,7 @@ class Scenes(World):
         model.start_from(generator.read(), str(generator.file))
         return model
 
-    def given_cgn(self, source: NaturalSource) -> CGN:
+    def given_cgn(self) -> CGN:
         model = self.new_cgn()
         model.load_mechanisms(networks.shipped("cgn").read())
         return model.eval()
@@ -120,36 +118,31 @@ class Scenes(World):
     def real(self, split: str) -> Images:
         count = self.images if split == "train" else self.validation
         images, labels = rendered.labelled(count, ("real", split))
-        return _images(images, labels[:, 0])
+        return TensorDataset(images, labels[:, 0])
 
     def true_counterfactuals(self, count: int, split: str, seed: int) -> Images:
-        """Rendered scenes with independent factors."""
-        return _images(*rendered.labelled(count, ("true counterfactuals", split, seed), "random"))
+        return TensorDataset(*rendered.labelled(count, ("true counterfactuals", split, seed), "random"))
 
-    def counterfactuals(self, folder: Path, split: str) -> Images:
-        to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
-        return folders.counterfactuals(folder / split, to_range)
+    def transform(self, split: str) -> Transform:
+        return transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
 
     def challenge(self, name: str) -> Images:
-        images, labels = rendered.test_set(name, self.validation, 0)
-        return _images(images, labels[:, 0])
+        return TensorDataset(*rendered.challenge(name, self.validation))
 
     def superclasses(self) -> Tensor:
         return torch.arange(self.classes)
 
     def conflict(self) -> tuple[Images, list[list[int]]]:
-        images, labels = rendered.test_set("cue_conflict", self.validation, 0)
-        return _images(images, labels[:, :2]), [[number] for number in range(self.classes)]
+        return TensorDataset(*rendered.cue_conflict(self.validation)), [[number] for number in range(self.classes)]
 
     def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
         """Stand-ins: for ImageNet-A scenes with independent factors that the scene reader gets wrong; for
         ImageNet-Sketch outlines on white."""
-        everything = torch.arange(self.classes)
         sets = {
             "hard scenes": rendered.adversarial(self.validation, networks.reader("scene")),
             "sketches": rendered.sketches(self.validation),
         }
-        return {name: (_images(images, labels[:, 0]), everything) for name, (images, labels) in sets.items()}
+        return {name: (TensorDataset(*found), torch.arange(self.classes)) for name, found in sets.items()}
 
 
 class WithTrueMask(CGN):
@@ -161,11 +154,6 @@ class WithTrueMask(CGN):
         return mask.to(u.device), self.f_shape(u, shape, truncation)
 
 
-def _images(images: Tensor, labels: Tensor) -> Images:
-    data: Any = TensorDataset(images, labels)
-    return data
-
-
 # ---------------------------------------------------------------- against the truth
 
 
@@ -173,9 +161,9 @@ def _read(cgn: CGN, count: int) -> tuple[Tensor, Tensor]:
     """Counterfactuals with three independent labels: what the readers of single factors read, and the labels; int64
     (N, 3)."""
     made = [generate(cgn, Sampling(seed=-1), index) for index in torch.arange(count).split(quality.BATCH)]
-    images = torch.cat([images for images, _, _ in made])
+    images = torch.cat([images for images, _ in made])
     read = [quality.probabilities(images, networks.reader(factor)).argmax(1) for factor in FACTORS]
-    return torch.stack(read, dim=1), torch.cat([classes for _, _, classes in made])
+    return torch.stack(read, dim=1), torch.cat([classes for _, classes in made])
 
 
 def residue(background: Tensor, scene: Scene) -> Tensor:
