@@ -136,7 +136,8 @@ def _torchvision(new: Callable[[], Any], batch: int, rated: int) -> dict[str, Wo
 
     with rng.seeded("random weights"):
         layers = [*list(resnet50().children())[:-1], nn.Flatten()]
-        rater = quality.resized(inception_v3(init_weights=False, transform_input=False).eval())
+        network = inception_v3(init_weights=False, transform_input=False).eval()
+        rater = nn.Sequential(nn.Upsample((299, 299), mode="bilinear"), network)
         pictures = torch.randn(batch, 3, 224, 224)
 
     def rate(device: str, steps: int, _: Checkpoint) -> State:

@@ -146,7 +146,7 @@ def test_training_on_natural_images_follows_its_device(checkpoint: Checkpoint, f
     with fake():
         natural.train_cgn(model, 0, settings, checkpoint, "")
         _to(model, GPU)
-        assert natural.sheet(model, [0, 1]).device.type == "cpu"
+        assert natural.sheet(model, [0, 1], model.noise(1, ("u",))).device.type == "cpu"
 
 
 def test_the_ensemble_follows_its_device(checkpoint: Checkpoint, fake: Callable[[], Any]) -> None:

@@ -59,7 +59,9 @@ def _ensemble(checkpoint: Checkpoint) -> Any:
 def _natural(checkpoint: Checkpoint) -> Any:
     settings = natural.CgnSettings(1, 2, 1, patches=natural.Patches(32, 5, 16), features="efficientnet_lite0")
     model = CGN("scenes-64-tiny", U2Net(PLANS["u2net-thin"]))
-    return natural.train_cgn(model, 0, settings, checkpoint, "toy", lambda model: natural.sheet(model, [0]))
+    return natural.train_cgn(
+        model, 0, settings, checkpoint, "toy", lambda model: natural.sheet(model, [0], model.noise(1, ("u",)))
+    )
 
 
 def _generative(module: Any, variant: str, name: str, checkpoint: Checkpoint) -> Any:

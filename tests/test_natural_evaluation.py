@@ -70,15 +70,6 @@ def test_accuracy_counts_images_and_classes_outside_are_wrong() -> None:
     assert found == pytest.approx({"avg": 75.0, "shape": 50.0})
 
 
-def test_the_gap_is_taken_per_prediction() -> None:
-    results = {
-        "original": {"a": 99.0, "b": 98.0},
-        "mixed_same": {"a": 80.0, "b": 70.0},
-        "mixed_rand": {"a": 60.0, "b": 69.0},
-    }
-    assert robustness.gaps(results) == {"a": 20.0, "b": 1.0}
-
-
 # -------------------------------------------------------------------- cue conflict
 
 

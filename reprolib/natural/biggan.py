@@ -19,8 +19,6 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from reprolib.run import rng
 
 Layers = tuple[tuple[bool, int, int], ...]
-SETTLE = 15
-"""Power iterations after which the spectral norms of a model with random weights have settled."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,7 @@ class BatchNorm(BigGANBatchNorm):
 
 def build(name: str) -> BigGAN:
     """A new generator: ``model(u, y, truncation)``, u (B, latent), y (B, classes) floats that sum to 1, truncation in
-    (0, 1] -> images (B, 3, size, size) in (-1, 1). Random weights give finite images, because spectral norms settled.
-
-    Raises KeyError for a name that is not in ARCHITECTURES.
-    """
+    (0, 1] -> images (B, 3, size, size) in (-1, 1). Random weights give finite images: spectral norms settled."""
     chosen = ARCHITECTURES[name]
     config = BigGANConfig(
         output_dim=chosen.size,
@@ -107,12 +102,13 @@ def build(name: str) -> BigGAN:
 
 
 @torch.no_grad()
-def settle(model: nn.Module, iterations: int = SETTLE) -> None:
-    """Run the power iterations of every spectral norm in a model, without running the model."""
+def settle(model: nn.Module) -> None:
+    """Run power iterations of every spectral norm, without running the model; after 15 those of random weights have
+    settled."""
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, SpectralNorm):
-                for _ in range(iterations):
+                for _ in range(15):
                     hook.compute_weight(module, do_power_iteration=True)
 
 

@@ -47,10 +47,7 @@ class CGN(nn.Module):
         self.u2net = u2net.requires_grad_(False).eval()
 
     def start_from(self, state: dict[str, Tensor], source: str) -> None:
-        """Give the frozen generator and all mechanisms the weights of one trained generator.
-
-        Raises AssetError, which names the source, if they are of another architecture.
-        """
+        """Give the frozen generator and all mechanisms the weights of one trained generator."""
         for model in (self.biggan_GT, self.f_shape, self.f_text, self.f_bg):
             weights.load_strictly(model, state, source)
 
@@ -60,7 +57,7 @@ class CGN(nn.Module):
         return {name: value for name, value in self.state_dict().items() if name.startswith(trained)}
 
     def load_mechanisms(self, state: dict[str, Tensor]) -> None:
-        """Put the mechanisms of a trained CGN in place; everything else stays. Raises AssetError if they do not fit."""
+        """Put the mechanisms of a trained CGN in place; everything else stays."""
         weights.load_strictly(self, self.state_dict() | state, "the mechanisms of a CGN")
 
     def train(self, mode: bool = True) -> CGN:
@@ -111,10 +108,7 @@ def compose(mask: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
 
 
 def load(architecture: str, u2net: U2Net, file: Path) -> CGN:
-    """A released or own CGN, in eval mode; one that was saved out of DataParallel has ``module.`` before every name.
-
-    Raises AssetError if the file is of another architecture.
-    """
+    """A released or own CGN, in eval mode; one that was saved out of DataParallel has ``module.`` before every name."""
     model = CGN(architecture, u2net)
     state = {name.removeprefix("module."): value for name, value in weights.read_pth(file).items()}
     weights.load_strictly(model, state, str(file))

@@ -27,7 +27,6 @@ from reprolib.vocabulary import PUBLISHED_FACTORS
 
 HEADS = PUBLISHED_FACTORS
 STUDY = NaturalParams()
-"""The defaults."""
 Selection = Literal["four_top1", "real_top1"]
 """Which row of a training is reported, see :func:`best_row`."""
 Order = Callable[[int], Tensor]
@@ -68,7 +67,7 @@ class Plain(nn.Module):
 
 
 def pretrained_resnet50() -> nn.Module:
-    """ResNet-50 with ImageNet weights (V1). Raises AssetError if they are not at hand."""
+    """ResNet-50 with ImageNet weights (V1)."""
     from torchvision.models import resnet50 as build
 
     network: nn.Module = build(weights=None)
@@ -78,10 +77,7 @@ def pretrained_resnet50() -> nn.Module:
 
 
 def resnet50(classes: int = 1000) -> Ensemble:
-    """The published one: a ResNet-50 with ImageNet weights (V1) and fresh heads, for 224 pixels.
-
-    Raises AssetError if the weights are not at hand.
-    """
+    """The published one: a ResNet-50 with ImageNet weights (V1) and fresh heads, for 224 pixels."""
     network = pretrained_resnet50()
     backbone = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
     return Ensemble(backbone, 2048, classes, target="7.2.conv1")  # as Bagad et al. (docs/imagenet.md, 10.5)
@@ -109,9 +105,6 @@ def real_loss(logits: dict[str, Tensor], labels: Tensor) -> Tensor:
 def counterfactual_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     """Sum of the cross entropies of the heads, each with the label of its own factor."""
     return torch.stack([F.cross_entropy(logits[name], labels[name]) for name in HEADS]).sum()
-
-
-# ---------------------------------------------------------------- training
 
 
 @dataclass(frozen=True)
@@ -152,8 +145,7 @@ class Batches:
         if step != self._next or position == 0:
             self._batches = self._from(epoch, position)
         self._next = step + 1
-        batch: tuple[Tensor, Tensor] = next(self._batches)
-        return batch
+        return next(self._batches)
 
     def _from(self, epoch: int, position: int) -> Iterator[Any]:
         batches = [chosen.tolist() for chosen in self.order(epoch)[position * self.batch :].split(self.batch)]
@@ -258,9 +250,6 @@ def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
     """Share of images whose label is among the k largest scores, or all if there are fewer, in percent."""
     among = (scores.topk(min(k, scores.shape[1]), dim=1).indices == labels[:, None]).any(1)
     return 100 * float(among.double().mean())
-
-
-# ---------------------------------------------------------------- what each head looks at
 
 
 def head_heatmaps(ensemble: Ensemble, images: Tensor) -> dict[str, Tensor]:

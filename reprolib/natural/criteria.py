@@ -125,12 +125,10 @@ def _against_real(
     frames = []
     for null, others in {"": made.assign(source=sources), **nulls}.items():
         base = real.loc[others["seed"]]
+        stamps = [f"{a} {b}" for a, b in zip(others["rules"], base["rules"], strict=True)]
+        told = pd.DataFrame({"source": others.get("source", sources.iloc[0]), "null": null, "rules": stamps})
         for name, (column, column_of_real, sign) in measures.items():
             first, second = others[column].to_numpy(), base[column_of_real].to_numpy()
-            part = (
-                others[["source"]] if "source" in others else pd.DataFrame({"source": [sources.iloc[0]] * len(others)})
-            )
             compared = {"value": sign * (first - second), "worse": np.minimum(first, second)}
-            stamps = [f"{a} {b}" for a, b in zip(others["rules"], base["rules"], strict=True)]
-            frames.append(part.assign(criterion=name, null=null, rules=stamps, **compared))
+            frames.append(told.assign(criterion=name, **compared))
     return pd.concat(frames, ignore_index=True).assign(case=run.world.title)

@@ -83,9 +83,6 @@ def interpolation(
     return {name: each.cpu() for name, each in zip(("image", "mask", "foreground", "background"), maps, strict=True)}
 
 
-# ---------------------------------------------------------------- counterfactual sets on disk
-
-
 def write_set(model: Callable[[], CGN], classes: int, sampling: Sampling, folder: Path, count: int) -> Path:
     """Write ``count`` images as ``folder/ims/<folder>_<7 digits>_x_gen.jpg`` and ``folder/labels.csv``; return the
     latter.
@@ -147,8 +144,6 @@ def _write_labels(folder: Path, classes: Tensor) -> None:
         write_atomically(file, content)
 
 
-# ---------------------------------------------------------------- what a classifier sees
-
 Transform = Callable[[Image.Image], Tensor]
 NORMALISED = [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
 """By the statistics of ImageNet."""
@@ -181,10 +176,9 @@ def read(file: Path, repair: str = REPAIR) -> Image.Image:
 
 
 class Pictures(Dataset[tuple[Tensor, Tensor]]):
-    """Pictures from disk: (image, label). An image that cannot be read is an AssetError, see ``read``."""
+    """Pictures from disk, each with its label, one number or several; repair: of a broken one, see ``read``."""
 
     def __init__(self, files: Sequence[tuple[Path, Any]], transform: Transform, repair: str = REPAIR) -> None:
-        """files: each with its label, one number or several. repair: of a broken one."""
         self.files, self.transform, self.repair = files, transform, repair
 
     def __len__(self) -> int:

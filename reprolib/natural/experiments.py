@@ -35,9 +35,6 @@ TrainedOn = Literal["real", "cgn", "truth", "again", "wrong"]
 images again, and with counterfactuals of a CGN whose labels are all those of the next class."""
 
 
-# ---------------------------------------------------------------- the CGN
-
-
 @dataclass(frozen=True)
 class Given:
     """A CGN that is not trained here; an untrained one is a null."""
@@ -77,7 +74,7 @@ def natural_cgn(
     said of it there."""
 
     def watch(model: CGN) -> tuple[Tensor, dict[str, Any]]:
-        return training.sheet(model, world.shown), world.against_truth(model, FOLLOWED)
+        return training.sheet(model, world.shown, model.noise(1, ("sheet",))), world.against_truth(model, FOLLOWED)
 
     model = world.new_cgn(true_mask)
     title = f"CGN on {world.title}, {settings.texture_target}, seed {seed}"
@@ -118,9 +115,6 @@ def natural_quality(world: World, cgn: Cgn, images: int, machine: Machine) -> Re
     for truncation in world.truncations:
         numbers |= measures.score(model, rater, images, truncation)
     return Result(numbers | world.against_truth(model, images))
-
-
-# ---------------------------------------------------------------- classifiers
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from reprolib.figures import Arrays, figure, show, show_sheet, to_pixels
-from reprolib.natural import datasets, experiments, plan, quality
-from reprolib.natural.cgn import CGN, compose
+from reprolib.natural import datasets, experiments, plan, quality, train
+from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import HEADS
 from reprolib.natural.datasets import Sampling, generate, interpolation
 from reprolib.natural.plan import CgnChoice, WorldRun
@@ -105,19 +105,14 @@ def _draw_training(data: Arrays) -> Figure:
     return drawn
 
 
-@torch.inference_mode()
 def samples(run: WorldRun, count: int = 6) -> dict[str, np.ndarray]:
     """Reproduction Fig 8: what the mechanisms make of several latents: ``classes`` (C,), two that the world follows,
     and ``sheets`` (C, 5, count, H, W, 3) with the rows premask, mask, texture map, background and composed image."""
     model, world = _own(run), run.world
     u, sheets = model.noise(count, ("samples",), run.chosen.truncation), []
     for number in world.followed[1:]:
-        y = model.one_hot(torch.full((count,), number))
-        maps = model(u, y, y, y, run.chosen.truncation)
-        mask = (2 * maps.mask - 1).expand_as(maps.truth)
-        image = compose(maps.mask, maps.foreground, maps.background)
-        rows = (maps.premask, mask, maps.foreground, maps.background, image)
-        sheets.append(np.stack([to_pixels(row.cpu()) for row in rows]))
+        made = train.sheet(model, [number] * count, u, run.chosen.truncation)[:, [1, 0, 2, 3, 4]]
+        sheets.append(made.permute(1, 0, 3, 4, 2).numpy())
     names = [world.class_names[number] for number in world.followed[1:]]
     return {"classes": np.array(names), "sheets": np.stack(sheets)}
 

@@ -49,8 +49,7 @@ class WorldRun:
     @property
     def chosen(self) -> NaturalParams:
         """The parameters of the world."""
-        group: NaturalParams = getattr(self.params, self.world.name)
-        return group
+        return getattr(self.params, self.world.name)
 
     @property
     def machine(self) -> Machine:
@@ -61,9 +60,6 @@ class WorldRun:
     def deciding(self) -> CgnChoice:
         """The CGN that decides a claim, and that the figures show: its first run, with the first target."""
         return CgnChoice(self.chosen.sources[0], target=self.chosen.targets[0])
-
-
-# ---------------------------------------------------------------- CGNs
 
 
 def trained_cgn(run: WorldRun, which: CgnChoice) -> Handle:
@@ -119,9 +115,6 @@ def train_cgns(run: WorldRun) -> None:
 def quality(run: WorldRun, which: CgnChoice) -> Handle:
     """How good a CGN is."""
     return experiments.natural_quality(run.world, cgn(run, which), run.chosen.rated, run.machine)
-
-
-# ---------------------------------------------------------------- classifiers
 
 
 def counterfactuals(run: WorldRun, which: CgnChoice) -> Counterfactuals:

@@ -15,8 +15,6 @@ from reprolib.run import assets, rng, weights
 from reprolib.run.training import Progress
 
 BATCH = 50
-INPUT = 299
-"""Side in pixels of what Inception-v3 sees."""
 
 
 def inception_score(probabilities: Tensor, splits: int = 1) -> list[float]:
@@ -38,20 +36,14 @@ def inception_score(probabilities: Tensor, splits: int = 1) -> list[float]:
 def inception_v3() -> nn.Module:
     """torchvision's Inception-v3 with ImageNet weights, for images in (-1, 1), resized bilinearly to 299 pixels.
 
-    That range is what the network was trained on; torchvision's own rescaling from ImageNet statistics is off. Raises
-    AssetError if the weights are not at hand.
+    That range is what the network was trained on; torchvision's own rescaling from ImageNet statistics is off.
     """
     from torchvision.models import inception_v3 as build
 
     file = assets.path("inception_v3_google-0cc3c7bd.pth")
     network = build(weights=None, transform_input=False, init_weights=False)
     weights.load_strictly(network, weights.read_pth(file), str(file))
-    return resized(network.eval().requires_grad_(False))
-
-
-def resized(network: nn.Module) -> nn.Module:
-    """A network behind a bilinear resize to INPUT pixels."""
-    return nn.Sequential(nn.Upsample((INPUT, INPUT), mode="bilinear"), network)
+    return nn.Sequential(nn.Upsample((299, 299), mode="bilinear"), network.eval().requires_grad_(False))
 
 
 @torch.inference_mode()
@@ -62,9 +54,6 @@ def probabilities(images: Tensor, network: nn.Module, batch: int = 64) -> Tensor
     """
     device = next(network.parameters()).device
     return torch.cat([network(some.to(device)).double().softmax(1).cpu() for some in images.split(batch)])
-
-
-# ---------------------------------------------------------------- of a CGN
 
 
 def classes_of(count: int, classes: int) -> Tensor:

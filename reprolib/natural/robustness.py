@@ -84,14 +84,6 @@ def accuracies(scores: dict[str, Tensor], labels: Tensor, mapping: Tensor) -> di
     return {name: 100 * count / len(labels) for name, count in right.items()}
 
 
-def gaps(results: dict[str, dict[str, float]]) -> dict[str, float]:
-    """BG-gap of every prediction: accuracy on ``mixed_same`` minus that on ``mixed_rand``, in points."""
-    return {name: value - results["mixed_rand"][name] for name, value in results["mixed_same"].items()}
-
-
-# ---------------------------------------------------------------- cue conflict
-
-
 def imagenet_groups() -> list[list[int]]:
     """The ImageNet classes of each category."""
     return [_classes(text) for text in CATEGORIES.values()]
@@ -128,12 +120,9 @@ def shape_bias(decided: Tensor, shape: Tensor, texture: Tensor) -> dict[str, flo
     }
 
 
-# ---------------------------------------------------------------- of a classifier
-
-
-def evaluate(world: World, ensemble: nn.Module, workers: int = 0, unseen: Images | None = None) -> dict[str, float]:
+def evaluate(world: World, ensemble: nn.Module, workers: int = 0) -> dict[str, float]:
     """Everything that is measured on a classifier, in percent: ``accuracy`` and ``reliance``."""
-    return accuracy(world, ensemble, workers, unseen) | reliance(world, ensemble, workers)
+    return accuracy(world, ensemble, workers) | reliance(world, ensemble, workers)
 
 
 def accuracy(world: World, ensemble: nn.Module, workers: int = 0, unseen: Images | None = None) -> dict[str, float]:
@@ -156,14 +145,14 @@ def accuracy(world: World, ensemble: nn.Module, workers: int = 0, unseen: Images
 
 
 def reliance(world: World, ensemble: nn.Module, workers: int = 0) -> dict[str, float]:
-    """What a classifier relies on, in percent: ``<set>/<prediction>`` for the three sets of the backgrounds challenge
-    and ``gap/<prediction>``; ``shape_bias/<prediction>`` and ``decided/<prediction>``."""
+    """What a classifier relies on, in percent: ``<set>/<prediction>`` for the sets of the backgrounds challenge and
+    ``gap/<prediction>``, ``mixed_same`` minus ``mixed_rand``; ``shape_bias`` and ``decided/<prediction>``."""
     mapping = world.superclasses()
     found = {
         name: accuracies(*classify.scores(ensemble, world.challenge(name), workers), mapping) for name in CHALLENGE_SETS
     }
     row = {f"{name}/{head}": value for name, each in found.items() for head, value in each.items()}
-    row |= {f"gap/{head}": value for head, value in gaps(found).items()}
+    row |= {f"gap/{head}": value - found["mixed_rand"][head] for head, value in found["mixed_same"].items()}
     decided, labels = _conflict(world, ensemble, workers)
     for head, categories in decided.items():
         bias = shape_bias(categories, labels[:, 0], labels[:, 1])

@@ -23,7 +23,6 @@ from reprolib.run.store import Checkpoint
 from reprolib.schema import ASIDE, LossGroup, NaturalParams, TextureTarget
 
 STUDY = NaturalParams()
-"""The defaults."""
 Taps = tuple[float, float, float, float]
 LEARNING_RATES = {"f_shape": 8e-6, "f_bg": 1e-5, "f_text": STUDY.texture_rate}
 """In the order in which the mechanisms are updated."""
@@ -213,11 +212,11 @@ def finite(cgn: CGN) -> bool:
 
 
 @torch.no_grad()
-def sheet(cgn: CGN, classes: Sequence[int]) -> Tensor:
-    """What the mechanisms make of one fixed u for some classes: uint8 (classes, 6, 3, H, W), in columns mask,
-    pre-mask, foreground, background, image and what BigGAN makes of it."""
+def sheet(cgn: CGN, classes: Sequence[int], u: Tensor, truncation: float = 1.0) -> Tensor:
+    """What the mechanisms make of u, (1 or classes, latent), for some classes: uint8 (classes, 6, 3, H, W), in columns
+    mask, pre-mask, foreground, background, image and what BigGAN makes of it."""
     y = cgn.one_hot(torch.tensor(classes))
-    maps: Maps = cgn(cgn.noise(1, ("sheet",)).expand(len(classes), -1), y, y, y)
+    maps: Maps = cgn(u.expand(len(classes), -1), y, y, y, truncation)
     image = compose(maps.mask, maps.foreground, maps.background)
     mask = (2 * maps.mask - 1).expand_as(image)
     columns = torch.stack([mask, maps.premask, maps.foreground, maps.background, image, maps.truth], dim=1)
@@ -231,8 +230,7 @@ def _draw(cgn: CGN, seed: int, i: int, settings: CgnSettings) -> Maps:
     u = cgn.noise(index, ("cgn training", seed), settings.truncation)
     drawn = torch.randint(classes, (1 if settings.one_class else count,)).expand(count)
     y = cgn.one_hot(drawn)
-    maps: Maps = cgn(u, y, y, y, settings.truncation)
-    return maps
+    return cgn(u, y, y, y, settings.truncation)
 
 
 class Gradients:

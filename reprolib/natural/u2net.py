@@ -137,7 +137,7 @@ def saliency_loss(logits: list[Tensor], masks: Tensor) -> Tensor:
 
 
 def load(name: str, state: dict[str, Tensor], source: str) -> U2Net:
-    """A frozen detector in eval mode. Raises AssetError, which names the source, if its state is of another plan."""
+    """A frozen detector in eval mode; source: of its state, named if that is of another plan."""
     model = U2Net(PLANS[name])
     weights.load_strictly(model, state, f"{source} for {name}")
     return model.eval().requires_grad_(False)

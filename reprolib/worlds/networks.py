@@ -62,10 +62,9 @@ def reader(name: str) -> nn.Module:
 def new_reader() -> nn.Module:
     """A thin ResNet of four blocks: images (B, 3, 64, 64) in [-1, 1] -> logits (B, 9)."""
     block: Any = BasicBlock  # timm's own annotation asks for an instance
-    network: nn.Module = ResNet(
+    return ResNet(
         block, (1, 1, 1, 1), len(CLASSES), stem_type="deep", stem_width=16, avg_down=True, channels=(32, 48, 64, 96)
     )
-    return network
 
 
 # ---------------------------------------------------------------- losses: of a network on the scenes of these numbers
@@ -114,9 +113,6 @@ def reading(model: nn.Module, index: Tensor, factor: int, attributes: scenes.Att
     return F.cross_entropy(model(image), labels[:, factor])
 
 
-# ---------------------------------------------------------------- quality
-
-
 @torch.inference_mode()
 def accuracy(model: nn.Module, factor: int, attributes: scenes.Attributes) -> dict[str, float]:
     """Share of held-out scenes whose factor a reader reads correctly, in percent."""
@@ -144,9 +140,6 @@ def resemblance(model: nn.Module) -> dict[str, float]:
     truth = torch.cat([render(a, b, b, b).image for a, b in pairs])
     recognised = quality.probabilities(images, reader("scene")).argmax(1) == y
     return {"l1": float((images - truth).abs().mean()), "recognised": 100 * float(recognised.double().mean())}
-
-
-# ---------------------------------------------------------------- training
 
 
 @dataclass(frozen=True)

@@ -154,9 +154,6 @@ class WithTrueMask(CGN):
         return mask.to(u.device), self.f_shape(u, shape, truncation)
 
 
-# ---------------------------------------------------------------- against the truth
-
-
 def _read(cgn: CGN, count: int) -> tuple[Tensor, Tensor]:
     """Counterfactuals with three independent labels: what the readers of single factors read, and the labels; int64
     (N, 3)."""
