@@ -1,8 +1,7 @@
 """BigGAN-deep through pytorch-pretrained-biggan, with faults of that package mended (docs/imagenet.md, 3.1).
 
-The package gives the architecture and the state names, so published weights load. Mended here: the last batch norm of
-a new model holds uninitialised memory; statistics between two stored truncations are interpolated with swapped
-weights.
+Published weights load by the package's state names. Mended: the last batch norm of a new model holds uninitialised
+memory; statistics between two stored truncations are interpolated with swapped weights.
 """
 
 from __future__ import annotations
@@ -103,8 +102,7 @@ def build(name: str) -> BigGAN:
 
 @torch.no_grad()
 def settle(model: nn.Module) -> None:
-    """Run power iterations of every spectral norm, without running the model; after 15 those of random weights have
-    settled."""
+    """Run as many power iterations of every spectral norm as random weights need, without running the model."""
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, SpectralNorm):
@@ -113,10 +111,8 @@ def settle(model: nn.Module) -> None:
 
 
 def noise(index: Tensor | int, latent: int, truncation: float, key: rng.Key) -> Tensor:
-    """u for the samples of these numbers (an int n: 0..n-1): normal, truncated to [-2, 2], then times truncation.
-
-    float32 (samples, latent). Each sample has its own stream, so u does not depend on batch size or order.
-    """
+    """u of the samples of these numbers (an int n: 0..n-1), float32 (samples, latent): normal, truncated to [-2, 2],
+    then times truncation. Each sample has its own stream, so u does not depend on batch size or order."""
     index = torch.arange(index) if isinstance(index, int) else index
     return truncation * rng.truncated_normal(rng.uniform(key, index, latent), -2.0, 2.0).float()
 

@@ -1,9 +1,8 @@
 """The invariant classifier ensemble, its training on real images and counterfactuals, and its accuracy
 (docs/imagenet.md, sections 3.4, 9 and 10.1).
 
-One backbone, three heads for the three factors. One step: a real batch, whose loss is that of the mean of the heads; a
-counterfactual batch, whose loss is that of each head on its own factor; one update. An epoch is one pass over the real
-data.
+One step: a real batch, whose loss is that of the mean of the heads; a counterfactual batch, whose loss is that of each
+head on its own factor; one update. An epoch is one pass over the real data.
 """
 
 from __future__ import annotations
@@ -235,8 +234,7 @@ def best_row(history: list[dict[str, float]], selection: Selection) -> int:
 
 @torch.inference_mode()
 def scores(ensemble: nn.Module, data: Images, workers: int = 0, batch: int = 64) -> tuple[dict[str, Tensor], Tensor]:
-    """All five predictions of an ensemble for a data set, (N, classes) each, in eval mode, and its labels; on the
-    CPU."""
+    """Predictions of an ensemble in eval mode for a data set, (N, classes) each, and its labels; on the CPU."""
     device = next(ensemble.parameters()).device
     rows: list[dict[str, Tensor]] = []
     for images, labels in DataLoader(data, batch, num_workers=workers):

@@ -30,10 +30,9 @@ QUALITY_NULLS = {"untrained": CHANGED["untrained"], "mechanisms exchanged": CHAN
 
 
 def quality_evidence(run: WorldRun, runs: pd.DataFrame) -> pd.DataFrame:
-    """Claim 1: one row per CGN with all losses and criterion; columns source, criterion, case, value, null, rules, low,
-    high.
+    """Claim 1: one row per CGN with all losses, or null, and criterion.
 
-    The last two, the sampling interval, are those of a CGN that is judged by itself: one that is given, or the only one
+    low and high, the sampling interval, are those of a CGN that is judged by itself: one that is given, or the only one
     that was trained; and of the nulls.
     """
     measured = runs.assign(
@@ -41,28 +40,25 @@ def quality_evidence(run: WorldRun, runs: pd.DataFrame) -> pd.DataFrame:
         inception_score_error=100 * runs["is_gen_error"] / runs["is_gt"],
         mean_mask_error=runs["mean_mask_sd"] / run.chosen.rated**0.5,
     )
-    names = {
-        name: name for name in ("inception_score", "mean_mask", "own", "residue", "entanglement") if name in measured
-    }
-    frames = [
-        _rated(run, measured, "all", names),
-        *(_rated(run, measured, losses, names, null) for null, losses in QUALITY_NULLS.items()),
-    ]
+    wanted = [name for name in ("inception_score", "mean_mask", "own", "residue", "entanglement") if name in measured]
+    frames = [_rated(run, measured, "all", wanted)]
+    frames += [_rated(run, measured, losses, wanted, null) for null, losses in QUALITY_NULLS.items()]
     if "own_shuffled" in measured:
-        frames.append(_rated(run, measured, "all", {"own": "own_shuffled"}, "shuffled labels")[:1])
+        shuffled = measured.assign(own=measured["own_shuffled"], own_error=measured["own_shuffled_error"])
+        frames.append(_rated(run, shuffled, "all", ["own"], "shuffled labels")[:1])
     return pd.concat(frames, ignore_index=True)
 
 
-def _rated(run: WorldRun, measured: pd.DataFrame, losses: str, columns: dict[str, str], null: str = "") -> pd.DataFrame:
-    """Evidence from the rows with these losses and the first target; columns: criterion -> what measures it."""
+def _rated(run: WorldRun, measured: pd.DataFrame, losses: str, wanted: list[str], null: str = "") -> pd.DataFrame:
+    """Evidence for the wanted criteria from the rows with these losses and the first target."""
     rows = measured[(measured["losses"] == losses) & (measured["target"] == run.chosen.targets[0])]
     alone = (rows["cgn"] != SOURCES["trained"]) | (run.chosen.cgns == 1) | bool(null)
     source = SOURCES[run.deciding.source] if null else rows["cgn"]
     frames = []
-    for criterion, column in columns.items():
-        half = NORMAL * rows[f"{column}_error"].where(alone)
-        part = pd.DataFrame({"value": rows[column], "low": rows[column] - half, "high": rows[column] + half})
-        frames.append(part.assign(source=source, criterion=criterion, null=null, rules=rows["rules"]))
+    for name in wanted:
+        half = NORMAL * rows[f"{name}_error"].where(alone)
+        part = pd.DataFrame({"value": rows[name], "low": rows[name] - half, "high": rows[name] + half})
+        frames.append(part.assign(source=source, criterion=name, null=null, rules=rows["rules"]))
     return pd.concat(frames, ignore_index=True).assign(case=run.world.title)
 
 

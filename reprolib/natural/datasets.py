@@ -50,10 +50,7 @@ class Sampling:
 
 
 def draw_classes(sampling: Sampling, index: Tensor, count: int) -> Tensor:
-    """int64 (len(index), 3): classes of shape, texture and background for images of these numbers.
-
-    count: how many classes there are.
-    """
+    """Classes of shape, texture and background, out of ``count``, of images of these numbers: int64 (len(index), 3)."""
     uniform = rng.uniform(("counterfactual classes", sampling.seed), index, 3)
     choices = [torch.tensor(ids or range(count)) for ids in sampling.classes]
     drawn = [ids[(number * len(ids)).long()] for ids, number in zip(choices, uniform.unbind(1), strict=True)]
@@ -84,12 +81,10 @@ def interpolation(
 
 
 def write_set(model: Callable[[], CGN], classes: int, sampling: Sampling, folder: Path, count: int) -> Path:
-    """Write ``count`` images as ``folder/ims/<folder>_<7 digits>_x_gen.jpg`` and ``folder/labels.csv``; return the
-    latter.
+    """Write images ``folder/ims/<folder>_<7 digits>_x_gen.jpg``, then ``folder/labels.csv``, and return the latter.
 
     model: gives the CGN, which knows so many ``classes``; asked only when an image is missing. What is there already is
-    kept, so an interrupted call goes on, and a removed image is made again. Under torchrun every process writes a share
-    of the images, and process 0 the labels. The labels are written last.
+    kept, so an interrupted call goes on, and a removed image is made again. Under torchrun all share the images.
     """
     ims = folder / "ims"
     make_folder(ims)
@@ -107,10 +102,8 @@ def write_set(model: Callable[[], CGN], classes: int, sampling: Sampling, folder
 
 
 def claim_folder(folder: Path, made_with: dict[str, Any]) -> None:
-    """Write down what the images of a folder are made with, before the first of them.
-
-    Raises ReproError if the folder holds those of another sampling: its images would stay, with the labels of this one.
-    """
+    """Write down what the images of a folder are made with, before the first of them. Raises ReproError if the folder
+    holds those of another sampling: its images would stay, with the labels of this one."""
     file, content = folder / "sampling.json", json.dumps(made_with, indent=1, sort_keys=True).encode() + b"\n"
     if file.is_file() and file.read_bytes() != content:
         raise ReproError(f"{folder} holds counterfactuals made otherwise (see {file}); choose another folder")
@@ -196,10 +189,8 @@ def examples(data: Images, count: int) -> Tensor:
 
 
 def counterfactuals(folder: Path, transform: Transform) -> Pictures:
-    """What ``write_set`` wrote: (image, labels), labels int64 (3,) of shape, texture and background.
-
-    Raises AssetError if ``labels.csv`` or, later, an image it names is missing or broken: one sentence with the file.
-    """
+    """What ``write_set`` wrote: (image, labels int64 (3,) of shape, texture and background). Raises AssetError if
+    ``labels.csv`` is missing or broken."""
     file = folder / "labels.csv"
     if not file.is_file():
         raise AssetError(f"{file} is missing; write the counterfactuals again, the same call goes on")
@@ -226,10 +217,8 @@ class Relabelled(Dataset[tuple[Tensor, Tensor]]):
 
 
 def counterfactual_order(available: int, wanted: int, seed: int, epoch: int) -> Tensor:
-    """Which counterfactuals an epoch sees: a fresh random choice without replacement, int64 (wanted,).
-
-    When there are fewer than wanted, the whole table is repeated until there are enough.
-    """
+    """Which counterfactuals an epoch sees: a fresh random choice without replacement, int64 (wanted,); when there are
+    fewer than wanted, the whole table is repeated until there are enough."""
     copies = -(-wanted // available)
     chosen = rng.permutation(available * copies, "counterfactual order", seed, epoch)[:wanted]
     return chosen % available

@@ -1,5 +1,4 @@
-"""The experiments of the natural-image half, written once for every world: each is a step, whose arguments are all that
-its result depends on."""
+"""The experiments of the natural-image half: each is a step, whose arguments are all that its result depends on."""
 
 from __future__ import annotations
 
@@ -67,11 +66,8 @@ def _watched(world: World, settings: CgnSettings, **_: Any) -> dict[str, Any]:
 def natural_cgn(
     world: World, seed: int, settings: CgnSettings, true_mask: bool, machine: Machine, checkpoint: Checkpoint
 ) -> Result:
-    """Train a CGN. true_mask: trained and used with the true mask in place of its own.
-
-    Tensors: its mechanisms, and ``sheet/<update>``: sample sheets over training, uint8 (classes, 6, 3, H, W), of
-    :func:`training.sheet`. Numbers: ``updates``, at which it was looked at, and ``truth``, what ``World.against_truth``
-    said of it there."""
+    """Train a CGN. Tensors: its mechanisms, and ``sheet/<update>``, a ``train.sheet`` at times over training. Numbers:
+    ``updates``, at which it was looked at, and ``truth``, what ``World.against_truth`` said of it there."""
 
     def watch(model: CGN) -> tuple[Tensor, dict[str, Any]]:
         return training.sheet(model, world.shown, model.noise(1, ("sheet",))), world.against_truth(model, FOLLOWED)
@@ -129,8 +125,7 @@ class Counterfactuals:
     machine: Machine
 
     def folder(self, world: World) -> Path:
-        """The written images of a CGN, ``train`` and ``val``; what is there is not made again, and a removed image
-        is."""
+        """Where the images of a CGN, ``train`` and ``val``, are written, see ``datasets.write_set``."""
         root = store.current().root / "counterfactual_sets" / digest(canonical(recipe_of(self)))[:16]
         cgn = self.cgn
         assert cgn is not None
@@ -166,12 +161,9 @@ def ensemble(
     machine: Machine,
     checkpoint: Checkpoint,
 ) -> Result:
-    """Train and score an ensemble.
-
-    Numbers: ``history``, one row before training and one per epoch (see ``robustness.accuracy``); ``best``, the index
-    of the row that is reported, see ``classify.best_row``; ``scores``, everything that ``robustness.evaluate``
-    measures, of the ensemble at that row. Tensors: its state.
-    """
+    """Train and score an ensemble. Numbers: ``history``, one row before training and one per epoch (see
+    ``robustness.accuracy``); ``best``, see ``classify.best_row``; ``scores``, everything that ``robustness.evaluate``
+    measures, of the ensemble at that row. Tensors: its state."""
     model = _new_ensemble(world, seed)
     real = world.real("train")
     count = len(real)  # type: ignore[arg-type]
@@ -213,11 +205,8 @@ def beside_real(world: World, trained_on: TrainedOn, made: Counterfactuals | Non
 
 @step(version=3, keep=everything, also=lambda **_: {"examples": EXAMPLES})
 def ensemble_examined(ensemble: Handle, shown: Counterfactuals, machine: Machine) -> Result:
-    """A closer look at an ensemble.
-
-    Numbers: ``out_of_distribution``, see there. Tensors: ``heatmaps/<head>`` and ``seen``, see ``head_heatmaps``, for
-    EXAMPLES real images and as many counterfactuals, the same for all ensembles.
-    """
+    """A closer look at an ensemble. Numbers: ``out_of_distribution``, see there. Tensors: see ``head_heatmaps``, for
+    EXAMPLES real images and as many counterfactuals, the same for all ensembles."""
     world: World = ensemble["world"]
     model = world.ensemble()
     model.load_state_dict(ensemble.result(with_tensors=True).tensors)

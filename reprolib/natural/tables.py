@@ -169,12 +169,8 @@ def bias(runs: pd.DataFrame) -> pd.DataFrame:
     """Reproduction Table 4: shape bias of every head and of their mean, the shares that the shape head and the mean
     decided, top-1 and top-5."""
     columns = {f"shape bias, {head}": f"shape_bias/{head}" for head in (*HEADS, "avg")}
-    return _shown(
-        runs,
-        columns
-        | {f"decided, {head}": f"decided/{head}" for head in ("shape", "avg")}
-        | {"top-1": "top1", "top-5": "top5"},
-    )
+    columns |= {f"decided, {head}": f"decided/{head}" for head in ("shape", "avg")}
+    return _shown(runs, columns | {"top-1": "top1", "top-5": "top5"})
 
 
 def accuracy(runs: pd.DataFrame) -> pd.DataFrame:
@@ -247,12 +243,8 @@ def _draw_ablation(data: pd.DataFrame) -> Figure:
     long = data.assign(row=rows, training_set=data["losses"].map({"all": "CGN"}).fillna("other"), source=data["cgn"])
     taken = [name for name in measures if name in data and data[name].notna().any()]
     long = long.melt(["row", "training_set", "source"], taken, "panel", "value")
-    return dots(
-        long.assign(panel=long["panel"].map(measures)),
-        "a point: a CGN, or the mean of several with its interval",
-        width=1.8,
-        shared=False,
-    )
+    long["panel"] = long["panel"].map(measures)
+    return dots(long, "a point: a CGN, or the mean of several with its interval", width=1.8, shared=False)
 
 
 @figure("scenes_gap", "imagenet_gap")

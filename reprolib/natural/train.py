@@ -139,13 +139,11 @@ def train_cgn(
     title: str,
     watch: Callable[[CGN], Any] | None = None,
 ) -> dict[int, Any]:
-    """Train the three mechanisms of a CGN in place; it ends in eval mode on the CPU.
+    """Train the three mechanisms of a CGN in place; it ends in eval mode on the CPU. Returns what ``watch`` gave, by
+    update: it is called before training and at six times up to its end, each about twice the one before.
 
     Under torchrun the micro-batches of an update are dealt out to the processes. Spectral norms then turn by those of
     process 0 alone, so numbers differ slightly from those of one process.
-
-    watch: called before training and after each of ``watched_updates``; returns what it gave, by update. Raises
-    DivergedError when a loss stops being finite.
     """
     cgn = cgn.to(settings.device).train()
     nets = StyleNets(settings, cgn.architecture.size)
@@ -154,8 +152,8 @@ def train_cgn(
     optimisers = {
         name: Adam(model.parameters(), settings.learning_rate * rates[name]) for name, model in mechanisms.items()
     }
-
-    seen, watch_at = training.Memory(), watched_updates(settings.updates)
+    seen = training.Memory()
+    watch_at = {0, *(max(1, round(settings.updates / 2**power)) for power in range(6))}
 
     def look(update: int) -> None:
         if update in watch_at:
@@ -196,11 +194,6 @@ def train_cgn(
     training.run(title, steps, step, states, checkpoint, settings.checkpoint_every, whole_every)
     cgn.cpu().eval()
     return {int(update): value for update, value in seen.values.items()}
-
-
-def watched_updates(updates: int) -> list[int]:
-    """Where training is looked at: at its start and at six times up to its end, each about twice the one before."""
-    return sorted({0, *(max(1, round(updates / 2**power)) for power in range(6))})
 
 
 @torch.no_grad()

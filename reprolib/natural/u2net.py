@@ -6,8 +6,6 @@ fused map alone; training from scratch needs the six side maps too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,20 +16,14 @@ Channels = tuple[int, int, int]
 """(input, middle, output) of a residual U-block."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Channels of the six encoder and the five decoder stages, first to last."""
-
-    encoder: tuple[Channels, ...]
-    decoder: tuple[Channels, ...]
-
-
-PLANS = {
-    "u2net": Plan(
+Plan = tuple[tuple[Channels, ...], tuple[Channels, ...]]
+"""Channels of the six encoder and the five decoder stages, first to last."""
+PLANS: dict[str, Plan] = {
+    "u2net": (
         ((3, 32, 64), (64, 32, 128), (128, 64, 256), (256, 128, 512), (512, 256, 512), (512, 256, 512)),
         ((1024, 256, 512), (1024, 128, 256), (512, 64, 128), (256, 32, 64), (128, 16, 64)),
     ),
-    "u2net-thin": Plan(((3, 8, 16), *((16, 8, 16),) * 5), ((32, 8, 16),) * 5),
+    "u2net-thin": (((3, 8, 16), *((16, 8, 16),) * 5), ((32, 8, 16),) * 5),
 }
 """44,009,869 parameters, as published, and 142,189, for 64-pixel scenes on two cores."""
 HEIGHTS = (7, 6, 5, 4)
@@ -90,14 +82,15 @@ class U2Net(nn.Module):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
-        stages = [ResidualU(height, channels) for height, channels in zip(HEIGHTS, plan.encoder, strict=False)]
-        stages += [ResidualU(4, channels, pooled=False) for channels in plan.encoder[4:]]
+        encoder, decoder = plan
+        stages = [ResidualU(height, channels) for height, channels in zip(HEIGHTS, encoder, strict=False)]
+        stages += [ResidualU(4, channels, pooled=False) for channels in encoder[4:]]
         for number, stage in enumerate(stages, 1):
             self.add_module(f"stage{number}", stage)
-        self.add_module("stage5d", ResidualU(4, plan.decoder[0], pooled=False))
-        for number, height, channels in zip((4, 3, 2, 1), reversed(HEIGHTS), plan.decoder[1:], strict=True):
+        self.add_module("stage5d", ResidualU(4, decoder[0], pooled=False))
+        for number, height, channels in zip((4, 3, 2, 1), reversed(HEIGHTS), decoder[1:], strict=True):
             self.add_module(f"stage{number}d", ResidualU(height, channels))
-        widths = [channels[2] for channels in reversed(plan.decoder)] + [plan.encoder[5][2]]
+        widths = [channels[2] for channels in reversed(decoder)] + [encoder[5][2]]
         for number, width in enumerate(widths, 1):
             self.add_module(f"side{number}", nn.Conv2d(width, 1, 3, padding=1))
         self.outconv = nn.Conv2d(6, 1, 1)

@@ -56,9 +56,7 @@ def keep_cgn() -> dict[str, Any]:
 
 def train_together(run: WorldRun) -> None:
     """Make every CGN and classifier of a world, one after the other; under torchrun all processes share each of them.
-
-    The notebooks then find them in the store, and only rate them.
-    """
+    The notebooks then only rate them."""
     for which in plan.cgns(run):
         if which.trained_here:
             plan.trained_cgn(run, which).result()
@@ -70,10 +68,7 @@ def train_together(run: WorldRun) -> None:
 
 def write_counterfactuals(run: WorldRun, root: Path, split: str, count: int, sampling: Sampling) -> Path:
     """Write a set of counterfactuals of the deciding CGN below ``root``, in a folder that is called like the split;
-    return its label file. Goes on where an interrupted call was; under torchrun every process writes a share.
-
-    Raises ReproError for classes that there are not, and for a folder that holds another set.
-    """
+    return its label file. Raises ReproError for classes that there are not, and for a folder that holds another set."""
     for factor, ids in zip(FACTORS, sampling.classes, strict=True):
         if unknown := [number for number in ids if not 0 <= number < run.world.classes]:
             raise ReproError(

@@ -155,8 +155,7 @@ class WithTrueMask(CGN):
 
 
 def _read(cgn: CGN, count: int) -> tuple[Tensor, Tensor]:
-    """Counterfactuals with three independent labels: what the readers of single factors read, and the labels; int64
-    (N, 3)."""
+    """What the readers of single factors read from counterfactuals, and their independent labels; int64 (N, 3) each."""
     made = [generate(cgn, Sampling(seed=-1), index) for index in torch.arange(count).split(quality.BATCH)]
     images = torch.cat([images for images, _ in made])
     read = [quality.probabilities(images, networks.reader(factor)).argmax(1) for factor in FACTORS]
