@@ -14,7 +14,8 @@ from reprolib import params
 from reprolib.natural import classify, plan, robustness
 from reprolib.natural.classify import Ensemble
 from reprolib.run import AssetError, assets, store
-from reprolib.worlds.imagenet import ImageNet
+from reprolib.worlds import imagenet as imagenet_world
+from reprolib.worlds.imagenet import CATEGORIES, ImageNet
 
 IDS, SUPERCLASSES, SIXTEEN, TWO_HUNDRED = (
     assets.FOLDERS[f"imagenet/{name}"].classes
@@ -58,7 +59,7 @@ def test_imagenet_reads_folders_in_the_real_layout(imagenet: ImageNet) -> None:
     assert image.shape == (3, 224, 224) and int(label) == 7
     assert [int(imagenet.challenge(name)[8][1]) for name in ("original", "mixed_rand")] == [8, 8]
     conflict, groups = imagenet.conflict()
-    names = [[tuple(robustness.CATEGORIES)[int(category)] for category in conflict[number][1]] for number in (0, 1)]
+    names = [[tuple(CATEGORIES)[int(category)] for category in conflict[number][1]] for number in (0, 1)]
     assert names == [["airplane", "cat"], ["bear", "cat"]] and len(conflict) == len(groups) == 16  # type: ignore[arg-type]
     out_of_distribution = imagenet.out_of_distribution()
     assert {name: len(classes) for name, (_, classes) in out_of_distribution.items()} == {
@@ -73,8 +74,8 @@ def test_the_known_classes_are_those_that_the_labels_mean() -> None:
     assert (IDS[281], IDS[999], len(IDS)) == ("n02123045", "n15075141", 1000) and list(IDS) == sorted(
         IDS
     )  # tabby, paper
-    assert [name[3:] for name in SUPERCLASSES] == list(robustness.SUPERCLASSES)
-    assert tuple(robustness.CATEGORIES) == SIXTEEN
+    assert [name[3:] for name in SUPERCLASSES] == list(imagenet_world.SUPERCLASSES)
+    assert tuple(CATEGORIES) == SIXTEEN
     assert set(TWO_HUNDRED) < set(IDS) and list(TWO_HUNDRED) == sorted(TWO_HUNDRED)
 
 

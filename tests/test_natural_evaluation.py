@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from reprolib import gradcam
+from reprolib import gradcam, params
 from reprolib.natural import classify, quality, robustness
 from reprolib.run import AssetError
+from reprolib.worlds import imagenet
+from reprolib.worlds.imagenet import ImageNet
 
 # -------------------------------------------------------------------- Inception Score
 
@@ -54,7 +56,7 @@ def test_probabilities_do_not_depend_on_the_batch() -> None:
 
 
 def test_superclasses_have_the_published_sizes() -> None:
-    table = robustness.superclasses()
+    table = ImageNet(params.load("gpu").imagenet).superclasses()
     counts = [int((table == number).sum()) for number in range(9)]
     assert counts == [116, 52, 42, 36, 35, 27, 26, 20, 16] and int((table >= 0).sum()) == 370
     assert [int(table[i]) for i in (207, 9, 817, 38, 291, 309, 402, 366, 0, 999)] == [0, 1, 2, 3, 4, 5, 6, 7, 8, -1]
@@ -66,7 +68,7 @@ def _logits(*classes: int, count: int = 1000) -> Tensor:
 
 def test_accuracy_counts_images_and_classes_outside_are_wrong() -> None:
     scores, labels = {"avg": _logits(207, 9, 999, 0), "shape": _logits(*(207,) * 4)}, torch.tensor([0, 1, 0, 8])
-    found = robustness.accuracies(scores, labels, robustness.superclasses())
+    found = robustness.accuracies(scores, labels, ImageNet(params.load("gpu").imagenet).superclasses())
     assert found == pytest.approx({"avg": 75.0, "shape": 50.0})
 
 
@@ -74,19 +76,19 @@ def test_accuracy_counts_images_and_classes_outside_are_wrong() -> None:
 
 
 def test_categories_have_the_published_classes() -> None:
-    groups = robustness.imagenet_groups()
-    assert len(groups) == 16 and list(robustness.CATEGORIES) == sorted(robustness.CATEGORIES)
-    sizes = dict(zip(robustness.CATEGORIES, map(len, groups), strict=True))
+    groups = [imagenet.numbers(text) for text in imagenet.CATEGORIES.values()]
+    assert len(groups) == 16 and list(imagenet.CATEGORIES) == sorted(imagenet.CATEGORIES)
+    sizes = dict(zip(imagenet.CATEGORIES, map(len, groups), strict=True))
     assert sizes["knife"] == 1 and sizes["cat"] == 6 and sizes["truck"] == 8 and sizes["dog"] > 100
     everything = [index for group in groups for index in group]
     assert len(everything) == len(set(everything)) and max(everything) < 1000
 
 
 def test_names_say_shape_and_texture() -> None:
-    assert robustness.labels_of(Path("x/cat7-elephant1.png")) == (7, 11)
+    assert imagenet.labels_of(Path("x/cat7-elephant1.png")) == (7, 11)
     for name in ("cat7-unicorn1.png", "cat-elephant.png", "cat7-elephant1.jpg"):
         with pytest.raises(AssetError, match="not named"):
-            robustness.labels_of(Path(name))
+            imagenet.labels_of(Path(name))
 
 
 def test_a_category_is_scored_by_the_mean_of_its_classes() -> None:

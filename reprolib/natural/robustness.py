@@ -8,9 +8,7 @@ background is read. Shape bias is measured on images whose shape and texture dis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,59 +17,9 @@ from reprolib.natural import classify
 from reprolib.natural.classify import HEADS
 from reprolib.natural.datasets import Images
 from reprolib.natural.world import World
-from reprolib.run import AssetError, rng
+from reprolib.run import rng
 
 CHALLENGE_SETS = ("original", "mixed_same", "mixed_rand")
-SUPERCLASSES = {
-    "dog": "151-170 173-268",
-    "bird": "7-24 87-100 127-146",
-    "wheeled vehicle": "407-408 428 436 444 468 511 547 555 561 565 569 573 586 603 609 612 627 656 661 665 670-671 "
-    "675 690 705 717 734 751 757 791 802-803 817 820 829 847 864 866-867 870 880",
-    "reptile": "33-68",
-    "carnivore": "269-280 286-299 356-362 387-388",
-    "insect": "300-326",
-    "musical instrument": "401-402 420 432 486 494 513 541 546 558 566 577 579 593-594 641-642 683-684 687 699 776 822 "
-    "875 881 889",
-    "primate": "365-384",
-    "fish": "0-6 389-397",
-}
-"""The ImageNet classes of each, 370 of 1,000."""
-OUTSIDE = -1
-"""A class of no superclass; predicting it counts as wrong."""
-CATEGORIES = {
-    "airplane": "404",
-    "bear": "294-297",
-    "bicycle": "444 671",
-    "bird": "8 10-16 18-20 22-24 80-83 87-96 98-100 127-133 135-145",
-    "boat": "472 554 625 814 914",
-    "bottle": "440 720 737 898-899 901 907",
-    "car": "436 511 817",
-    "cat": "281-286",
-    "chair": "423 559 765 857",
-    "clock": "409 530 892",
-    "dog": "152-191 193-203 205-226 228-241 243-250 252-257 259 261-263 265-268",
-    "elephant": "385 386",
-    "keyboard": "508 878",
-    "knife": "499",
-    "oven": "766",
-    "truck": "555 569 656 675 717 734 864 867",
-}
-"""Of cue conflict, with their ImageNet classes; in alphabetical order, which decides ties."""
-_NAME = re.compile(r"([a-z]+)\d+-([a-z]+)\d+\.png")
-
-
-def _classes(text: str) -> list[int]:
-    """``"0-2 7"`` -> [0, 1, 2, 7]."""
-    spans = [span.split("-") for span in text.split()]
-    return [number for span in spans for number in range(int(span[0]), int(span[-1]) + 1)]
-
-
-def superclasses() -> Tensor:
-    """int64 (1000,): the superclass of every ImageNet class, or OUTSIDE."""
-    table = torch.full((1000,), OUTSIDE)
-    for number, text in enumerate(SUPERCLASSES.values()):
-        table[_classes(text)] = number
-    return table
 
 
 def accuracies(scores: dict[str, Tensor], labels: Tensor, mapping: Tensor) -> dict[str, float]:
@@ -82,20 +30,6 @@ def accuracies(scores: dict[str, Tensor], labels: Tensor, mapping: Tensor) -> di
     """
     right = {name: int((mapping[logits.argmax(1)] == labels).sum()) for name, logits in scores.items()}
     return {name: 100 * count / len(labels) for name, count in right.items()}
-
-
-def imagenet_groups() -> list[list[int]]:
-    """The ImageNet classes of each category."""
-    return [_classes(text) for text in CATEGORIES.values()]
-
-
-def labels_of(file: Path) -> tuple[int, int]:
-    """(shape, texture) of ``<shape><i>-<texture><j>.png`` as category numbers. Raises AssetError for another name."""
-    named = _NAME.fullmatch(file.name)
-    if named is None or not set(named.groups()) <= set(CATEGORIES):
-        raise AssetError(f"{file} is not named <shape><number>-<texture><number>.png with the sixteen categories")
-    shape, texture = (list(CATEGORIES).index(name) for name in named.groups())
-    return shape, texture
 
 
 def decisions(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:

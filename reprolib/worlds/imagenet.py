@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,14 +13,62 @@ from torchvision import transforms
 from torchvision.models import ResNet50_Weights
 
 from reprolib import features
-from reprolib.natural import cgn, classify, quality, robustness, u2net
+from reprolib.natural import cgn, classify, quality, u2net
 from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import EVALUATION, NORMALISED, TRAIN, Images, Pictures, Transform
 from reprolib.natural.train import Patches
 from reprolib.natural.world import World
-from reprolib.run import assets, files, rng, weights
+from reprolib.run import AssetError, assets, files, rng, weights
 from reprolib.schema import ImagenetParams
+
+SUPERCLASSES = {
+    "dog": "151-170 173-268",
+    "bird": "7-24 87-100 127-146",
+    "wheeled vehicle": "407-408 428 436 444 468 511 547 555 561 565 569 573 586 603 609 612 627 656 661 665 670-671 "
+    "675 690 705 717 734 751 757 791 802-803 817 820 829 847 864 866-867 870 880",
+    "reptile": "33-68",
+    "carnivore": "269-280 286-299 356-362 387-388",
+    "insect": "300-326",
+    "musical instrument": "401-402 420 432 486 494 513 541 546 558 566 577 579 593-594 641-642 683-684 687 699 776 822 "
+    "875 881 889",
+    "primate": "365-384",
+    "fish": "0-6 389-397",
+}
+"""The ImageNet classes of each, 370 of 1,000."""
+CATEGORIES = {
+    "airplane": "404",
+    "bear": "294-297",
+    "bicycle": "444 671",
+    "bird": "8 10-16 18-20 22-24 80-83 87-96 98-100 127-133 135-145",
+    "boat": "472 554 625 814 914",
+    "bottle": "440 720 737 898-899 901 907",
+    "car": "436 511 817",
+    "cat": "281-286",
+    "chair": "423 559 765 857",
+    "clock": "409 530 892",
+    "dog": "152-191 193-203 205-226 228-241 243-250 252-257 259 261-263 265-268",
+    "elephant": "385 386",
+    "keyboard": "508 878",
+    "knife": "499",
+    "oven": "766",
+    "truck": "555 569 656 675 717 734 864 867",
+}
+"""Of cue conflict, with their ImageNet classes; in alphabetical order, which decides ties."""
+
+
+def numbers(text: str) -> list[int]:
+    """``"0-2 7"`` -> [0, 1, 2, 7]."""
+    spans = [span.split("-") for span in text.split()]
+    return [number for span in spans for number in range(int(span[0]), int(span[-1]) + 1)]
+
+
+def labels_of(file: Path) -> tuple[int, ...]:
+    """(shape, texture) of ``<shape><i>-<texture><j>.png`` as category numbers. Raises AssetError for another name."""
+    named = re.fullmatch(r"([a-z]+)\d+-([a-z]+)\d+\.png", file.name)
+    if named is None or not set(named.groups()) <= set(CATEGORIES):
+        raise AssetError(f"{file} is not named <shape><number>-<texture><number>.png with the sixteen categories")
+    return tuple(list(CATEGORIES).index(name) for name in named.groups())
 
 
 class ImageNet(World):
@@ -101,12 +151,14 @@ class ImageNet(World):
         return Pictures(files, transforms.Compose(NORMALISED))
 
     def superclasses(self) -> Tensor:
-        return robustness.superclasses()
+        table = torch.full((self.classes,), -1)  # a class of no superclass; predicting it counts as wrong
+        for number, text in enumerate(SUPERCLASSES.values()):
+            table[numbers(text)] = number
+        return table
 
     def conflict(self) -> tuple[Images, list[list[int]]]:
-        pictures = assets.FOLDERS["imagenet/cue_conflict"].pictures()
-        files = [(file, robustness.labels_of(file)) for file, _ in pictures]
-        return Pictures(files, EVALUATION), robustness.imagenet_groups()
+        files = [(file, labels_of(file)) for file, _ in assets.FOLDERS["imagenet/cue_conflict"].pictures()]
+        return Pictures(files, EVALUATION), [numbers(text) for text in CATEGORIES.values()]
 
     def out_of_distribution(self) -> dict[str, tuple[Images, Tensor]]:
         everything = assets.FOLDERS[f"imagenet/{self.data}"].classes
