@@ -18,8 +18,10 @@ from reprolib.natural import datasets as sets
 from reprolib.natural import train as natural
 from reprolib.run import rng
 from reprolib.run.store import Checkpoint
+from reprolib.schema import ScenesParams
 from reprolib.worlds import networks
 from reprolib.worlds import render as scenes
+from reprolib.worlds.scenes import Scenes
 
 PLAIN = natural.LossWeights().without("text")
 
@@ -43,7 +45,7 @@ def scenes_works(b: Any) -> dict[str, Work]:
         "CGN, Scenes": _natural(new, patches, batch, "efficientnet_lite0", None),
         "CGN, Scenes, no texture loss": _natural(new, patches, batch, "efficientnet_lite0", weights=PLAIN),
         "CGN, Scenes, filled": _natural(new, patches, batch, "efficientnet_lite0", None, texture_target="fill"),
-        "ensemble, Scenes": _ensemble(lambda: classify.lite0(9), images[:32], 9),
+        "ensemble, Scenes": _ensemble(Scenes(ScenesParams()).ensemble, images[:32], 9),
         "counterfactuals, Scenes": _sets(new),
         "saliency, Scenes": Work(saliency, len(images), MADE, False, (2, 10)),
     }

@@ -23,7 +23,9 @@ from reprolib.natural import train as natural
 from reprolib.natural.cgn import CGN
 from reprolib.run import rng, training
 from reprolib.run.store import Checkpoint
+from reprolib.schema import ScenesParams
 from reprolib.vocabulary import VARIANTS
+from reprolib.worlds.scenes import Scenes
 
 GPU = "cuda"
 Data = digits.Digits
@@ -150,7 +152,7 @@ def test_training_on_natural_images_follows_its_device(checkpoint: Checkpoint, f
 
 
 def test_the_ensemble_follows_its_device(checkpoint: Checkpoint, fake: Callable[[], Any]) -> None:
-    model = classify.lite0(9)
+    model = Scenes(ScenesParams()).ensemble()
 
     def batches(step: int) -> tuple[Tensor, Tensor]:
         return torch.zeros(4, 3, 64, 64), torch.zeros(4, dtype=torch.long)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from reprolib import gradcam, params
+from reprolib import features, gradcam, params
 from reprolib.natural import classify, quality, robustness
 from reprolib.run import AssetError
 from reprolib.worlds import imagenet
 from reprolib.worlds.imagenet import ImageNet
+from reprolib.worlds.scenes import Scenes
 
 # -------------------------------------------------------------------- Inception Score
 
@@ -169,22 +170,21 @@ def test_each_head_has_its_own_heatmap() -> None:
 
 
 def test_the_published_ensemble_has_the_published_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classify.assets, "path", Path)
-    monkeypatch.setattr(classify.weights, "read_pth", lambda file: {})
-    monkeypatch.setattr(classify.weights, "load_strictly", lambda model, state, what: None)
+    monkeypatch.setattr(imagenet, "_published", lambda name: ({}, name))
+    monkeypatch.setattr(imagenet.weights, "load_strictly", lambda model, state, what: None)
     with torch.device("meta"):
-        model = classify.resnet50()
+        model = ImageNet(params.load("gpu").imagenet).ensemble()
         logits = model(torch.zeros(2, 3, 224, 224))
     assert sum(p.numel() for p in model.parameters()) == 29_655_032
     assert {name: tuple(score.shape) for name, score in logits.items()} == dict.fromkeys(classify.HEADS, (2, 1000))
 
 
 def test_the_embedded_ensemble_starts_from_imagenet_features() -> None:
-    model = classify.lite0(9).eval()
+    model = Scenes(params.load("smoke").scenes).ensemble().eval()
     with torch.no_grad():
         scores = model(torch.randn(2, 3, 64, 64))
     assert {name: tuple(score.shape) for name, score in scores.items()} == dict.fromkeys(classify.HEADS, (2, 9))
-    stem = classify.features.lite0().conv_stem.weight
+    stem = features.lite0().conv_stem.weight
     assert any(torch.equal(p, stem) for p in model.backbone.parameters() if p.shape == stem.shape)
 
 

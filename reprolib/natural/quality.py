@@ -11,7 +11,7 @@ from reprolib import losses
 from reprolib.features import FeatureNet
 from reprolib.natural.cgn import CGN, Maps, compose
 from reprolib.natural.train import Patches
-from reprolib.run import assets, rng, weights
+from reprolib.run import rng
 from reprolib.run.training import Progress
 
 BATCH = 50
@@ -31,19 +31,6 @@ def inception_score(probabilities: Tensor, splits: int = 1) -> list[float]:
         divergence = torch.xlogy(rows, rows) - torch.xlogy(rows, marginal)
         scores.append(float(divergence.sum(1).mean().exp()))
     return scores
-
-
-def inception_v3() -> nn.Module:
-    """torchvision's Inception-v3 with ImageNet weights, for images in (-1, 1), resized bilinearly to 299 pixels.
-
-    That range is what the network was trained on; torchvision's own rescaling from ImageNet statistics is off.
-    """
-    from torchvision.models import inception_v3 as build
-
-    file = assets.path("inception_v3_google-0cc3c7bd.pth")
-    network = build(weights=None, transform_input=False, init_weights=False)
-    weights.load_strictly(network, weights.read_pth(file), str(file))
-    return nn.Sequential(nn.Upsample((299, 299), mode="bilinear"), network.eval().requires_grad_(False))
 
 
 @torch.inference_mode()

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision import transforms
-from torchvision.models import ResNet50_Weights
+from torchvision.models import ResNet50_Weights, inception_v3, resnet50
 
 from reprolib import features
-from reprolib.natural import cgn, classify, quality, u2net
+from reprolib.natural import cgn, quality, u2net
 from reprolib.natural.cgn import CGN
 from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import EVALUATION, NORMALISED, TRAIN, Images, Pictures, Transform
@@ -71,6 +71,12 @@ def labels_of(file: Path) -> tuple[int, ...]:
     return tuple(list(CATEGORIES).index(name) for name in named.groups())
 
 
+def _published(name: str) -> tuple[dict[str, Tensor], str]:
+    """The state in a file of the asset table, and where it lies."""
+    file = assets.path(name)
+    return weights.read_pth(file), str(file)
+
+
 class ImageNet(World):
     """ImageNet or ImageNet-mini with the published networks, from files that the asset table names."""
 
@@ -111,19 +117,20 @@ class ImageNet(World):
         if true_mask:
             raise NotImplementedError("nobody knows the true masks of ImageNet")
         model = CGN("biggan-deep-256", self._saliency())
-        file = assets.path("imagenet/biggan-deep-256.bin")
-        model.start_from(weights.read_pth(file), str(file))
+        model.start_from(*_published("imagenet/biggan-deep-256.bin"))
         return model
 
     def given_cgn(self) -> CGN:
         return cgn.load("biggan-deep-256", self._saliency(), assets.path("imagenet/cgn.pth"))
 
     def _saliency(self) -> u2net.U2Net:
-        file = assets.path("imagenet/u2net.pth")
-        return u2net.load("u2net", weights.read_pth(file), str(file))
+        return u2net.load("u2net", *_published("imagenet/u2net.pth"))
 
     def rater(self) -> nn.Module:
-        return quality.inception_v3()
+        """Inception-v3 for images in (-1, 1), on which it was trained: torchvision's rescaling from ImageNet is off."""
+        network = inception_v3(weights=None, transform_input=False, init_weights=False)
+        weights.load_strictly(network, *_published("inception_v3_google-0cc3c7bd.pth"))
+        return nn.Sequential(nn.Upsample((299, 299), mode="bilinear"), network.eval().requires_grad_(False))
 
     def entanglement(self, model: CGN, u: Tensor, classes: Tensor) -> Tensor:
         net = features.load(self.features, size=model.architecture.size).to(model.device)
@@ -131,10 +138,14 @@ class ImageNet(World):
             return quality.gram_ratio(model, u, model.one_hot(classes), net, self.patches)
 
     def ensemble(self) -> Ensemble:
-        return classify.resnet50(self.classes)
+        """For 224 pixels, as published."""
+        backbone = nn.Sequential(*list(self.plain().children())[:-1], nn.Flatten())
+        return Ensemble(backbone, 2048, self.classes, target="7.2.conv1")  # as Bagad et al. (docs/imagenet.md, 10.5)
 
     def plain(self) -> nn.Module:
-        return classify.pretrained_resnet50()
+        network = resnet50(weights=None)
+        weights.load_strictly(network, *_published("resnet50-0676ba61.pth"))
+        return network
 
     def transform(self, split: str) -> Transform:
         return TRAIN if split == "train" else EVALUATION

