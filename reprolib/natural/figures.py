@@ -95,10 +95,9 @@ def training_sheets(run: WorldRun) -> dict[str, np.ndarray]:
 @figure("scenes_training", "imagenet_training")
 def _draw_training(data: Arrays) -> Figure:
     sheets, rows = data["sheets"], ["m", "premask", "f", "b", "x_gen", "x_gt"]
-    picked = np.linspace(0, sheets.shape[1] - 1, 3).round().astype(int)
     drawn, axes = plt.subplots(1, 3, figsize=(10.5, 3.6))
     updates = [str(update) for update in data["updates"]]
-    for ax, number in zip(axes, picked, strict=True):
+    for number, ax in enumerate(axes):
         shown, title = sheets[:, number].swapaxes(0, 1), str(data["classes"][number])
         show_sheet(ax, shown, rows if ax is axes[0] else [""] * 6, updates, title, size=7)
         ax.set_xlabel("optimiser update")

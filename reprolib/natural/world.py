@@ -1,11 +1,11 @@
-"""What the natural-image experiments need to know about their world; there are ``worlds/imagenet.py`` and
-``worlds/scenes.py``."""
+"""What the natural-image experiments need to know about their world; the two are in ``reprolib/worlds``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from reprolib.natural.cgn import CGN
@@ -90,7 +90,8 @@ class World(Protocol):
         """A test set of the backgrounds challenge with its superclass; name: of robustness.CHALLENGE_SETS."""
 
     def superclasses(self) -> Tensor:
-        """int64 (classes,): superclass of every class."""
+        """int64 (classes,): superclass of every class, by default itself."""
+        return torch.arange(self.classes)
 
     def conflict(self) -> tuple[Images, list[list[int]]]:
         """Cue conflict: images with (category of shape, category of texture), and the classes of every category."""

@@ -131,9 +131,6 @@ class Scenes(World):
     def challenge(self, name: str) -> Images:
         return TensorDataset(*rendered.challenge(name, self.validation))
 
-    def superclasses(self) -> Tensor:
-        return torch.arange(self.classes)
-
     def conflict(self) -> tuple[Images, list[list[int]]]:
         return TensorDataset(*rendered.cue_conflict(self.validation)), [[number] for number in range(self.classes)]
 
