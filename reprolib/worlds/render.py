@@ -65,7 +65,8 @@ def render(u: Tensor, shape: Tensor, texture: Tensor, background: Tensor, *, wil
     y, x = (grid.expand(len(u), -1, -1) for grid in torch.meshgrid(axis, axis, indexing="ij"))
     ox, oy, scale = _object_frame(x, y, number, wild)
     mask = _mask(shape, ox, oy, scale)
-    near, far = _phase(number[:, 4:6]), _phase(number[:, 6:8])
+    # shifts of the patterns, at most a seventh of a period: what a small generator can still learn to draw sharply
+    near, far = (0.28 * (number[:, 4:8] - 0.5)).split(2, dim=1)
     surface = _paint(TEXTURES, texture, ox, oy, near, number[:, 8])
     ground = _paint(BACKGROUNDS, background, x, y, far, number[:, 9])
     lit = (surface * _light(ox, oy, number)).clamp(0, 1)
@@ -110,11 +111,6 @@ def _cluttered(ground: Tensor, x: Tensor, y: Tensor, number: Tensor) -> Tensor:
     label = (texture * len(CLASSES)).long()
     surface = _paint(TEXTURES, label, ox, oy, still, still[:, 0] + 0.5)
     return torch.lerp(ground, surface, mask)
-
-
-def _phase(number: Tensor) -> Tensor:
-    """Shift of a pattern, at most a seventh of a period: what a small generator can still learn to draw sharply."""
-    return 0.28 * (number - 0.5)
 
 
 def _light(x: Tensor, y: Tensor, number: Tensor) -> Tensor:
