@@ -46,7 +46,7 @@ APPENDIX = "\n### Appendix"
 
 def render(folder: Path) -> Path:
     """Write ``report.md``, ``report.html`` and ``results/nulls.csv`` from ``results/`` and ``figures/`` of a folder;
-    the same bytes each time. Raises ReproError for anything that is not as its notebook left it."""
+    the same bytes each time. Raises ReproError for what is not as its notebook left it, or judged by another rule."""
     context = _context(folder)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
