@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -13,6 +13,9 @@ import torch
 from reprolib.run import assets
 from reprolib.run.files import ROOT
 from reprolib.run.store import Checkpoint
+
+if TYPE_CHECKING:
+    from fake_steps import Fake
 
 torch.set_num_threads(1)
 assert ROOT.samefile(Path(__file__).parent.parent), f"reprolib is that of {ROOT}; use `python -m pytest`"
@@ -43,6 +46,30 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
     return Checkpoint(tmp_path / "run.checkpoint")
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
+    """Steps with made-up results in place of the real ones."""
+    from fake_steps import Fake
+
+    return Fake(monkeypatch, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the tests of a module share, such as for a store."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """The folder of a run with made-up numbers whose three claims are finished."""
+    import claims
+
+    for claim in claims.CRITERIA:
+        claims.finish_one(tmp_path, claim)
+    return tmp_path
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
-"""What can happen to a file, and to a folder."""
+"""What can happen to a file, to a folder, and to a run."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def flip(file: Path, where: float = 0.5, bit: int = 0) -> None:
@@ -52,3 +55,26 @@ def read_only(folder: Path) -> Iterator[None]:
         assert libc.capset(header, before) == 0
         for each in inside:
             each.chmod(0o755)
+
+
+def crash() -> None:
+    raise RuntimeError("power failure")
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def interrupted(
+    function: Callable[..., Any], at: int, act: Callable[[], None] = crash
+) -> tuple[Callable[..., Any], list[int]]:
+    """The function, which after so many calls is interrupted once, and a list that has an entry for each call."""
+    calls: list[int] = []
+
+    def broken(*arguments: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) == at + 1:
+            act()
+        return function(*arguments)
+
+    return broken, calls

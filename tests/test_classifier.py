@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import damage
 import pytest
 import torch
 from torch import Tensor, nn
@@ -111,10 +110,6 @@ def test_the_gradcam_target_is_the_relu_behind_the_last_convolution(model: class
     relus = [layer for layer in model.model if isinstance(layer, nn.ReLU)]
     assert model.model[model.last_relu] is relus[-1]
     assert not any(layer.inplace for layer in relus)
-
-
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def test_stacked_classifiers_are_those_they_were_made_of() -> None:
@@ -269,15 +264,7 @@ def test_equal_keys_give_equal_bits_and_other_keys_do_not(data: Data, tmp_path: 
     assert not torch.equal(first["cls.0.weight"], other["cls.0.weight"])
 
 
-def _crash() -> None:
-    raise RuntimeError("power failure")
-
-
-def _terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.mark.parametrize(("act", "error"), [(_crash, RuntimeError), (_terminate, KeyboardInterrupt)])
+@pytest.mark.parametrize(("act", "error"), [(damage.crash, RuntimeError), (damage.terminate, KeyboardInterrupt)])
 @pytest.mark.parametrize("at", [2, 6, 7, 11])
 def test_a_run_that_resumes_amid_an_epoch_equals_the_unbroken_one(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], error: type[BaseException],
@@ -288,15 +275,8 @@ def test_a_run_that_resumes_amid_an_epoch_equals_the_unbroken_one(
     monkeypatch.setattr(training, "run", lambda *args, every: run(*args, every=2))
     some, tests = (data[0][:60], data[1][:60]), {"test": (data[0][60:100], data[1][60:100])}
     expected, history = _train(some, Checkpoint(tmp_path / "unbroken"), tests, epochs=3)
-    nll_loss, calls = F.nll_loss, []
-
-    def interrupted(*args: Tensor) -> Tensor:
-        calls.append(1)
-        if len(calls) == at + 1:
-            act()
-        return nll_loss(*args)
-
-    monkeypatch.setattr(F, "nll_loss", interrupted)
+    nll_loss, calls = damage.interrupted(F.nll_loss, at, act)
+    monkeypatch.setattr(F, "nll_loss", nll_loss)
     with pytest.raises(error):
         _train(some, Checkpoint(tmp_path / "broken"), tests, epochs=3)
     model, resumed = _train(some, Checkpoint(tmp_path / "broken"), tests, epochs=3)

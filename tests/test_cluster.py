@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+import small_run
 
 from reprolib import params
 from reprolib.mnist import tables
@@ -22,16 +23,11 @@ from reprolib.run.store import Store
 
 pytestmark = pytest.mark.slow
 distributed = pytest.importorskip("distributed")
-TINY = {
-    "profile": "smoke",
+TINY = small_run.STUDY | {
     "variants": ["colored_MNIST"],
-    "seeds": 2,
     "n_jobs": 2,
-    "digits": {"limit": 500},
     "cgn": {"sources": ["stable"], "seeds": 2, "stable_steps": 20, "checkpoint_every": 5},
     "gan": {"kinds": []},
-    "counterfactuals": {"size": 200},
-    "classifier": {"epochs": 1},
 }
 
 

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_steps import Fake, given, runs_of
+from fake_steps import given, runs_of
 
 from reprolib.mnist import comparison, tables
 from reprolib.run import ReproError
 
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
-    return Fake(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 def _beside(*rows: tuple[str, str, int, float]) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 from fake_steps import STAMP, Fake, given, runs_of
@@ -13,10 +11,7 @@ from reprolib.run import rules
 from reprolib.run.steps import Handle
 from reprolib.run.store import Result
 
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
-    return Fake(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 def test_gains_are_paired_by_seed_within_each_cgn() -> None:

@@ -102,7 +102,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
 
 
 @pytest.fixture
-def published(origin: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def published(origin: tuple[Path, str], cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache that holds every file of the origin, under the hashes of the origin."""
     folder, address = origin
     table = [
@@ -113,12 +113,9 @@ def published(origin: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.Monk
         if (file := folder / asset.name).is_file()
     ]
     monkeypatch.setattr(assets, "ASSETS", {asset.name: asset for asset in table})
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("REPROLIB_ASSETS", raising=False)
-    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path / "cache"))
-    shutil.copytree(folder, tmp_path / "cache")
+    shutil.copytree(folder, cache)
     textures.load.cache_clear()
-    return tmp_path / "cache"
+    return cache
 
 
 def _fetch(group: str) -> Callable[[], Any]:

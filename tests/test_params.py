@@ -103,9 +103,8 @@ def test_needed_assets_follow_from_the_parameters(profile: str, change: dict[str
     assert params.needed_assets(load({"profile": profile, **change})) == needed
 
 
-def test_check_refuses_a_profile_whose_files_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path))
-    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("cache")
+def test_check_refuses_a_profile_whose_files_are_missing() -> None:
     assert params.check("smoke") == load("smoke")
     with pytest.raises(AssetError, match="python -m reprolib fetch"):
         params.check("gpu")

@@ -97,7 +97,7 @@ def test_47_plain_runs_and_20_with_edge_loss() -> None:
 
 
 def test_settings_of_the_studies_stand_beside_those_of_a_run() -> None:
-    gpu, cpu, smoke = (render._settings(params.load(name).model_dump()) for name in ("gpu", "cpu", "smoke"))
+    gpu, cpu, smoke = (render._settings(params.load(name)) for name in ("gpu", "cpu", "smoke"))
     steps = f"{params.load('gpu').cgn.stable_steps:,} (stable); 15 epochs (published)"
     assert gpu["here"].iloc[0] == steps and smoke["here"].iloc[0] == "none is trained" and not gpu.isna().any().any()
     assert cpu.set_index("setting").loc["counterfactuals per training set"].tolist() == [

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-from claims import evidence
+from claims import CURVE, evidence
 
 from reprolib import figures, params
 from reprolib.report import results
@@ -24,9 +24,6 @@ EVIDENCE = pd.concat(
     [evidence("claim3", {"loss_both": 0.1}, case=case) for case in ("Colored MNIST", "Wildlife MNIST")]
 )
 NULL = evidence("claim3", {"loss_both": 60.0}, null="wrong labels")
-CURVE = pd.DataFrame(
-    {"variant": ["a"] * 2, "source": ["b"] * 2, "seed": [0, 0], "step": [0, 10], "good_digits": [0, 9]}
-)
 TABLE = pd.DataFrame({"name": ["a", "b"], "source": ["", "x"], "value": [1 / 3, 2e-9], "n": [1, 2]})
 
 

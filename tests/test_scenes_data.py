@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import damage
 import pytest
 import torch
 from torch import nn
@@ -165,18 +166,13 @@ def test_a_network_that_resumes_equals_the_unbroken_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(networks, "CHECKPOINT_EVERY", 2)
-    network, calls = _small(name, 4, 2), []
+    network = _small(name, 4, 2)
     expected = networks.train(network, Checkpoint(tmp_path / "whole")).state_dict()
-
-    def broken(model: nn.Module, index: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) == 4:
-            raise RuntimeError("power failure")
-        return network.loss(model, index)
-
+    loss, calls = damage.interrupted(network.loss, 3)
+    broken = replace(network, loss=loss)
     with pytest.raises(RuntimeError):
-        networks.train(replace(network, loss=broken), Checkpoint(tmp_path / "broken"))
-    resumed = networks.train(replace(network, loss=broken), Checkpoint(tmp_path / "broken"))
+        networks.train(broken, Checkpoint(tmp_path / "broken"))
+    resumed = networks.train(broken, Checkpoint(tmp_path / "broken"))
     assert not resumed.training and len(calls) == 7  # the last one looks ahead
     assert all(torch.equal(resumed.state_dict()[key], value) for key, value in expected.items())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,10 +15,7 @@ from reprolib.run import rules
 from reprolib.run.weights import Shipped
 from reprolib.statistics import interval
 
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
-    return Fake(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 # -------------------------------------------------------------------- which experiments

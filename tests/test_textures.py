@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,15 +65,13 @@ def test_procedural_classes_differ_more_between_than_within() -> None:
         assert (nearest == torch.arange(10)[:, None]).double().mean() > 0.9
 
 
-def test_procedural_textures_need_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_memory: None) -> None:
-    monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path))
-    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("cache", "no_memory")
+def test_procedural_textures_need_no_file() -> None:
     assert len(textures.load("procedural")) == 2
 
 
-def test_missing_pictures_name_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_memory: None) -> None:
-    monkeypatch.setenv("REPROLIB_ASSETS", str(tmp_path))
-    monkeypatch.setenv("REPROLIB_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("cache", "no_memory")
+def test_missing_pictures_name_the_command() -> None:
     with pytest.raises(AssetError, match="python -m reprolib fetch textures"):
         textures.load("dtd")
 

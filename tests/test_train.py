@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import damage
 import pytest
 import torch
 from torch import Tensor
@@ -74,14 +74,22 @@ def _equal(first: State, second: State) -> bool:
 
 
 @contextmanager
-def _watched(act: Callable[[int], None]) -> Iterator[list[int]]:
-    """Note the steps of a run; ``act`` is called before each and may interfere."""
+def _watched(act: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """Note the steps of a run; ``act`` is called before step 4 and may interfere."""
     steps: list[int] = []
 
     def watched(original: Callable[..., Any]) -> Callable[..., Any]:
         def batches(*args: Any) -> Callable[[int], variants.Painted]:
             of_step = original(*args)
-            return lambda step: (act(step), steps.append(step), of_step(step))[-1] if step >= 0 else of_step(step)
+
+            def noted(step: int) -> variants.Painted:
+                if step == 4:
+                    act()
+                if step >= 0:
+                    steps.append(step)
+                return of_step(step)
+
+            return noted
 
         return batches
 
@@ -91,20 +99,9 @@ def _watched(act: Callable[[int], None]) -> Iterator[list[int]]:
         yield steps
 
 
-def _crash(step: int) -> None:
-    if step == 4:
-        raise RuntimeError("power failure")
-
-
-def _terminate(step: int) -> None:
-    if step == 4:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _wait(step: int) -> None:
-    if step == 4:
-        print("ready", flush=True)
-        sys.stdin.readline()
+def _wait() -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
 
 
 @pytest.fixture(scope="module")
@@ -231,18 +228,20 @@ def test_only_equal_seeds_give_equal_bits(model: str, few: Digits, tmp_path: Pat
     assert not _equal(runs[0], runs[1])
 
 
-@pytest.mark.parametrize(("act", "error", "first"), [(_crash, RuntimeError, 3), (_terminate, KeyboardInterrupt, 5)])
+@pytest.mark.parametrize(
+    ("act", "error", "first"), [(damage.crash, RuntimeError, 3), (damage.terminate, KeyboardInterrupt, 5)]
+)
 @pytest.mark.parametrize(
     ("model", "kind"), [("cgn", "double_colored"), ("cgn", "wildlife"), ("stable", "wildlife"), ("dcgan", "wildlife")]
 )
 def test_a_resumed_run_equals_the_unbroken_one(
-    model: str, kind: str, act: Callable[[int], None], error: type[BaseException], first: int,
+    model: str, kind: str, act: Callable[[], None], error: type[BaseException], first: int,
     few: Digits, checkpoint: Checkpoint, unbroken: Unbroken,
 ) -> None:  # fmt: skip
     variant = f"{kind}_MNIST"
     with _watched(act), pytest.raises(error):
         _train(model, variant, few, checkpoint)
-    with _watched(lambda step: None) as steps:
+    with _watched() as steps:
         resumed = _train(model, variant, few, checkpoint)
     assert steps == [*range(first, STEPS), STEPS]  # the last one looks ahead and is taken back
     assert _equal(resumed, unbroken(model, variant))
@@ -258,7 +257,7 @@ def test_a_process_stopped_by_sigterm_resumes_exactly(few: Digits, checkpoint: C
         errors = child.communicate("\n", timeout=60)[1]
     assert child.returncode != 0
     assert "run the same command to go on" in errors
-    with _watched(lambda step: None) as steps:
+    with _watched() as steps:
         resumed = _train("cgn", "double_colored_MNIST", few, checkpoint)
     assert steps == [5, 6]  # the last one looks ahead and is taken back
     assert _equal(resumed, unbroken("cgn", "double_colored_MNIST"))

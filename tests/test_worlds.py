@@ -24,11 +24,6 @@ from reprolib.run import ReproError, rng, rules, store
 from reprolib.run.store import Store
 from reprolib.worlds.imagenet import ImageNet
 
-IDS = [f"n{number:08d}" for number in range(1000)]
-SUPERCLASSES = ("00_dog", "01_bird", "02_wheeled vehicle", "03_reptile", "04_carnivore", "05_insect",
-                "06_musical instrument", "07_primate", "08_fish")  # fmt: skip
-
-
 TINY = {
     "profile": "smoke",
     "n_jobs": 1,
@@ -38,20 +33,13 @@ TINY = {
         "epochs": 2, "batch": 16, "search_rates": [0.001], "search_ratios": [0.0, 1.0], "classifier_rate": 0.002,
     },
 }  # fmt: skip
-
-
 FOLLOWED = 9
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
 @pytest.fixture
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> WorldRun:
+def run(kept: Path, monkeypatch: pytest.MonkeyPatch) -> WorldRun:
     monkeypatch.setattr(experiments, "FOLLOWED", FOLLOWED)
-    store.use(Store(folder))
+    store.use(Store(kept))
     return worlds.runs(params.load(TINY))[0]
 
 

@@ -1,8 +1,7 @@
 """The report: execute the notebooks, render the pages, promote, keep and fingerprint what came out.
 
-A claim enters a report only through its manifest, which is written last and seals every file, so a failed or killed
-notebook can leave no report that looks finished; papermill's own "completed" is not trusted, because it also stands in
-the notebook of a kernel that was killed.
+A claim enters a report only through its manifest (``results.py``). Papermill's own "completed" is not trusted, because
+it also stands in the notebook of a kernel that was killed.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def make(params: Params) -> Path:
 
 
 def _only_run(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a run's folder. Raises ReproError if another run has it; the lock of a killed run is free."""
+    """Hold the lock of a run's folder. Raises ReproError if another run has it."""
     return locked(folder / ".lock", f"another run is writing to {folder}; wait until it has ended, or stop it")
 
 
@@ -59,7 +58,7 @@ def seal_notebooks(folder: Path) -> None:
 
 
 def render(folder: Path) -> Path:
-    """Write the report of a folder again, see ``render.render``. Raises ReproError if a run is writing there."""
+    """Write the report of a folder again, see ``render.render``."""
     read_manifest(folder, "claim1")  # before a lock is left in a folder that holds no run
     with _only_run(folder):
         return pages.render(folder)
@@ -138,9 +137,9 @@ def fingerprint(folder: Path) -> dict[str, str]:
     for claim in NOTEBOOKS:
         read_manifest(folder, claim)
     files = [*(folder / name for name in REPORT), *(folder / "results").rglob("*"), *(folder / "figures").rglob("*")]
-    names = {file.relative_to(folder).as_posix(): file for file in files if file.is_file()}
-    kept = {name: file for name, file in names.items() if not name.startswith(MEASURED) and file.name != SUMS}
-    found = {name: digest(_canonical(name, file)) for name, file in sorted(kept.items())}
+    names = {file.relative_to(folder).as_posix(): file for file in files if file.is_file() and file.name != SUMS}
+    kept = {name: file for name, file in sorted(names.items()) if not name.startswith(MEASURED)}
+    found = {name: digest(_canonical(name, file)) for name, file in kept.items()}
     found |= fingerprint_of_store(folder / "store")
     return found | {"total": digest(canonical(found))}
 

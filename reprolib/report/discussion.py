@@ -88,9 +88,8 @@ def turning_point(row: pd.Series, wanted: dict[str, Any]) -> str:
     if kind != "not decided" or row["n"] < statistics.LEAST:
         return f"{name}: a measurement; this one is {row['outcome']}"
     away = min(abs(row["mean"] - bound) for bound in (least, most))
-    needed = repetitions(
-        int(row["n"]), max(row["high"] - row["mean"], row["mean"] - row["low"]), away, "sides" in wanted
-    )
+    half_width = max(row["high"] - row["mean"], row["mean"] - row["low"])
+    needed = repetitions(int(row["n"]), half_width, away, "sides" in wanted)
     many = f"about {needed}" if needed <= MOST else f"more than {MOST}"
     then = "hold" if least <= row["mean"] <= most else "fail"
     return f"{name}: {many} repetitions, here {row['n']:.0f}; if mean and spread stay what they are, it would {then}"

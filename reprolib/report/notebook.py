@@ -34,9 +34,7 @@ def start(namespace: Mapping[str, Any], claim: str) -> tuple[Params, Results]:
 
 def ready(namespace: Mapping[str, Any]) -> Params:
     """Check the parameters of a notebook and the assets they need, put its store in use, and return the parameters.
-
-    namespace: the notebook's ``globals()``. Raises ParameterError, AssetError or another ReproError with one sentence.
-    """
+    namespace: the notebook's ``globals()``."""
     require_this_checkout()
     settle_places()
     matplotlib.rcdefaults()  # whatever the user's matplotlibrc or MPLBACKEND says

@@ -1,7 +1,7 @@
 """The pages: a front page with the verdicts, then the executed notebooks, as report.md and as one report.html.
 
-Nothing here computes a number. A claim enters a report only through its manifest, which is written last and seals
-every file; each sealed table and figure must be shown by a notebook, just as it was sealed.
+Nothing here computes a number. Each table and figure that a claim seals must be shown by its notebook, just as it was
+sealed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import hashlib
 import html
 import io
 import re
+from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,7 @@ APPENDIX = "\n### Appendix"
 
 def render(folder: Path) -> Path:
     """Write ``report.md``, ``report.html`` and ``results/nulls.csv`` from ``results/`` and ``figures/`` of a folder;
-    the same bytes each time.
-
-    Raises ReproError if a claim is unfinished or was judged by another rule, if one of its files was changed, or if a
-    notebook does not show what its claim sealed.
-    """
+    the same bytes each time. Raises ReproError for what is not as its notebook left it, or judged by another rule."""
     context = _context(folder)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -76,31 +74,30 @@ def render(folder: Path) -> Path:
 
 def _context(folder: Path) -> dict[str, Any]:
     claims = {}
-    for claim, notebook in NOTEBOOKS.items():
+    for claim in NOTEBOOKS:
         manifest = read_manifest(folder, claim)
         worlds = [world for world in ("mnist", *NATURAL) if world in manifest["deciding"]]
         rows = [row for world in worlds for row in _judged(folder, manifest, world)]
         verdict = _of_claim([row["verdict"] for row in rows if row["decides"]])
-        claims[claim] = manifest | {"title": rules.every()[claim]["title"], "notebook": notebook}
-        claims[claim] |= {"worlds": worlds, "rows": rows, "verdict": verdict}
+        claims[claim] = manifest | {"title": rules.every()[claim]["title"], "rows": rows, "verdict": verdict}
     first = claims["claim1"]
     for claim, manifest in claims.items():
         if manifest["params"] != first["params"]:
             raise ReproError(f"{claim} in {folder} was run with other parameters than claim1; run all notebooks again")
     params = Params.model_validate(first["params"])
-    files = [name for claim in claims.values() for name in claim["files"]]
+    repeated = {variant: params.seeds_of(variant) for variant in params.variants}
     return {
         "claims": claims,
-        "natural": [title for name, title in NATURAL.items() if name in first["worlds"]],
-        "settings": _settings(first["params"]),
-        "shipped": _shipped(first["params"]),
+        "natural": [title for name, title in NATURAL.items() if name in first["deciding"]],
+        "settings": _settings(params),
+        "shipped": _shipped(params),
         "trained": _trained(params),
-        "repeated": _repeated(params),
+        "repeated": _counted(repeated, "{} times", "several times ({}; more where few left wide intervals)"),
         "params": params,
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
-        "changed": sorted({key for claim in claims.values() for key in claim["changed"]}),
+        "changed": first["changed"],
         "audit": yaml.safe_load((TEMPLATES / "audit.yaml").read_text(encoding="utf-8")),
-        "front": FRONT if FRONT in files else None,
+        "front": FRONT if FRONT in first["files"] else None,
         "took": took(claims.values()),
     }
 
@@ -137,14 +134,14 @@ def _of_claim(cases: list[str]) -> str:
     return verdict if decided in (0, len(cases)) else f"{verdict} ({decided} of {len(cases)} data sets decided)"
 
 
-def _shipped(params: dict[str, Any]) -> list[str]:
+def _shipped(params: Params) -> list[str]:
     """A sentence on the origin of each shipped CGN that a run used."""
-    if "shipped" not in params["cgn"]["sources"]:
+    if "shipped" not in params.cgn.sources:
         return []
     known = weights.record(weights.FOLDER / "quality.json")
     sentences = []
-    for variant in params["variants"]:
-        made = known[shipped_name(variant, params["digits"]["textures"])]
+    for variant in params.variants:
+        made = known[shipped_name(variant, params.digits.textures)]
         sentences.append(
             f"The shipped CGN of {VARIANTS[variant].title} is the first run of the stable recipe, seed {made['seed']}: "
             f"{made['steps']:,} steps on all digits in {made['measured']['seconds']:.0f} s of one thread."
@@ -152,27 +149,20 @@ def _shipped(params: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _settings(params: dict[str, Any]) -> pd.DataFrame:
+def _settings(params: Params) -> pd.DataFrame:
     """The protocol of every study beside that of a run: one row per setting, the run's value last."""
-    table, values = pd.read_csv(SETTINGS, dtype=str), []
-    for name in table.pop("parameter"):
-        group, _, key = name.rpartition(".")
-        given = _of_run((params[group] if group else params)[key], params)
-        values.append(_steps(params) if name == "cgn.steps" else _shown(given))
-    return table.assign(here=values)
+    table = pd.read_csv(SETTINGS, dtype=str)
+    here = {name: _shown(attrgetter(name)(params), params.variants) for name in table["parameter"]}
+    lengths = {"published": here["cgn.steps"], "stable": _shown(params.cgn.stable_steps, ())}
+    told = [f"{lengths[recipe]} ({recipe})" for recipe in RECIPES if recipe in params.cgn.sources]
+    here["cgn.steps"] = "; ".join(told) or "none is trained"
+    return table.assign(here=table.pop("parameter").map(here))
 
 
-def _of_run(value: Any, params: dict[str, Any]) -> Any:
-    """A parameter; one that is given by variant without those that the run left out."""
-    return {name: value[name] for name in params["variants"]} if isinstance(value, dict) else value
-
-
-def _repeated(params: Params) -> str:
-    """How many classifiers there are of each training set."""
-    counts = {variant: params.seeds_of(variant) for variant in params.variants}
-    if len(set(counts.values())) == 1:
-        return f"{counts[params.variants[0]]} times"
-    return f"several times ({_shown(counts)}; more where few left wide intervals)"
+def _counted(counts: dict[str, int], same: str, differing: str) -> str:
+    """Numbers by variant: the only one in a text for it, or all of them in another."""
+    numbers = set(counts.values())
+    return same.format(*numbers) if len(numbers) == 1 else differing.format(_shown(counts, counts))
 
 
 def _trained(params: Params) -> str:
@@ -181,24 +171,14 @@ def _trained(params: Params) -> str:
     if recipe is None:
         return ""
     counts = {variant: params.cgn.seeds_of(recipe, variant) for variant in params.variants}
-    if len(set(counts.values())) == 1:
-        return f"{counts[params.variants[0]]} per data set"
     why = "where more were added to fewer that left a claim open, the interval is somewhat too narrow"
-    return f"{_shown(counts)} ({why})"
+    return _counted(counts, "{} per data set", f"{{}} ({why})")
 
 
-def _steps(params: dict[str, Any]) -> str:
-    """How long each recipe of a run trains."""
-    cgn = params["cgn"]
-    lengths = {"published": _of_run(cgn["steps"], params), "stable": cgn["stable_steps"]}
-    told = [f"{_shown(lengths[recipe])} ({recipe})" for recipe in RECIPES if recipe in cgn["sources"]]
-    return "; ".join(told) or "none is trained"
-
-
-def _shown(value: Any) -> str:
-    """A parameter as text; no steps are the paper's 15 epochs."""
+def _shown(value: Any, variants: Iterable[str]) -> str:
+    """A parameter as text, one that is given by variant for these; no steps are the paper's 15 epochs."""
     if isinstance(value, dict):
-        return ", ".join(f"{VARIANTS[name].title} {_shown(count)}" for name, count in value.items())
+        return ", ".join(f"{VARIANTS[name].title} {_shown(value[name], ())}" for name in variants)
     return "15 epochs" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 

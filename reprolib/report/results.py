@@ -1,8 +1,8 @@
 """What a notebook hands to the report: tables, figures with their data, a verdict, and where it all came from.
 
-Files go to ``build/<profile>/results`` and ``build/<profile>/figures``. The manifest ``<claim>.json`` is written last
-and seals every file with its SHA-256: a notebook that fails or is killed leaves no manifest, and a report refuses a
-claim without one.
+Files go to ``results`` and ``figures`` of the run's folder. The manifest ``results/<claim>.json`` is written last and
+seals every file with its SHA-256: a notebook that fails or is killed leaves no manifest, and a report refuses a claim
+without one.
 """
 
 from __future__ import annotations
@@ -127,13 +127,9 @@ class Results:
         name = rules.named(self.claim, world)
         evidence = evidence.assign(null=evidence.get("null", "")).fillna({"null": ""})
         real, nulls = evidence[evidence["null"] == ""], evidence[evidence["null"] != ""]
-        judged = pd.concat(
-            [
-                statistics.judge(name, part).drop(columns="null").assign(source=source)
-                for source, part in real.groupby("source", sort=False)
-            ],
-            ignore_index=True,
-        )
+        by_source = real.groupby("source", sort=False)
+        judged = pd.concat([statistics.judge(name, part).assign(source=source) for source, part in by_source])
+        judged = judged.drop(columns="null").reset_index(drop=True)
         found = self._nulls(name, world, nulls, list(dict.fromkeys(real["case"])))
         for null in found[found["outcome"] == "holds"].to_dict("records"):
             why = f"not counted: the null {null['null']!r} passes on {null['case']} ({null['value']:.4g})"
@@ -146,8 +142,7 @@ class Results:
 
     def _told(self, name: str, world: str, verdicts: pd.DataFrame, nulls: pd.DataFrame) -> str:
         """The verdicts, the rule, and the table of what was measured beside what each null had."""
-        rule = rules.every()[name]
-        lines = []
+        rule, lines = rules.every()[name], []
         for number, (source, cases) in enumerate(self.verdicts[world].items()):
             said = ", ".join(f"{case} **{verdict}**" for case, verdict in cases.items())
             lines.append(f"**{'Beside it' if number else 'Verdict'}, {source}:** {said}.\n")
@@ -155,10 +150,8 @@ class Results:
             "; a CGN that is given, or is the only one of its kind on natural images, is judged by the sampling error "
             "of its masks and images instead"
         )
-        lines.append(
-            f"The rule, from `params/claims.yaml`, asks for at least {rule['repetitions']} repetitions"
-            f"{given if self.claim == 'claim1' else ''}:\n"
-        )
+        asked = f"The rule, from `params/claims.yaml`, asks for at least {rule['repetitions']} repetitions"
+        lines.append(f"{asked}{given if self.claim == 'claim1' else ''}:\n")
         for criterion, wanted in rule["criteria"].items():
             sides = "; one-sided, so the interval shown is that of 90 %, which is 95 % on the side of the bound"
             more = (sides if "sides" in wanted else "") + (
@@ -174,7 +167,7 @@ class Results:
             beside.append("; ".join(here) if len(here) and source == first else elsewhere)
         table = verdicts.assign(
             rule=[bounds(rule["criteria"][criterion]) for criterion in verdicts["criterion"]],
-            criterion=verdicts["criterion"].map(lambda criterion: CRITERIA.get(criterion, criterion)),
+            criterion=verdicts["criterion"].replace(CRITERIA),
             nulls=beside,
         )
         columns = ["source", "criterion", "case", "rule", "measured", "n", "outcome", "nulls"]
@@ -183,11 +176,9 @@ class Results:
     def _nulls(self, name: str, world: str, evidence: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
         """The table of nulls that a rule names, on each data set or on those where they were measured."""
         criteria = rules.every()[name]["criteria"].items()
-        named = pd.DataFrame(
-            [(criterion, null) for criterion, wanted in criteria for null in wanted["nulls"]],
-            columns=["criterion", "null"],
-        )
-        found = named.merge(statistics.judge(name, evidence).rename(columns={"mean": "value"}), how="left")
+        named = [(criterion, null) for criterion, wanted in criteria for null in wanted["nulls"]]
+        table = pd.DataFrame(named, columns=["criterion", "null"])
+        found = table.merge(statistics.judge(name, evidence).rename(columns={"mean": "value"}), how="left")
         absent = {"case": ", ".join(cases), "outcome": "not measured", "measured": "not measured"}
         return found.fillna(absent).assign(claim=self.claim, world=world)[NULLS]
 
@@ -197,7 +188,7 @@ class Results:
 
         Raises ReproError for a claim without a verdict: the report could not say what came out.
         """
-        if not any(self.verdicts.values()):
+        if not self.verdicts:
             raise ReproError(f"{self.claim} has no verdict; call judge() with its evidence before finish()")
         nulls = pd.concat(self.nulls, ignore_index=True)
         measured = nulls[nulls["outcome"] != "not measured"]
@@ -216,7 +207,7 @@ class Results:
             "changed": changed(self.params),
             "provenance": provenance.current() | {"rules_commit": provenance.rules_commit(), "results": store.cost()},
             "rules": {name: rules.hashes()[name] for name in (rules.named(self.claim, each) for each in self.verdicts)},
-            "deciding": {world: next(iter(found)) for world, found in self.verdicts.items() if found},
+            "deciding": {world: next(iter(found)) for world, found in self.verdicts.items()},
             "verdicts": self.verdicts,
         }
         write_atomically(self.manifest, sealed(manifest))
@@ -258,8 +249,7 @@ def read_manifest(folder: Path, claim: str) -> dict[str, Any]:
 def read_table(folder: Path, name: str) -> pd.DataFrame:
     """A table of a run; empty cells stay empty strings in text columns."""
     table = pd.read_csv(folder / "results" / f"{name}.csv")
-    text = table.select_dtypes(exclude="number").columns
-    return table.assign(**{column: table[column].fillna("") for column in text})
+    return table.fillna(dict.fromkeys(table.select_dtypes(exclude="number"), ""))
 
 
 def took(manifests: Iterable[dict[str, Any]]) -> pd.DataFrame:

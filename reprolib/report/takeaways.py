@@ -73,19 +73,18 @@ def control(shares: pd.DataFrame, coincide: float = 0.0) -> str:
     keys = ["variant", "source", "factor"]
     own = shares[shares["factor"] == shares["label"]].set_index(keys)["share"].rename("own")
     rank = shares.join(own, on=keys)
-    cases = zip(rank["variant"], rank["source"], strict=True)
-    rank["case"] = [f"{variant}{whose(source, rank['source'])}" for variant, source in cases]
-    is_own = rank["factor"] == rank["label"]
-    rank["beyond"] = (rank["share"] - coincide * rank["own"]).clip(lower=0).where(~is_own, rank["share"])
+    rank["case"] = rank["variant"] + rank["source"].map(lambda source: whose(source, rank["source"]))
+    leaked = (rank["share"] - coincide * rank["own"]).clip(lower=0)
+    rank["beyond"] = leaked.where(rank["factor"] != rank["label"], rank["share"])
     rank = rank.sort_values("beyond", kind="stable")
     read_as = rank.groupby(keys, sort=False).tail(1)
     lost = read_as[read_as["factor"] != read_as["label"]]
-    where = f"Another label decides {listed(lost['factor'] + ' on ' + lost['case'])}" if len(lost) else ""
+    another = f"Another label decides {listed(lost['factor'] + ' on ' + lost['case'])}" if len(lost) else ""
     low, leak = rank[rank["factor"] == rank["label"]].iloc[0], rank[rank["factor"] != rank["label"]].iloc[-1]
     besides = ", beside labels that coincide," if coincide else ""
     return (
-        f"{where or 'Every factor follows its own label most'}: the weakest, {low['factor']} on {low['case']}, is read "
-        f"as its own {low['share']:.1f} % of the time; the largest leak{besides} is {leak['beyond']:.1f} % "
+        f"{another or 'Every factor follows its own label most'}: the weakest, {low['factor']} on {low['case']}, is "
+        f"read as its own {low['share']:.1f} % of the time; the largest leak{besides} is {leak['beyond']:.1f} % "
         f"({leak['factor']} read as the label of {leak['label']}, {leak['case']})."
     )
 
@@ -282,11 +281,11 @@ def gradcam_variance(heat: pd.DataFrame) -> str:
     return f"Variance by theme over variance by digit (below 1: maps follow the digit): {'; '.join(told)}."
 
 
-def gradcam_measures(heat: pd.DataFrame, measure: str = "mass_inside") -> str:
+def gradcam_measures(heat: pd.DataFrame) -> str:
     """heat: of ``tables.gradcam_runs``. Where GradCAM is above the maps of other images by its whole interval."""
     told = {}
     for name, part in heat.groupby("training_set", sort=False):
-        own, other = (100 * part.loc[part["heatmap"] == kind, measure] for kind in ("GradCAM", "shuffled"))
+        own, other = (100 * part.loc[part["heatmap"] == kind, "mass_inside"] for kind in ("GradCAM", "shuffled"))
         told[name] = statistics.interval((own.to_numpy() - other.to_numpy()).tolist(), statistics.DIFFERENCE)
     points = "; ".join(f"{name} {found:.1f}" for name, found in told.items())
     if len(heat["seed"].unique()) < statistics.LEAST:

@@ -86,23 +86,19 @@ DIGITS = {
 }  # fmt: skip
 """Decimals of a column of numbers, one if it is not here."""
 CRITERIA = {
-    "good_digits": "good digits of ten",
+    **{name: TITLES[name].rstrip(" ↑↓") for name in ("good_digits", "own", "residue", "entanglement", "mean_mask")},
     "shape_control": "shape control, % of the reader",
     "texture_control": "texture control, % of the readers",
     "counterfactual_accuracy": "accuracy of counterfactuals alone, % of true ones",
     "gain_cgn": "gain of counterfactuals alone, points",
     "gain_both": "gain of originals and counterfactuals, points",
     "loss_both": "loss of accuracy, points",
-    "own": "factors read as their own label, %",
-    "residue": "background residue",
-    "entanglement": "entanglement",
     "gap": "background gap removed, points",
     "mixed_rand": "gain before a random background, points",
     "shape_bias": "gain in shape bias, points",
     "top1": "loss of top-1 accuracy, points",
     "original": "loss on unchanged images, points",
     "inception_score": "Inception Score, % of the generator's",
-    "mean_mask": "mean mask",
     "factors": "factors named by their heads, %",
 }
 """Criterion of ``params/claims.yaml`` -> its short name."""
