@@ -136,7 +136,7 @@ def _reader(task: classifiers.Task, digits: int, title: str, checkpoint: Checkpo
     return Result({"history": history}, {name: value.contiguous() for name, value in model.state_dict().items()})
 
 
-def _target(images: variants.Painted | counterfactuals.Generated, factor: Factor) -> Tensor:
+def _target(images: variants.Images, factor: Factor) -> Tensor:
     target: Tensor = images.labels if factor == "shape" else getattr(images, factor)
     return target
 

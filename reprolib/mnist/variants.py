@@ -46,19 +46,25 @@ OBJECT_COLORS = BACKGROUND_COLORS.roll(6, dims=0)
 
 
 @dataclass(frozen=True)
-class Painted:
-    """Images of one variant with the truth about them."""
+class Images:
+    """Images, painted or generated, with what each factor shows or should show."""
 
     images: Tensor
     """float32, (N, 3, 32, 32), nominally in [-1, 1]."""
     labels: Tensor
     """int64, (N,): the digit, which is the shape."""
-    masks: Tensor
-    """bool, (N, 1, 32, 32): the digit's pixels."""
     foreground: Tensor
     """int64, (N,): index of the digit's colour or texture."""
     background: Tensor
     """int64, (N,): index of the ground's colour or texture; equal to ``foreground`` where a variant has no ground."""
+
+
+@dataclass(frozen=True)
+class Painted(Images):
+    """Images of one variant with the truth about them."""
+
+    masks: Tensor
+    """bool, (N, 1, 32, 32): the digit's pixels."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -139,7 +145,7 @@ def paint(
         foreground, background = (numbers[:, :2] * 10).long().unbind(1)
     canvas = Canvas(digits.images[index], foreground, background, numbers[:, 2:], textures)
     images, masks = function(canvas)
-    return Painted(images, labels, masks, foreground, background)
+    return Painted(images, labels, foreground, background, masks)
 
 
 def themes(name: str, digits: Digits, textures: Textures = "dtd") -> Painted:
@@ -153,7 +159,7 @@ def themes(name: str, digits: Digits, textures: Textures = "dtd") -> Painted:
     theme = torch.arange(10).repeat(len(digits))
     middle = torch.full((len(index), draws), 0.5, dtype=torch.float64)
     images, masks = function(Canvas(digits.images[index], theme, theme, middle, textures))
-    return Painted(images, digits.labels[index], masks, theme, theme)
+    return Painted(images, digits.labels[index], theme, theme, masks)
 
 
 def visible(name: str, painted: Painted) -> Tensor:
