@@ -104,8 +104,6 @@ class Given:
 
 Cgn = Handle | Given
 """A CGN that is trained here, by the handle of its training, or a given one."""
-
-
 Generated = Literal["counterfactual", "cgn_noncf", "dcgan", "wrong_labels"]
 """``cgn_noncf``: images of a CGN whose labels agree; ``wrong_labels``: counterfactuals labelled with the next digit."""
 

@@ -204,7 +204,9 @@ def train_together(
         if position == per_epoch - 1:
             shares = [100.0 * correct / count for correct in memory.values["correct"].tolist()]
             for task, model, share, rows in zip(tasks, _parts(network), shares, memory.values["history"], strict=True):
-                rows.append({"train": share} | _scores(model, task.tests))
+                tests = task.tests.items()
+                scores = {name: accuracy(predict(model, shown), truth) for name, (shown, truth) in tests}
+                rows.append({"train": share} | scores)
         return {"loss": loss / len(tasks)}
 
     network.train()
@@ -215,10 +217,6 @@ def train_together(
 
 def _parts(network: nn.Module) -> list[Classifier]:
     return network.split() if isinstance(network, Stacked) else [network]  # type: ignore[list-item]
-
-
-def _scores(model: Classifier, tests: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
-    return {name: accuracy(predict(model, images), labels) for name, (images, labels) in tests.items()}
 
 
 def select(history: list[dict[str, float]], selection: str, by: str = "test") -> dict[str, float]:

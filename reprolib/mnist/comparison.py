@@ -45,11 +45,7 @@ ACCEPTANCE = ROOT / "results" / "bench" / "acceptance.csv"
 
 
 def accuracy(runs: pd.DataFrame, value: str = "test", metric: str = "test_accuracy_ood") -> pd.DataFrame:
-    """Ours beside the published accuracies, in percent.
-
-    Our rows stand beside published rows of the same variant, training set and kind of generator: a CGN that the
-    study trained itself beside ours, the authors' weights beside the authors' weights.
-    """
+    """Ours beside the published accuracies, in percent."""
     table = shown(runs, ["variant", "training_set", "source"], value)
     theirs = published_accuracy(metric)
     for study in STUDIES.values():
@@ -67,10 +63,9 @@ def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _comparable(theirs: pd.DataFrame, row: dict[Any, Any]) -> pd.DataFrame:
-    """Published rows of the same variant, training set and kind of generator.
-
-    Classifiers on original data have no generator: there every row is comparable.
-    """
+    """Published rows of the same variant, training set and kind of generator: a CGN that the study trained itself
+    beside ours, the authors' weights beside the authors' weights. Classifiers on original data have no generator: there
+    every row is comparable."""
     same = theirs[(theirs["variant"] == row["variant"]) & (theirs["trained_on"] == row["training_set"])]
     wanted = "own" if row["source"] in ("stable", "published", "shipped") else row["source"]
     return same[same["cgn"].isin({wanted, "unknown"} if wanted == "dcgan" else {wanted})] if wanted else same

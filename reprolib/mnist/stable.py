@@ -83,10 +83,7 @@ STABLE = Constants()
 def train_cgn(
     variant: str, digits: Digits, seed: int, settings: GenerativeSettings, textures: Textures, checkpoint: Checkpoint
 ) -> dict[int, dict[str, Tensor]]:
-    """Train a CGN on a variant by the stable recipe: step -> generator state, for each of ``snapshot_steps``.
-
-    Raises DivergedError when a loss stops being finite.
-    """
+    """Train a CGN on a variant by the stable recipe: step -> generator state, for each of ``snapshot_steps``."""
     fixed, used = VARIANTS[variant], set(INGREDIENTS) - set(settings.without)
     paint = partial(variants.paint, variant, digits, "train", attributes="label", textures=textures)
     batch_of = batches(digits, seed, lambda index: paint(index=index), "balance" in used)
