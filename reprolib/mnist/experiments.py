@@ -49,8 +49,7 @@ def _fixed(data: Data, recipe: Recipe, settings: GenerativeSettings, **_: Any) -
 def cgn(
     data: Data, recipe: Recipe, seed: int, settings: GenerativeSettings, machine: Machine, checkpoint: Checkpoint
 ) -> Result:
-    """Train a CGN. Numbers: ``snapshots``, the steps at which it was kept. Tensors: the generator at each of them,
-    named ``<step>/<state name>``."""
+    """Train a CGN. Numbers: ``snapshots``, the steps at which it was kept. Tensors: ``<step>/<state name>``."""
     train_cgn = stable.train_cgn if recipe == "stable" else train.train_cgn
     states = train_cgn(data.variant, data.digits()[0], seed, settings, data.textures, checkpoint)
     tensors = {f"{step}/{name}": value for step, state in states.items() for name, value in state.items()}
@@ -115,11 +114,8 @@ def reader(chosen: Shipped | Handle) -> tuple[Classifier, float]:
 def quality(
     data: Data, cgn: Cgn, masks: int, readers: tuple[tuple[str, Shipped | Handle], ...], machine: Machine
 ) -> Result:
-    """Masks and control of a CGN; see ``quality.mask_quality`` and ``quality.control``.
-
-    masks: of every digit. readers: of digits and of each factor. Numbers also: ``control_images`` and ``readers``,
-    their accuracies.
-    """
+    """Masks (so many of every digit) and control of a CGN, see ``quality.mask_quality`` and ``quality.control``, and
+    the accuracy of each reader."""
     read = {name: reader(chosen) for name, chosen in readers}
     model, accuracies = load(cgn), {name: accuracy for name, (_, accuracy) in read.items()}
     judge = read.pop("digit")[0]

@@ -85,8 +85,7 @@ def train_cgns(params: Params) -> None:
 
 
 def readers(params: Params, variant: str) -> tuple[tuple[str, Shipped | Handle], ...]:
-    """The classifiers that judge a CGN, of digits and of each factor: shipped, or for a variant that was added trained
-    here."""
+    """The classifiers that judge a CGN, of digits and of each factor: shipped, or trained here for an added variant."""
     wanted = data(params, variant)
     shipped = {factor: wanted.shipped_reader(factor) for factor in measures.factors(variant)}
     by_factor = [
@@ -118,8 +117,7 @@ def training_set(
     size: int | None = None,
     ratio: int | None = None,
 ) -> TrainingSet:
-    """A training set. generated, source: what is generated, and whose CGN makes it; size, ratio: default those of the
-    parameters."""
+    """A training set. source: whose CGN generates; size, ratio: default those of the parameters."""
     chosen = params.counterfactuals
     size = size or chosen.size
     if source is None:

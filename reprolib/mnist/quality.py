@@ -202,8 +202,7 @@ def control(model: CGN, readers: dict[Factor, Classifier], size: int) -> tuple[d
     """Which label decides which factor of a counterfactual: 3x3 shares in percent, and over how many images.
 
     ``control[factor][label]``: how often the factor is read as the label that mechanism ``label`` was given, over
-    those of ``size`` images whose three independent labels differ. Perfect control is 100 on the diagonal and 0
-    elsewhere.
+    those of ``size`` images whose three independent labels differ. Perfect control: 100 on the diagonal, 0 elsewhere.
     """
     made = counterfactuals.counterfactuals(model, size, 1, ("control",), "independent")
     shape, foreground, background = given = [_target(made, factor) for factor in FACTORS]

@@ -74,8 +74,7 @@ def write(params: Params) -> Iterator[Path]:
 
 
 def kept(name: str = "recipe") -> pd.DataFrame:
-    """What ``make recipe`` wrote into ``results/<name>.csv``, see ``runs`` and ``ablation``. Raises ReproError if it is
-    missing."""
+    """What ``make recipe`` wrote into ``results/<name>.csv``. Raises ReproError if it is missing."""
     file = ROOT / "results" / f"{name}.csv"
     if not file.exists():
         raise ReproError(
@@ -102,8 +101,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 def losses(params: Params) -> pd.DataFrame:
     """The weights of the losses and the learning rates of each recipe: variant, recipe, mask (its entropy), edge,
-    style (of the four taps, which enter squared), colours, cgn_rate, critic_rate, batch. The adversarial loss has the
-    weight 1."""
+    style (of the four taps, which enter squared), colours, cgn_rate, critic_rate, batch. The adversarial loss has 1."""
     rows, edge, batch = [], params.cgn.edge_weight, params.cgn.batch
     for variant in params.variants:
         mask = VARIANTS[variant].mask_weight
@@ -168,8 +166,7 @@ def keep_reader(params: Params) -> str:
 
 
 def keep_factor_readers(params: Params) -> list[str]:
-    """Train the classifiers that read the factors of counterfactuals, write them to ``reprolib/weights``, and return a
-    line about each."""
+    """Train the classifiers that read factors, write them to ``reprolib/weights``, and return a line about each."""
     lines = []
     for variant, factor in ((v, factor) for v in params.variants for factor in quality.factors(v)):
         data = plan.data(params, variant)

@@ -1,9 +1,7 @@
-"""Training of the generative models: what all of them share, the CGN by the published recipe, and the DCGAN of Bagad et
-al. (2022).
+"""Training of generative models: what all share, the CGN by the published recipe, the DCGAN of Bagad et al. (2022).
 
 Both follow docs/mnist.md, sections 5, 6 and 8. One step is: draw labels, generate, update the generator, then update
-the discriminator on the same images. All randomness of step i comes from the key (seed, i), so that a resumed run
-ends with the bits of an unbroken one.
+the discriminator on the same images. All randomness of step i comes from the key (seed, i).
 """
 
 from __future__ import annotations
@@ -117,11 +115,9 @@ class Pair:
         criterion: Callable[[Tensor, float], Tensor] = losses.lsgan,
         seen: Callable[[Tensor], Tensor] = lambda images: images,
     ) -> Losses:
-        """Update the generator by its other terms and the adversarial one, then the discriminator on the same images;
-        all terms.
+        """Update the generator by these and the adversarial term, then the discriminator on the same images; all terms.
 
-        drawn, labels: of generated and real images. criterion: of a score and its target, 0 or 1. seen: what the
-        discriminator sees of images.
+        drawn, labels: of generated and real images. criterion: of score and target. seen: what the discriminator sees.
         """
         self.discriminator.requires_grad_(False)  # the generator's update needs no gradients of its weights
         terms = terms | {"adversarial": criterion(self.score(seen(generated), drawn), 1.0)}

@@ -107,12 +107,8 @@ def rule(name: str, draws: int, version: int = 1) -> Callable[[Rule], Rule]:
     return add
 
 
-def rule_version(name: str) -> int:
-    """The version of the rule that paints a variant. Raises ValueError if there is none."""
-    return _rule(name)[2]
-
-
-def _rule(name: str) -> tuple[Rule, int, int]:
+def rule_of(name: str) -> tuple[Rule, int, int]:
+    """(function, draws, version) of the rule that paints a variant. Raises ValueError if there is none."""
     if name not in _RULES:
         raise ValueError(f"no rule paints {name!r}; add one with @rule({name!r}, draws=...)")
     return _RULES[name]
@@ -135,7 +131,7 @@ def paint(
     texture to the digit, ``random`` draws both independently and uniformly. epoch: redraws jitter and crops.
     index: which digits to paint (default all); row i of the result is what painting everything would give there.
     """
-    function, draws, _ = _rule(name)
+    function, draws, _ = rule_of(name)
     index = torch.arange(len(digits)) if index is None else index
     numbers = rng.uniform(("variant", name, split, seed, epoch), index, draws + 2)
     labels = digits.labels[index]
@@ -154,7 +150,7 @@ def themes(name: str, digits: Digits, textures: Textures = "dtd") -> Painted:
     Image 10 * i + j is digit i in theme j, the grid of reproduction Fig 3. Numbers of 0.5 are the middle of every
     random draw: no jitter of colours, and the central crop of a texture.
     """
-    function, draws, _ = _rule(name)
+    function, draws, _ = rule_of(name)
     index = torch.arange(len(digits)).repeat_interleave(10)
     theme = torch.arange(10).repeat(len(digits))
     middle = torch.full((len(index), draws), 0.5, dtype=torch.float64)
