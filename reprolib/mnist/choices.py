@@ -29,7 +29,8 @@ class Data:
 
     def identity(self) -> dict[str, Any]:
         """The fields, and what the variant fixes; textures belong to it where it has some."""
-        fixed, (_, _, version) = VARIANTS[self.variant], variants.rule_of(self.variant)
+        fixed = VARIANTS[self.variant]
+        _, _, version = variants.rule_of(self.variant)
         textures = self.textures if fixed.textured else None
         return steps.fields_of(self) | {"textures": textures, "held_out": fixed.held_out, "rule": version}
 

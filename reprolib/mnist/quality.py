@@ -205,7 +205,8 @@ def control(model: CGN, readers: dict[Factor, Classifier], size: int) -> tuple[d
     those of ``size`` images whose three independent labels differ. Perfect control: 100 on the diagonal, 0 elsewhere.
     """
     made = counterfactuals.counterfactuals(model, size, 1, ("control",), "independent")
-    shape, foreground, background = given = [_target(made, factor) for factor in FACTORS]
+    given = [_target(made, factor) for factor in FACTORS]
+    shape, foreground, background = given
     apart = (shape != foreground) & (shape != background) & (foreground != background)
     table: dict[str, dict[str, float]] = {}
     for factor, reader in readers.items():
