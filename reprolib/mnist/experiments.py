@@ -129,8 +129,8 @@ def quality(
 def counterfactual_accuracy(
     data: Data, cgn: Cgn, seed: int, images: int, precision: Precision, machine: Machine, checkpoint: Checkpoint
 ) -> Result:
-    """A classifier that sees counterfactuals of a CGN alone: ``images`` of them at ratio 1, in four epochs of batches
-    of 32. Numbers: ``test``, its accuracy out of domain in percent; ``test_images``, how many it was tested on."""
+    """What no mask can feign: a classifier sees counterfactuals of a CGN alone, ``images`` of them at ratio 1, in four
+    epochs of batches of 32. Numbers: ``test``, its accuracy out of domain in percent, and ``test_images``."""
     test, key = data.painted("test", seed), ("accuracy", data.variant, seed)
     made = counterfactuals.counterfactuals(load(cgn), images, 1, key)
     task = classifiers.Task(made.images, made.labels, {"test": (test.images, test.labels)}, key)

@@ -3,8 +3,7 @@
 The studies before judged by eye. Here a digit is *good* if a classifier of masks that also knows what is no digit
 recognises at least 80 % of its masks (docs/mnist.md, section 6), if it stands in front of the ground and is as large as
 real digits, and if its masks differ as real digits do. Three classifiers that were trained on images with random
-attributes read shape, foreground and background of counterfactuals. Last, what no mask can feign: the out-of-domain
-accuracy of a classifier that was trained on counterfactuals alone.
+attributes read shape, foreground and background of counterfactuals.
 """
 
 from __future__ import annotations
