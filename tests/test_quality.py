@@ -15,6 +15,7 @@ from reprolib.mnist.cgn import CGN, LATENT, authors_cgn
 from reprolib.mnist.choices import DIGIT_READER, Data, Given
 from reprolib.mnist.classifier import Classifier
 from reprolib.run.store import Checkpoint
+from reprolib.schema import Machine
 from reprolib.vocabulary import VARIANTS
 
 LEVELS = torch.linspace(0.05, 0.95, 10)
@@ -223,13 +224,15 @@ def test_shuffled_labels_say_nothing_about_masks_and_textures() -> None:
     assert float((ground.norm(dim=2).argmin(1) == made.labels).float().mean()) == pytest.approx(0.1, abs=0.05)
 
 
+def _accuracy(name: nulls.Known, images: int, checkpoint: Checkpoint) -> float:
+    some, step = data("colored_MNIST"), experiments.counterfactual_accuracy
+    result = step.function(some, Given(some, name), 0, images, "float32", Machine(), checkpoint)
+    return float(result.numbers["test"])
+
+
 def test_counterfactuals_of_real_digits_teach_what_shuffled_labels_do_not(tmp_path: Path) -> None:
-    variant = "colored_MNIST"
-    test = data(variant).painted("test", 0)
     real, shuffled = (
-        quality.counterfactual_accuracy(
-            Given(data(variant), name).load(), test, ("test",), Checkpoint(tmp_path / f"{name}.checkpoint"), images=2000
-        )
+        _accuracy(name, 2000, Checkpoint(tmp_path / f"{name}.checkpoint"))
         for name in ("real digits", "shuffled labels")
     )
     assert real > 40 and shuffled < 20
@@ -237,9 +240,7 @@ def test_counterfactuals_of_real_digits_teach_what_shuffled_labels_do_not(tmp_pa
 
 def test_the_last_epoch_counts_and_not_the_best(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoint) -> None:
     monkeypatch.setattr(classifiers, "train", lambda task, **how: (None, [{"test": 90.0}, {"test": 20.0}]))
-    model = Given(data("colored_MNIST"), "real digits").load()
-    test = data("colored_MNIST").painted("test", 0)
-    assert quality.counterfactual_accuracy(model, test, ("test",), checkpoint, images=200) == 20.0
+    assert _accuracy("real digits", 200, checkpoint) == 20.0
 
 
 def test_control_is_perfect_where_every_label_decides_its_own_factor(cgn: CGN) -> None:

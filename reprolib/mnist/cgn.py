@@ -24,14 +24,11 @@ WIDTH = 32
 
 
 class Mechanisms(NamedTuple):
-    """What the three mechanisms give for a batch; compose them with :func:`compose`."""
+    """What the three mechanisms of a CGN give for a batch; compose them with :func:`compose`."""
 
     mask: Tensor
-    """(B, 1, 32, 32) in [1e-4, 0.9999]."""
     foreground: Tensor
-    """(B, 3, 32, 32) in (-1, 1)."""
     background: Tensor
-    """(B, 3, 32, 32) in (-1, 1)."""
 
 
 def compose(mask: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
@@ -222,11 +219,8 @@ def build(settings: Variant) -> tuple[CGN, nn.Module]:
 
 
 def discriminator(settings: Variant) -> nn.Module:
-    """The published one of a variant."""
+    """The published discriminator of a variant."""
     return LinearDiscriminator() if settings.discriminator == "linear" else ConvDiscriminator()
-
-
-# ---------------------------------------------------------------- from files
 
 
 def authors_asset(variant: str) -> str:

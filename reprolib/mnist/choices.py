@@ -30,9 +30,9 @@ class Data:
     def identity(self) -> dict[str, Any]:
         """The fields, and what the variant fixes; textures belong to it where it has some."""
         fixed = VARIANTS[self.variant]
+        _, _, version = variants.rule_of(self.variant)
         textures = self.textures if fixed.textured else None
-        rule = {"held_out": fixed.held_out, "rule": variants.rule_version(self.variant)}
-        return steps.fields_of(self) | {"textures": textures} | rule
+        return steps.fields_of(self) | {"textures": textures, "held_out": fixed.held_out, "rule": version}
 
     def digits(self) -> tuple[digits.Digits, digits.Digits]:
         """(training digits, held-out digits)."""
@@ -104,8 +104,6 @@ class Given:
 
 Cgn = Handle | Given
 """A CGN that is trained here, by the handle of its training, or a given one."""
-
-
 Generated = Literal["counterfactual", "cgn_noncf", "dcgan", "wrong_labels"]
 """``cgn_noncf``: images of a CGN whose labels agree; ``wrong_labels``: counterfactuals labelled with the next digit."""
 

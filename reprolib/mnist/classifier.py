@@ -184,24 +184,17 @@ def train_together(
     def orders(epoch: int) -> list[Tensor]:
         return [rng.permutation(count, "classifier order", *task.key, epoch) for task in tasks]
 
-    def batches(epoch: int, position: int) -> tuple[Tensor, Tensor]:
-        chosen = [order[position * batch : (position + 1) * batch] for order in orders(epoch)]
-        images = torch.stack([task.images[index] for task, index in zip(tasks, chosen, strict=True)])
-        labels = torch.stack([task.labels[index] for task, index in zip(tasks, chosen, strict=True)])
-        return images.to(device), labels.to(device)
-
-    def forward(images: Tensor) -> Tensor:
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bfloat16"):
-            return network(images) if len(tasks) > 1 else network(images[0])[None]
-
     def step(i: int) -> dict[str, Tensor]:
         epoch, position = divmod(i, per_epoch)
         if position == 0:
             memory.values["correct"] = torch.zeros(len(tasks), dtype=torch.long)
             for group in optimiser.param_groups:
                 group["lr"] = 0.7**epoch
-        images, labels = batches(epoch, position)
-        output = forward(images)
+        chosen = [order[position * batch : (position + 1) * batch] for order in orders(epoch)]
+        images = torch.stack([task.images[index] for task, index in zip(tasks, chosen, strict=True)]).to(device)
+        labels = torch.stack([task.labels[index] for task, index in zip(tasks, chosen, strict=True)]).to(device)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bfloat16"):
+            output = network(images) if len(tasks) > 1 else network(images[0])[None]
         loss = F.nll_loss(output.flatten(0, 1), labels.flatten()) * len(tasks)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -211,7 +204,9 @@ def train_together(
         if position == per_epoch - 1:
             shares = [100.0 * correct / count for correct in memory.values["correct"].tolist()]
             for task, model, share, rows in zip(tasks, _parts(network), shares, memory.values["history"], strict=True):
-                rows.append({"train": share} | _scores(model, task.tests))
+                tests = task.tests.items()
+                scores = {name: accuracy(predict(model, shown), truth) for name, (shown, truth) in tests}
+                rows.append({"train": share} | scores)
         return {"loss": loss / len(tasks)}
 
     network.train()
@@ -222,10 +217,6 @@ def train_together(
 
 def _parts(network: nn.Module) -> list[Classifier]:
     return network.split() if isinstance(network, Stacked) else [network]  # type: ignore[list-item]
-
-
-def _scores(model: Classifier, tests: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
-    return {name: accuracy(predict(model, images), labels) for name, (images, labels) in tests.items()}
 
 
 def select(history: list[dict[str, float]], selection: str, by: str = "test") -> dict[str, float]:

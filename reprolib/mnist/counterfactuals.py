@@ -7,8 +7,7 @@ texture mechanisms run, several batches at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -16,26 +15,13 @@ from torch import Tensor, nn
 
 from reprolib.mnist.cgn import CGN, CLASSES, compose, folded
 from reprolib.mnist.gan import DCGAN
+from reprolib.mnist.variants import Images
 from reprolib.run import rng
 
 BATCH = 100
 """Images whose labels are shuffled among each other, as published."""
 AT_ONCE = 2
 """Batches in one pass through the network; more no longer fit into a processor's cache."""
-
-
-@dataclass(frozen=True)
-class Generated:
-    """Images that a generative model made, with the labels that each mechanism saw."""
-
-    images: Tensor
-    """float32, (N, 3, 32, 32) in [-1, 1]."""
-    labels: Tensor
-    """int64, (N,): the label of the mask, which is the label of the image."""
-    foreground: Tensor
-    """int64, (N,)."""
-    background: Tensor
-    """int64, (N,)."""
 
 
 def total(size: int, ratio: int) -> int:
@@ -61,51 +47,38 @@ def counterfactuals(
     key: rng.Key,
     texture_labels: Literal["permuted", "independent"] = "permuted",
     into: Tensor | None = None,
-) -> Generated:
-    """``total(size, ratio)`` counterfactual images; ``ratio`` of them share each mask.
-
-    into: where the images go, float32 (total, 3, 32, 32) on the CPU, such as a part of a larger training set; a
-    million of them take 12 GB, so there is no room for a second copy. Default new memory. Raises ValueError if size
-    is less than 100 * ratio, which would give no image.
-    """
+) -> Images:
+    """``total(size, ratio)`` counterfactual images; ``ratio`` of them share each mask. into: see ``_collect``."""
     cgn = folded(cgn)
 
-    def batch(labels: Tensor) -> list[Generated]:
-        mask = cgn.mask(cgn.latent(labels.flatten()))
-        images = []
+    def batch(labels: Tensor) -> Iterator[Images]:
+        mask, rows = cgn.mask(cgn.latent(labels)), labels.view(-1, BATCH)
         for _ in range(ratio):
-            foreground, background = (shuffled_labels(labels, texture_labels).flatten() for _ in range(2))
+            foreground, background = (shuffled_labels(rows, texture_labels).flatten() for _ in range(2))
             textures = cgn.foreground(cgn.latent(foreground)), cgn.background(cgn.latent(background))
-            images.append(Generated(compose(mask, *textures), labels.flatten(), foreground, background))
-        return images
+            yield Images(compose(mask, *textures), labels, foreground, background)
 
     return _collect(cgn, batch, size, ratio, key, into)
 
 
-def non_counterfactuals(cgn: CGN, size: int, key: rng.Key, into: Tensor | None = None) -> Generated:
+def non_counterfactuals(cgn: CGN, size: int, key: rng.Key, into: Tensor | None = None) -> Images:
     """The reproduction study's "GAN" rows: CGN samples whose three mechanisms share one label.
 
-    As in its code, the mask has one noise vector and the two textures share another. into: see
-    :func:`counterfactuals`.
+    As in its code, the mask has one noise vector and the two textures share another.
     """
     cgn = folded(cgn)
 
-    def batch(labels: Tensor) -> list[Generated]:
-        labels = labels.flatten()
+    def batch(labels: Tensor) -> Iterator[Images]:
         mask = cgn.mask(cgn.latent(labels))
         latent = cgn.latent(labels)
-        return [Generated(compose(mask, cgn.foreground(latent), cgn.background(latent)), labels, labels, labels)]
+        yield Images(compose(mask, cgn.foreground(latent), cgn.background(latent)), labels, labels, labels)
 
     return _collect(cgn, batch, size, 1, key, into)
 
 
-def gan_samples(gan: DCGAN, size: int, key: rng.Key, into: Tensor | None = None) -> Generated:
-    """The "GAN" rows of Bagad et al.: samples of a separate conditional DCGAN. into: see :func:`counterfactuals`."""
-
-    def batch(labels: Tensor) -> list[Generated]:
-        return [Generated(gan(labels.flatten()), *(labels.flatten(),) * 3)]
-
-    return _collect(gan, batch, size, 1, key, into)
+def gan_samples(gan: DCGAN, size: int, key: rng.Key, into: Tensor | None = None) -> Images:
+    """The "GAN" rows of Bagad et al.: samples of a separate conditional DCGAN."""
+    return _collect(gan, lambda labels: [Images(gan(labels), labels, labels, labels)], size, 1, key, into)
 
 
 def masks(cgn: CGN, per_digit: int, key: rng.Key) -> tuple[Tensor, Tensor]:
@@ -118,24 +91,29 @@ def masks(cgn: CGN, per_digit: int, key: rng.Key) -> tuple[Tensor, Tensor]:
 
 def _collect(
     model: nn.Module,
-    batch: Callable[[Tensor], list[Generated]],
+    batch: Callable[[Tensor], Iterable[Images]],
     size: int,
     ratio: int,
     key: rng.Key,
     into: Tensor | None,
-) -> Generated:
-    """Run ``batch`` on (rows, 100) random labels, where the model is, until ``total(size, ratio)`` images are there."""
+) -> Images:
+    """Run ``batch`` on random labels, where the model is, until ``total(size, ratio)`` images are there.
+
+    into: where the images go, float32 (total, 3, 32, 32) on the CPU, such as a part of a larger training set; a
+    million of them take 12 GB, so there is no room for a second copy. Default new memory. Raises ValueError if size
+    is less than 100 * ratio, which would give no image.
+    """
     count, done, device = total(size, ratio), 0, next(model.parameters()).device
     if count == 0:
         raise ValueError(f"size {size} gives no image at CF ratio {ratio}; ask for at least {BATCH * ratio}")
     images = torch.empty(count, 3, 32, 32) if into is None else into
-    made = Generated(images, *torch.empty(3, count, dtype=torch.long))
+    made = Images(images, *torch.empty(3, count, dtype=torch.long))
     rows = size // BATCH // ratio
     with torch.inference_mode():
         for first in range(0, rows, AT_ONCE):
             with rng.seeded("generate", *key, first):
                 labels = torch.randint(0, CLASSES, (min(AT_ONCE, rows - first), BATCH), device=device)
-                for generated in batch(labels):
+                for generated in batch(labels.flatten()):
                     end = done + len(generated.labels)
                     for whole, new in zip(vars(made).values(), vars(generated).values(), strict=True):
                         whole[done:end] = new

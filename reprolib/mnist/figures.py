@@ -80,11 +80,10 @@ def training_sheets(data: Arrays) -> Figure:
 @figure("good_digits")
 def good_digits(data: pd.DataFrame) -> Figure:
     """Masks recognised, digit by run, in percent; a cross marks a digit that is not good in all respects."""
-    titles, shown = list(dict.fromkeys(data["variant"])), [""]
-    size = (3.4 * len(titles) + 1.2, 0.32 * data["variant"].value_counts().max() + 1.1)
-    drawn, axes = plt.subplots(1, len(titles), figsize=size, squeeze=False)
-    for ax, title in zip(axes[0], titles, strict=True):
-        part = data[data["variant"] == title]
+    parts, shown = data.groupby("variant", sort=False), [""]
+    size = (3.4 * len(parts) + 1.2, 0.32 * parts.size().max() + 1.1)
+    drawn, axes = plt.subplots(1, len(parts), figsize=size, squeeze=False)
+    for ax, (title, part) in zip(axes[0], parts, strict=True):
         shares = 100 * part[[f"digit_{digit}" for digit in range(10)]].to_numpy(float)
         good = part[[f"good_{digit}" for digit in range(10)]].astype(bool).to_numpy()
         told = np.where(good, np.char.mod("%.0f", shares), np.char.mod("%.0fx", shares))
@@ -123,11 +122,11 @@ def good_digit_runs(data: pd.DataFrame) -> Figure:
 @figure("training_quality")
 def training_quality(data: pd.DataFrame) -> Figure:
     """Good digits over training, one line a run, a column a variant."""
-    titles = list(dict.fromkeys(data["variant"]))
-    drawn, axes = plt.subplots(1, len(titles), figsize=(3.4 * len(titles), 2.8), squeeze=False, sharey=True)
-    for ax, title in zip(axes[0], titles, strict=True):
-        for (source, _), line in data[data["variant"] == title].groupby(["source", "seed"], sort=False):
-            ax.plot(line["step"], line["good_digits"], f"-{marker(source)}", color=color("CGN"), label=source)
+    parts = data.groupby("variant", sort=False)
+    drawn, axes = plt.subplots(1, len(parts), figsize=(3.4 * len(parts), 2.8), squeeze=False, sharey=True)
+    for ax, (title, part) in zip(axes[0], parts, strict=True):
+        for (source, _), line in part.groupby(["source", "seed"], sort=False):
+            ax.plot(line["step"], line["good_digits"], f"-{marker(str(source))}", color=color("CGN"), label=source)
         ax.set(title=title, xlabel="training step", ylim=(-0.3, 10.3))
     axes[0, 0].set_ylabel("good digits →")
     return _with_legend(drawn)
@@ -137,12 +136,11 @@ def training_quality(data: pd.DataFrame) -> Figure:
 def control(data: pd.DataFrame) -> Figure:
     """Which label decides which factor, in percent of counterfactuals; perfect control is 100 on the diagonal. A data
     set without a factor has an empty row."""
-    cases = list(dict.fromkeys(zip(data["variant"], data["source"], strict=True)))
+    cases = data.groupby(["variant", "source"], sort=False)
     known = [name for name in ("shape", "foreground", "texture", "background") if name in set(data["label"])]
     size = (max(3.4, 2.5 * len(cases) + 0.6), 2.9)
     drawn, axes = plt.subplots(1, len(cases), figsize=size, sharey=True, squeeze=False)
-    for ax, (variant, source) in zip(axes[0], cases, strict=True):
-        part = data[(data["variant"] == variant) & (data["source"] == source)]
+    for ax, ((variant, source), part) in zip(axes[0], cases, strict=True):
         table = part.pivot(index="factor", columns="label", values="share").reindex(index=known, columns=known)
         sns.heatmap(table, annot=True, fmt=".0f", vmin=0, vmax=100, cbar=False, cmap="Blues", ax=ax, square=True)
         ax.set(title=f"{variant}\n{source}", xlabel="label given to", ylabel="factor read" if ax is axes[0, 0] else "")
@@ -160,22 +158,19 @@ def accuracy(data: pd.DataFrame) -> Figure:
 @figure("in_domain")
 def in_domain(data: pd.DataFrame) -> Figure:
     """Reproduction Table 1, drawn like ``accuracy``."""
-    return dots(
-        data.rename(columns={"variant": "panel"}),
-        "accuracy in domain (%) →; each panel has its own range",
-        shared=False,
-    )
+    panels = data.rename(columns={"variant": "panel"})
+    return dots(panels, "accuracy in domain (%) →; each panel has its own range", shared=False)
 
 
 @figure("accuracy_by_quality")
 def accuracy_by_quality(data: pd.DataFrame) -> Figure:
     """Out-of-domain accuracy of classifiers trained on counterfactuals, against the masks of their CGN that are
     recognised, in percent. Columns: those of ``recipe.kept``, titled."""
-    titles = list(dict.fromkeys(data["variant"]))
-    drawn, axes = plt.subplots(1, len(titles), figsize=(3.0 * len(titles), 2.8), squeeze=False)
-    for ax, title in zip(axes[0], titles, strict=True):
-        for source, part in data[data["variant"] == title].groupby("source", sort=False):
-            ax.plot(part["recognised"], part["accuracy_10k"], marker(source), color=color("CGN"), label=source)
+    parts = data.groupby("variant", sort=False)
+    drawn, axes = plt.subplots(1, len(parts), figsize=(3.0 * len(parts), 2.8), squeeze=False)
+    for ax, (title, part) in zip(axes[0], parts, strict=True):
+        for source, points in part.groupby("source", sort=False):
+            ax.plot(points["recognised"], points["accuracy_10k"], marker(str(source)), color=color("CGN"), label=source)
         ax.set(title=title, xlabel="masks recognised (%) →")
         ax.margins(0.15)
     axes[0, 0].set_ylabel("accuracy out of domain (%) →")

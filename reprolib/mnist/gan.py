@@ -14,19 +14,19 @@ CLASSES, LATENT = 10, 32
 class LinearDiscriminator(nn.Module):
     """Conditional LSGAN discriminator of Colored and Double-colored MNIST; 2,104,421 parameters."""
 
-    def __init__(self, width: int = 512) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.label_emb = nn.Embedding(CLASSES, CLASSES)
         self.model = nn.Sequential(
-            nn.Linear(3 * 32 * 32 + CLASSES, width),
+            nn.Linear(3 * 32 * 32 + CLASSES, 512),
             nn.LeakyReLU(0.2),
-            nn.Linear(width, width),
+            nn.Linear(512, 512),
             nn.Dropout(0.4),
             nn.LeakyReLU(0.2),
-            nn.Linear(width, width),
+            nn.Linear(512, 512),
             nn.Dropout(0.4),
             nn.LeakyReLU(0.2),
-            nn.Linear(width, 1),
+            nn.Linear(512, 1),
         )
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -37,18 +37,18 @@ class LinearDiscriminator(nn.Module):
 class ConvDiscriminator(nn.Module):
     """Conditional LSGAN discriminator of Wildlife MNIST: the label enters as a constant fourth channel."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.label_emb = nn.Embedding(CLASSES, 1)
         layers: list[nn.Module] = []
-        channels = [4, width, 2 * width, 4 * width, 4 * width]
+        channels = [4, 32, 64, 128, 128]
         for i, (kernel, stride) in enumerate([(3, 1), (3, 1), (4, 2), (4, 2)]):
             layers += [
                 nn.Conv2d(channels[i], channels[i + 1], kernel, stride, bias=False),
                 nn.BatchNorm2d(channels[i + 1]),
                 nn.LeakyReLU(0.2),
             ]
-        self.model = nn.Sequential(*layers, nn.AvgPool2d(3), nn.Conv2d(4 * width, 1, 1, bias=False), nn.Flatten(0))
+        self.model = nn.Sequential(*layers, nn.AvgPool2d(3), nn.Conv2d(128, 1, 1, bias=False), nn.Flatten(0))
         initialise(self, "normal", 0.02)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:

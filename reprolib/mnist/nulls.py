@@ -68,14 +68,10 @@ class RealCGN(CGN):
         return variants.paint(self.variant, digits, "known", attributes="label", seed=seed, textures=self.textures)
 
 
-def _one_of_each(digits: Digits) -> Digits:
-    return digits[torch.stack([(digits.labels == label).nonzero()[0, 0] for label in range(CLASSES)])]
-
-
 DIGITS: dict[Known, Callable[[Digits], Digits]] = {
     "real digits": lambda some: some,
     "inverted masks": lambda some: Digits(255 - some.images, some.labels),
-    "one mask per digit": _one_of_each,
+    "one mask per digit": Digits.one_of_each,
     "blank masks": lambda some: Digits(torch.zeros_like(some.images), some.labels),
     "masks of another digit": lambda some: Digits(some.images, (some.labels + 1) % CLASSES),
     "shuffled labels": lambda some: some,

@@ -27,15 +27,14 @@ def data_sheets(params: Params) -> dict[str, np.ndarray]:
     return sheets
 
 
-def counterfactual_sheets(params: Params, columns: int = 6) -> dict[str, np.ndarray]:
-    """Title of the variant -> counterfactuals, (10 digits, columns, 32, 32, 3), of our CGN, as in
-    reproduction Figs 2 and 4."""
+def counterfactual_sheets(params: Params) -> dict[str, np.ndarray]:
+    """Title of the variant -> counterfactuals, (10 digits, 6, 32, 32, 3), of the CGN that decides the claims."""
     sheets = {}
     for variant in params.variants:
         model = experiments.load(plan.deciding_cgn(params, variant))
         made = counterfactuals.counterfactuals(model, 1000, 1, ("sheet", variant))
-        picked = torch.cat([(made.labels == digit).nonzero()[:columns, 0] for digit in range(CLASSES)])
-        sheets[VARIANTS[variant].title] = to_pixels(made.images[picked]).reshape(CLASSES, columns, 32, 32, 3)
+        picked = torch.cat([(made.labels == digit).nonzero()[:6, 0] for digit in range(CLASSES)])
+        sheets[VARIANTS[variant].title] = to_pixels(made.images[picked]).reshape(CLASSES, 6, 32, 32, 3)
     return sheets
 
 

@@ -23,9 +23,6 @@ def data(params: Params, variant: str) -> Data:
     return Data(variant, chosen.source, chosen.limit, chosen.textures)
 
 
-# ---------------------------------------------------------------- generative models
-
-
 def trained_cgn(params: Params, variant: str, recipe: Recipe, seed: int, steps: int | None = None) -> Handle:
     """The training of a CGN; steps: default those of the parameters. A recipe has only the choices that it knows."""
     chosen, wanted = params.cgn, data(params, variant)
@@ -87,12 +84,8 @@ def train_cgns(params: Params) -> None:
     jobs.results(params, "generative models", [trained_cgn(params, *case) for case in trainings(params)])
 
 
-# ---------------------------------------------------------------- what measures them
-
-
 def readers(params: Params, variant: str) -> tuple[tuple[str, Shipped | Handle], ...]:
-    """The classifiers that judge a CGN, of digits and of each factor: shipped, or for a variant that was added trained
-    here."""
+    """The classifiers that judge a CGN, of digits and of each factor: shipped, or trained here for an added variant."""
     wanted = data(params, variant)
     shipped = {factor: wanted.shipped_reader(factor) for factor in measures.factors(variant)}
     by_factor = [
@@ -114,9 +107,6 @@ def accuracy(params: Params, variant: str, source: CgnSource | nulls.Known, seed
     return experiments.counterfactual_accuracy(data(params, variant), chosen, seed, *how, params.machine)
 
 
-# ---------------------------------------------------------------- classifiers
-
-
 def training_set(
     params: Params,
     variant: str,
@@ -127,8 +117,7 @@ def training_set(
     size: int | None = None,
     ratio: int | None = None,
 ) -> TrainingSet:
-    """A training set. generated, source: what is generated, and whose CGN makes it; size, ratio: default those of the
-    parameters."""
+    """A training set. source: whose CGN generates; size, ratio: default those of the parameters."""
     chosen = params.counterfactuals
     size = size or chosen.size
     if source is None:

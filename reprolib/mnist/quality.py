@@ -3,8 +3,7 @@
 The studies before judged by eye. Here a digit is *good* if a classifier of masks that also knows what is no digit
 recognises at least 80 % of its masks (docs/mnist.md, section 6), if it stands in front of the ground and is as large as
 real digits, and if its masks differ as real digits do. Three classifiers that were trained on images with random
-attributes read shape, foreground and background of counterfactuals. Last, what no mask can feign: the out-of-domain
-accuracy of a classifier that was trained on counterfactuals alone.
+attributes read shape, foreground and background of counterfactuals.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ def _reader(task: classifiers.Task, digits: int, title: str, checkpoint: Checkpo
     return Result({"history": history}, {name: value.contiguous() for name, value in model.state_dict().items()})
 
 
-def _target(images: variants.Painted | counterfactuals.Generated, factor: Factor) -> Tensor:
+def _target(images: variants.Images, factor: Factor) -> Tensor:
     target: Tensor = images.labels if factor == "shape" else getattr(images, factor)
     return target
 
@@ -202,20 +201,17 @@ def control(model: CGN, readers: dict[Factor, Classifier], size: int) -> tuple[d
     """Which label decides which factor of a counterfactual: 3x3 shares in percent, and over how many images.
 
     ``control[factor][label]``: how often the factor is read as the label that mechanism ``label`` was given, over
-    those of ``size`` images whose three independent labels differ. Perfect control is 100 on the diagonal and 0
-    elsewhere.
+    those of ``size`` images whose three independent labels differ. Perfect control: 100 on the diagonal, 0 elsewhere.
     """
     made = counterfactuals.counterfactuals(model, size, 1, ("control",), "independent")
-    given = {factor: _target(made, factor) for factor in FACTORS}
-    apart = (
-        (given["shape"] != given["foreground"])
-        & (given["shape"] != given["background"])
-        & (given["foreground"] != given["background"])
-    )
+    given = [_target(made, factor) for factor in FACTORS]
+    shape, foreground, background = given
+    apart = (shape != foreground) & (shape != background) & (foreground != background)
     table: dict[str, dict[str, float]] = {}
     for factor, reader in readers.items():
         read = classifiers.predict(reader, made.images[apart])
-        table[factor] = {name: classifiers.accuracy(read, labels[apart]) for name, labels in given.items()}
+        shares = (classifiers.accuracy(read, labels[apart]) for labels in given)
+        table[factor] = dict(zip(FACTORS, shares, strict=True))
     return table, int(apart.sum())
 
 
@@ -223,17 +219,3 @@ def diagonal(control_table: dict[str, dict[str, float]], names: tuple[Factor, ..
     """Mean share, in percent, with which the named factors follow their own labels."""
     own = torch.tensor([control_table[name][name] for name in names if name in control_table])
     return float(own.mean())
-
-
-def counterfactual_accuracy(
-    model: CGN, test: variants.Painted, key: rng.Key, checkpoint: Checkpoint, images: int = 10_000, **how: Any
-) -> float:
-    """Accuracy in percent on ``test`` (out of domain) of a classifier that saw counterfactuals of a CGN alone.
-
-    images: how many, at ratio 1, in four epochs of batches of 32. how: device and precision of the training.
-    """
-    made = counterfactuals.counterfactuals(model, images, 1, ("accuracy", *key))
-    task = classifiers.Task(made.images, made.labels, {"test": (test.images, test.labels)}, ("accuracy", *key))
-    title = f"classifier on {images:,} counterfactuals, {' '.join(map(str, key))}"
-    _, history = classifiers.train(task, epochs=4, batch=32, checkpoint=checkpoint, title=title, **how)
-    return history[-1]["test"]

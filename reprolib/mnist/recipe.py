@@ -22,7 +22,7 @@ from reprolib.mnist.tables import titled
 from reprolib.run import ReproError, jobs, rules, weights
 from reprolib.run.files import ROOT, write_atomically
 from reprolib.run.steps import Handle
-from reprolib.schema import SOURCES, Params, Recipe
+from reprolib.schema import SOURCES, Params
 from reprolib.statistics import interval
 from reprolib.vocabulary import INGREDIENTS, VARIANTS
 
@@ -74,8 +74,7 @@ def write(params: Params) -> Iterator[Path]:
 
 
 def kept(name: str = "recipe") -> pd.DataFrame:
-    """What ``make recipe`` wrote into ``results/<name>.csv``, see ``runs`` and ``ablation``. Raises ReproError if it is
-    missing."""
+    """What ``make recipe`` wrote into ``results/<name>.csv``. Raises ReproError if it is missing."""
     file = ROOT / "results" / f"{name}.csv"
     if not file.exists():
         raise ReproError(
@@ -102,43 +101,34 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 def losses(params: Params) -> pd.DataFrame:
     """The weights of the losses and the learning rates of each recipe: variant, recipe, mask (its entropy), edge,
-    style (of the four taps, which enter squared), colours, cgn_rate, critic_rate, batch. The adversarial loss has the
-    weight 1."""
-    rows = []
+    style (of the four taps, which enter squared), colours, cgn_rate, critic_rate, batch. The adversarial loss has 1."""
+    rows, edge, batch = [], params.cgn.edge_weight, params.cgn.batch
     for variant in params.variants:
-        fixed = VARIANTS[variant]
-        style = " ".join(f"{weight:g}" for weight in fixed.style_weights)
-        weights = {"mask": f"{fixed.mask_weight:g}", "edge": params.cgn.edge_weight, "style": style, "colours": 0.0}
-        rates = dict(zip(("cgn_rate", "critic_rate"), train.RATES, strict=True))
-        rows.append({"recipe": "published"} | weights | rates | {"batch": params.cgn.batch, "variant": variant})
-        risen = f"{fixed.mask_weight:g} to {STABLE.entropy_rise * fixed.mask_weight:g}"
-        weights |= {"mask": risen, "edge": STABLE.edge_weight, "colours": 1.0}
-        rates = dict(zip(("cgn_rate", "critic_rate"), STABLE.rates, strict=True))
-        rows.append({"recipe": "stable"} | weights | rates | {"batch": 2 * STABLE.pairs, "variant": variant})
-    return titled(pd.DataFrame(rows).set_index("variant").reset_index())
+        mask = VARIANTS[variant].mask_weight
+        style = " ".join(f"{weight:g}" for weight in VARIANTS[variant].style_weights)
+        risen = f"{mask:g} to {STABLE.entropy_rise * mask:g}"
+        rows.append((variant, "published", f"{mask:g}", edge, style, 0.0, *train.RATES, batch))
+        rows.append((variant, "stable", risen, STABLE.edge_weight, style, 1.0, *STABLE.rates, 2 * STABLE.pairs))
+    names = ["variant", "recipe", "mask", "edge", "style", "colours", "cgn_rate", "critic_rate", "batch"]
+    return titled(pd.DataFrame(rows, columns=names))
 
 
 def ablation(params: Params) -> pd.DataFrame:
     """The columns of ``runs`` and ``without``, on Colored MNIST: each ingredient of the stable recipe left out once, in
     trainings of half the length."""
-    cases = {without: _without(params, without) for without in (WHOLE, *INGREDIENTS)}
+    half = {"sources": ["stable"], "seeds": REPETITIONS, "stable_steps": -(-params.cgn.stable_steps // 2)}
+    cases = {}
+    for without in (WHOLE, *INGREDIENTS):
+        left_out = [] if without == WHOLE else [without]
+        cgn = params.cgn.model_copy(update=half | {"without": left_out})
+        cases[without] = params.model_copy(update={"variants": [ABLATED], "cgn": cgn})
     calls = [plan.trained_cgn(each, *case) for each in cases.values() for case in plan.trainings(each)]
     jobs.results(params, "CGNs without an ingredient", calls)  # all side by side
     return pd.concat([runs(each).assign(without=without) for without, each in cases.items()], ignore_index=True)
 
 
-def _without(params: Params, ingredient: str) -> Params:
-    left_out: list[Any] = [] if ingredient == WHOLE else [ingredient]
-    half = {"sources": ["stable"], "seeds": REPETITIONS, "stable_steps": -(-params.cgn.stable_steps // 2)}
-    cgn = params.cgn.model_copy(update=half | {"without": left_out})
-    return params.model_copy(update={"variants": [ABLATED], "cgn": cgn})
-
-
 TABLES = {"recipe": runs, "recipe_ablation": ablation}
 """Name of a file in ``results/`` -> its table."""
-
-
-# ---------------------------------------------------------------- the weights of reprolib/weights
 
 
 def keep_cgns(params: Params) -> list[str]:
@@ -149,23 +139,21 @@ def keep_cgns(params: Params) -> list[str]:
     """
     if "stable" not in params.cgn.sources:
         raise ReproError("'cgn.sources' has no 'stable', so there is nothing to keep; add it to the profile")
-    return [_keep(params, variant) for variant in params.variants]
-
-
-def _keep(params: Params, variant: str) -> str:
-    case: tuple[str, Recipe, int] = (variant, "stable", rules.FIRST_SEED)
-    trained, file = plan.trained_cgn(params, *case), plan.data(params, variant).shipped.file
-    found = plan.quality(params, *case).result().numbers
-    accuracy = plan.accuracy(params, *case).result().numbers["test"]
-    seconds, steps = trained.result().made["seconds"], trained["settings"].steps
-    measured = {name: found[name] for name in ("good_digits", "recognised", "pairwise_iou")}
-    measured |= {"accuracy": accuracy, "seconds": seconds}
-    made = {"seed": rules.FIRST_SEED, "steps": steps, "inputs": trained.recipe["inputs"], "measured": measured}
-    weights.keep(file, experiments.load(trained).state_dict(), QUALITY, {file.name: made})
-    return (
-        f"{VARIANTS[variant].title}: seed {rules.FIRST_SEED} after {steps:,} steps and {seconds:.0f} s, "
-        f"{found['good_digits']} good digits, {accuracy:.1f} % out of domain after its counterfactuals"
-    )
+    lines, seed = [], rules.FIRST_SEED
+    for variant in params.variants:
+        trained, file = plan.trained_cgn(params, variant, "stable", seed), plan.data(params, variant).shipped.file
+        found = plan.quality(params, variant, "stable", seed).result().numbers
+        accuracy = plan.accuracy(params, variant, "stable", seed).result().numbers["test"]
+        seconds, steps = trained.result().made["seconds"], trained["settings"].steps
+        measured = {name: found[name] for name in ("good_digits", "recognised", "pairwise_iou")}
+        measured |= {"accuracy": accuracy, "seconds": seconds}
+        made = {"seed": seed, "steps": steps, "inputs": trained.recipe["inputs"], "measured": measured}
+        weights.keep(file, experiments.load(trained).state_dict(), QUALITY, {file.name: made})
+        lines.append(
+            f"{VARIANTS[variant].title}: seed {seed} after {steps:,} steps and {seconds:.0f} s, "
+            f"{found['good_digits']} good digits, {accuracy:.1f} % out of domain after its counterfactuals"
+        )
+    return lines
 
 
 def keep_reader(params: Params) -> str:
@@ -178,8 +166,7 @@ def keep_reader(params: Params) -> str:
 
 
 def keep_factor_readers(params: Params) -> list[str]:
-    """Train the classifiers that read the factors of counterfactuals, write them to ``reprolib/weights``, and return a
-    line about each."""
+    """Train the classifiers that read factors, write them to ``reprolib/weights``, and return a line about each."""
     lines = []
     for variant, factor in ((v, factor) for v in params.variants for factor in quality.factors(v)):
         data = plan.data(params, variant)

@@ -40,9 +40,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from reprolib import features, losses
 from reprolib.losses import exact
-from reprolib.mnist import cgn as cgn_model
 from reprolib.mnist import variants
-from reprolib.mnist.cgn import CGN, CLASSES, Mechanisms, compose, discriminator
+from reprolib.mnist.cgn import CGN, CLASSES, Mechanisms, compose, discriminator, initialise
 from reprolib.mnist.digits import Digits
 from reprolib.mnist.textures import Textures
 from reprolib.mnist.train import GenerativeSettings, Losses, Pair, style_loss
@@ -83,16 +82,13 @@ STABLE = Constants()
 def train_cgn(
     variant: str, digits: Digits, seed: int, settings: GenerativeSettings, textures: Textures, checkpoint: Checkpoint
 ) -> dict[int, dict[str, Tensor]]:
-    """Train a CGN on a variant by the stable recipe: step -> generator state, for each of ``snapshot_steps``.
-
-    Raises DivergedError when a loss stops being finite.
-    """
+    """Train a CGN on a variant by the stable recipe: step -> generator state, for each of ``snapshot_steps``."""
     fixed, used = VARIANTS[variant], set(INGREDIENTS) - set(settings.without)
     paint = partial(variants.paint, variant, digits, "train", attributes="label", textures=textures)
     batch_of = batches(digits, seed, lambda index: paint(index=index), "balance" in used)
     with rng.seeded("cgn initialisation", variant, seed):
         generator = OpenCGN() if "clamp" in used else CGN()
-        cgn_model.initialise(generator, fixed.initialisation, fixed.gain)
+        initialise(generator, fixed.initialisation, fixed.gain)
         critic = Critic(2 if "pack" in used else 1, "contrast" in used) if "critic" in used else discriminator(fixed)
     if "start" in used:
         start_at(generator, torch.cat([batch_of(-1 - i).images for i in range(32)]))
@@ -136,8 +132,7 @@ def train_cgn(
 
 
 def adjust(noise: Tensor, critic_loss: Tensor, least: float) -> None:
-    """Change the noise in place by a step, up while the critic wins and down, but not below ``least``, while it does
-    not."""
+    """Change the noise in place by a step: up while the critic wins, else down, but not below ``least``."""
     noise.add_(STABLE.noise_step * torch.where(critic_loss < STABLE.contested, 1.0, -1.0)).clamp_(min=least)
 
 

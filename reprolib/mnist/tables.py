@@ -91,8 +91,7 @@ def counterfactual_accuracy_runs(params: Params) -> pd.DataFrame:
     high, rules.
 
     relative: how far above chance, in percent of what the counterfactuals of real digits reach with the same seed, 0 to
-    100; nan where these are near chance themselves, because then nothing can be told. low and high: its sampling
-    interval of test images.
+    100; nan where these are near chance, so that nothing can be told. low, high: its sampling interval of test images.
     """
     plan.train_cgns(params)
     cases: list[tuple[str, CgnSource | nulls.Known, int]] = []
@@ -195,8 +194,7 @@ def accuracy_runs(params: Params, nulls: bool = False) -> pd.DataFrame:
 
 
 def ablation_runs(params: Params) -> pd.DataFrame:
-    """Accuracy against number and ratio of counterfactuals: variant, source, mix, ratio, size, seed, test, in_domain;
-    see ``plan.ablation``."""
+    """Accuracy by counterfactuals, see ``plan.ablation``: variant, source, mix, ratio, size, seed, test, in_domain."""
     wanted = [each for variant in params.variants for each in plan.ablation(params, variant)]
     rows = []
     for handle, result in zip(wanted, jobs.results(params, "ablation", wanted), strict=True):
@@ -227,8 +225,7 @@ def gradcam_runs(params: Params) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def gradcam_variance(heat: pd.DataFrame) -> pd.DataFrame:
-    """Variance of the heatmaps of the grid, and share of empty ones, both times 100, over the repetitions of each
-    training set."""
+    """Variance of the heatmaps of the grid and share of empty ones, both times 100, by training set."""
     names = ["along_themes", "along_digits", "grid_empty"]
     percent = heat.assign(**{name: 100 * heat[name] for name in names})
     return statistics.shown(percent[heat["heatmap"] == "GradCAM"], ["training_set"], {name: name for name in names})

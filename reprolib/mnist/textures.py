@@ -6,11 +6,13 @@ side, ready for random 32x32 crops (docs/mnist.md, section 2.4).
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 
@@ -44,15 +46,9 @@ def _dtd(kind: str) -> Tensor:
     return _stack(pictures)
 
 
-def _hue(position: float, saturation: float, value: float) -> np.ndarray:
-    """RGB in 0..1 of a colour given as hue, saturation and value, all in 0..1."""
-    wheel = np.clip(np.abs((position * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
-    return value * (1 - saturation + saturation * wheel)
-
-
-def _mix(weight: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """uint8 picture that blends two colours by a weight in 0..1."""
-    blended = low + weight[..., None] * (high - low)
+def _mix(weight: np.ndarray, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    """uint8 picture that blends two colours, RGB in 0..1, by a weight in 0..1."""
+    blended = np.asarray(low) + weight[..., None] * np.subtract(high, low)
     return (255 * blended + 0.5).astype(np.uint8)
 
 
@@ -75,7 +71,7 @@ def _stripes(index: int) -> np.ndarray:
     bend = 0.06 * _waves(f"stripes {index}", 3, (1.0, 2.0))
     wave = np.sin(2 * np.pi * cycles * (x * np.cos(angle) + y * np.sin(angle) + bend / 6))
     weight = 1 / (1 + np.exp(-4 * wave))
-    return _mix(weight, _hue(index / 10, 0.9, 0.25), _hue(index / 10 + 0.04, 0.55, 1.0))
+    return _mix(weight, hsv_to_rgb(index / 10, 0.9, 0.25), hsv_to_rgb(index / 10 + 0.04, 0.55, 1.0))
 
 
 def _veins(index: int) -> np.ndarray:
@@ -83,5 +79,5 @@ def _veins(index: int) -> np.ndarray:
     field = _waves(f"veins {index}", 12, (3.0, 7.0))
     weight = np.exp(-((field / 0.18) ** 2))
     shade = 0.85 + 0.05 * _waves(f"shade {index}", 4, (1.0, 3.0)).clip(-3, 3)
-    leaf = _hue((index + 5) / 10, 0.35, 0.45)
-    return _mix(weight * 0.9, leaf * shade[..., None].clip(0, 1), _hue((index + 5) / 10 + 0.05, 0.2, 0.95))
+    leaf = np.multiply(hsv_to_rgb((index + 5) / 10, 0.35, 0.45), shade[..., None].clip(0, 1))
+    return _mix(weight * 0.9, leaf, hsv_to_rgb((index + 5) / 10 + 0.05, 0.2, 0.95))

@@ -1,9 +1,7 @@
-"""Training of the generative models: what all of them share, the CGN by the published recipe, and the DCGAN of Bagad et
-al. (2022).
+"""Training of generative models: what all share, the CGN by the published recipe, the DCGAN of Bagad et al. (2022).
 
 Both follow docs/mnist.md, sections 5, 6 and 8. One step is: draw labels, generate, update the generator, then update
-the discriminator on the same images. All randomness of step i comes from the key (seed, i), so that a resumed run
-ends with the bits of an unbroken one.
+the discriminator on the same images. All randomness of step i comes from the key (seed, i).
 """
 
 from __future__ import annotations
@@ -32,7 +30,6 @@ from reprolib.schema import ASIDE, CgnParams
 from reprolib.vocabulary import VARIANTS, Ingredient
 
 PUBLISHED = CgnParams()
-"""The defaults."""
 LEARNING_RATE = 2e-4
 EPOCHS = 15
 RATES = (LEARNING_RATE, LEARNING_RATE)
@@ -78,8 +75,6 @@ def snapshot_steps(steps: int) -> list[int]:
 Losses = dict[str, Tensor]
 Step = Callable[[int, Tensor, Tensor], Losses]
 """(number of the step, real images, their labels) -> losses, after both networks were updated."""
-Schedule = Callable[[float], float]
-"""Share of the run that is done, in [0, 1) -> factor on the learning rates."""
 
 
 class Pair:
@@ -97,7 +92,6 @@ class Pair:
         self.kind, self.settings = kind, settings
         self.generator = generator.to(settings.device).train()
         self.discriminator = discriminator.to(settings.device).train()
-        self.rates = rates
         self.optimisers = [
             Adam(model.parameters(), rate, BETAS, fused=True)
             for model, rate in zip((generator, discriminator), rates, strict=True)
@@ -111,13 +105,6 @@ class Pair:
         with self.settings.autocast():
             return self.discriminator(images, labels).float()
 
-    def frozen_score(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Score images without gradients for the discriminator's weights; the generator step needs none."""
-        self.discriminator.requires_grad_(False)
-        score = self.score(images, labels)
-        self.discriminator.requires_grad_(True)
-        return score
-
     def update(
         self,
         terms: Losses,
@@ -128,13 +115,13 @@ class Pair:
         criterion: Callable[[Tensor, float], Tensor] = losses.lsgan,
         seen: Callable[[Tensor], Tensor] = lambda images: images,
     ) -> Losses:
-        """Update the generator by its other terms and the adversarial one, then the discriminator on the same images;
-        all terms.
+        """Update the generator by these and the adversarial term, then the discriminator on the same images; all terms.
 
-        drawn, labels: of generated and real images. criterion: of a score and its target, 0 or 1. seen: what the
-        discriminator sees of images.
+        drawn, labels: of generated and real images. criterion: of score and target. seen: what the discriminator sees.
         """
-        terms = terms | {"adversarial": criterion(self.frozen_score(seen(generated), drawn), 1.0)}
+        self.discriminator.requires_grad_(False)  # the generator's update needs no gradients of its weights
+        terms = terms | {"adversarial": criterion(self.score(seen(generated), drawn), 1.0)}
+        self.discriminator.requires_grad_(True)
         _descend(self.optimisers[0], torch.stack(list(terms.values())).sum())
         real_loss = criterion(self.score(seen(real), labels), 1.0)
         fake_loss = criterion(self.score(seen(generated.detach()), drawn), 0.0)
@@ -149,24 +136,24 @@ class Pair:
         key: tuple[str, int],
         batch_of: Callable[[int], Painted],
         checkpoint: Checkpoint,
-        schedule: Schedule = lambda done: 1.0,
+        schedule: Callable[[float], float] = lambda done: 1.0,
         mean: AveragedModel | None = None,
     ) -> dict[int, dict[str, Tensor]]:
         """Run ``step_of`` on every batch; step -> generator state on the CPU for each of ``snapshot_steps``.
 
-        key: variant and seed. mean: follows the generator, and is kept instead.
+        key: variant and seed. schedule: share of the run that is done, in [0, 1) -> factor on the learning rates. mean:
+        follows the generator, and is kept instead.
         """
-        settings = self.settings
-        (variant, seed), device = key, torch.device(settings.device)
+        settings, (variant, seed) = self.settings, key
         kept, keep_at = training.Memory(), snapshot_steps(settings.steps)
         result: nn.Module = self.generator if mean is None else mean.module
 
         def step(i: int) -> Losses:
-            for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
-                optimiser.param_groups[0]["lr"] = rate * schedule(i / settings.steps)
+            for optimiser in self.optimisers:
+                optimiser.param_groups[0]["lr"] = optimiser.defaults["lr"] * schedule(i / settings.steps)
             real = batch_of(i)
             with rng.seeded(f"{self.kind} step", variant, seed, i):
-                terms = step_of(i, real.images.to(device), real.labels.to(device))
+                terms = step_of(i, real.images.to(settings.device), real.labels.to(settings.device))
             if mean is not None:
                 mean.update_parameters(self.generator)
             if i + 1 in keep_at:
@@ -180,14 +167,9 @@ class Pair:
             "discriminator optimiser": self.optimisers[1],
             "snapshots": kept,
         }
-        training.run(
-            title,
-            settings.steps,
-            step,
-            states if mean is None else states | {"mean": mean},
-            checkpoint,
-            settings.checkpoint_every,
-        )
+        if mean is not None:
+            states["mean"] = mean
+        training.run(title, settings.steps, step, states, checkpoint, settings.checkpoint_every)
         return {int(i): state for i, state in kept.values.items()}
 
 
@@ -205,9 +187,6 @@ def style_loss(net: features.FeatureNet, generated: Tensor, real: Tensor, settin
             target = net(real)
         taps = net(generated)
     return losses.style(taps, target, net.weights)
-
-
-# ---------------------------------------------------------------- the published recipe
 
 
 def published_steps(digits: int, batch: int = 16) -> int:
@@ -240,10 +219,7 @@ def batches(variant: str, digits: Digits, batch: int, seed: int, textures: Textu
 def train_cgn(
     variant: str, digits: Digits, seed: int, settings: GenerativeSettings, textures: Textures, checkpoint: Checkpoint
 ) -> dict[int, dict[str, Tensor]]:
-    """Train a CGN on a variant: step -> generator state, for each of ``snapshot_steps``.
-
-    Raises DivergedError when a loss stops being finite.
-    """
+    """Train a CGN on a variant: step -> generator state, for each of ``snapshot_steps``."""
     fixed = VARIANTS[variant]
     with rng.seeded("cgn initialisation", variant, seed):
         generator, discriminator = cgn_model.build(fixed)
@@ -275,17 +251,16 @@ def train_dcgan(
         generator, discriminator = DCGAN(), LinearDiscriminator()
     pair = Pair("dcgan", generator, discriminator, settings, RATES)
 
+    def cross_entropy(score: Tensor, target: float) -> Tensor:
+        return F.binary_cross_entropy_with_logits(score, torch.full_like(score, target))
+
     def step(i: int, images: Tensor, labels: Tensor) -> Losses:
         drawn = torch.randint_like(labels, cgn_model.CLASSES)
         with settings.autocast():
             generated = generator(drawn).float()
-        return pair.update({}, generated, drawn, images, labels, _cross_entropy)
+        return pair.update({}, generated, drawn, images, labels, cross_entropy)
 
     title = f"DCGAN on {VARIANTS[variant].title}, seed {seed}"
     batch_of = batches(variant, digits, settings.batch, seed, textures)
     pair.train(step, title, (variant, seed), batch_of, checkpoint)
     return generator.cpu().eval()
-
-
-def _cross_entropy(score: Tensor, target: float) -> Tensor:
-    return F.binary_cross_entropy_with_logits(score, torch.full_like(score, target))

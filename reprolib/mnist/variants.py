@@ -46,19 +46,25 @@ OBJECT_COLORS = BACKGROUND_COLORS.roll(6, dims=0)
 
 
 @dataclass(frozen=True)
-class Painted:
-    """Images of one variant with the truth about them."""
+class Images:
+    """Images, painted or generated, with what each factor shows or should show."""
 
     images: Tensor
     """float32, (N, 3, 32, 32), nominally in [-1, 1]."""
     labels: Tensor
     """int64, (N,): the digit, which is the shape."""
-    masks: Tensor
-    """bool, (N, 1, 32, 32): the digit's pixels."""
     foreground: Tensor
     """int64, (N,): index of the digit's colour or texture."""
     background: Tensor
     """int64, (N,): index of the ground's colour or texture; equal to ``foreground`` where a variant has no ground."""
+
+
+@dataclass(frozen=True)
+class Painted(Images):
+    """Images of one variant with the truth about them."""
+
+    masks: Tensor
+    """bool, (N, 1, 32, 32): the digit's pixels."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -101,12 +107,8 @@ def rule(name: str, draws: int, version: int = 1) -> Callable[[Rule], Rule]:
     return add
 
 
-def rule_version(name: str) -> int:
-    """The version of the rule that paints a variant. Raises ValueError if there is none."""
-    return _rule(name)[2]
-
-
-def _rule(name: str) -> tuple[Rule, int, int]:
+def rule_of(name: str) -> tuple[Rule, int, int]:
+    """(function, draws, version) of the rule that paints a variant. Raises ValueError if there is none."""
     if name not in _RULES:
         raise ValueError(f"no rule paints {name!r}; add one with @rule({name!r}, draws=...)")
     return _RULES[name]
@@ -129,7 +131,7 @@ def paint(
     texture to the digit, ``random`` draws both independently and uniformly. epoch: redraws jitter and crops.
     index: which digits to paint (default all); row i of the result is what painting everything would give there.
     """
-    function, draws, _ = _rule(name)
+    function, draws, _ = rule_of(name)
     index = torch.arange(len(digits)) if index is None else index
     numbers = rng.uniform(("variant", name, split, seed, epoch), index, draws + 2)
     labels = digits.labels[index]
@@ -139,7 +141,7 @@ def paint(
         foreground, background = (numbers[:, :2] * 10).long().unbind(1)
     canvas = Canvas(digits.images[index], foreground, background, numbers[:, 2:], textures)
     images, masks = function(canvas)
-    return Painted(images, labels, masks, foreground, background)
+    return Painted(images, labels, foreground, background, masks)
 
 
 def themes(name: str, digits: Digits, textures: Textures = "dtd") -> Painted:
@@ -148,12 +150,12 @@ def themes(name: str, digits: Digits, textures: Textures = "dtd") -> Painted:
     Image 10 * i + j is digit i in theme j, the grid of reproduction Fig 3. Numbers of 0.5 are the middle of every
     random draw: no jitter of colours, and the central crop of a texture.
     """
-    function, draws, _ = _rule(name)
+    function, draws, _ = rule_of(name)
     index = torch.arange(len(digits)).repeat_interleave(10)
     theme = torch.arange(10).repeat(len(digits))
     middle = torch.full((len(index), draws), 0.5, dtype=torch.float64)
     images, masks = function(Canvas(digits.images[index], theme, theme, middle, textures))
-    return Painted(images, digits.labels[index], masks, theme, theme)
+    return Painted(images, digits.labels[index], theme, theme, masks)
 
 
 def visible(name: str, painted: Painted) -> Tensor:
