@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import io
 import json
 import os
 import re
@@ -87,23 +86,14 @@ def _run(arguments: list[str], limit: float, log: Path, environment: dict[str, s
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=ROOT, start_new_session=True)
     try:
         code = process.wait(limit)
-        return f"failed: ended with {code}: {_last_line(log)}" if code else "ok"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return f"failed: ended with {code}: {lines[-1] if lines else ''}" if code else "ok"
     except subprocess.TimeoutExpired:
         return "failed: stopped at its limit"
     finally:
-        _end(process)
-
-
-def _last_line(file: Path) -> str:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1] if lines else ""
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a part and all that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+        process.wait()
 
 
 def _row(part: str, outcome: str, what: str = "whole part", value: str = "", unit: str = "") -> Row:
@@ -112,14 +102,11 @@ def _row(part: str, outcome: str, what: str = "whole part", value: str = "", uni
 
 def append(out: Path, row: Row) -> None:
     """Add a row to ``out/gpu.csv``, at once, so that a part that is killed loses none."""
-    new = not (out / "gpu.csv").exists()
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    if new:
-        writer.writeheader()
-    writer.writerow(row)
     with (out / "gpu.csv").open("a", encoding="utf-8") as file:
-        file.write(stream.getvalue())
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def read(out: Path) -> list[Row]:
@@ -243,11 +230,11 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
     ratios += [ratio for *_, ratio in natural.search(run)]
     updates = sum(which.source == "trained" and which.changed is None for which in cgns) * mini.updates
     imagenet = {
-        "CGNs of ImageNet": (updates * mini.accumulation * mini.micro_batch, "CGN, biggan-deep-256"),
+        "CGNs of ImageNet": (updates * mini.accumulation * mini.micro_batch, "CGN, ImageNet"),
         "ratings of ImageNet": (len(cgns) * mini.rated * 2, "Inception Score"),
         "counterfactuals of ImageNet": (
             len(made) * (mini.counterfactuals + mini.validation),
-            "counterfactuals, biggan-deep-256",
+            "counterfactuals, ImageNet",
         ),
         "ensembles of ImageNet": (sum(MINI * (1 + ratio) for ratio in ratios) * mini.epochs, "ensemble, ResNet-50"),
     }

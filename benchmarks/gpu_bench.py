@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,9 +15,9 @@ from torch import Tensor
 
 from benchmarks import carry, gpu, timing
 from benchmarks import side_by_side as sides
+from benchmarks.timing import nowhere
 from benchmarks.works import Work, settings
 from reprolib.run import rules
-from reprolib.run.store import Checkpoint
 from reprolib.vocabulary import VARIANTS
 
 
@@ -47,22 +46,11 @@ class Bench:
             said = str(error).splitlines()
             self.row(what, outcome=f"failed: {type(error).__name__}: {said[0] if said else ''}")
 
-    def seconds(self, call: Callable[[], object]) -> float:
-        self.wait()
-        start = time.perf_counter()
-        call()
-        self.wait()
-        return time.perf_counter() - start
-
     def memory(self, what: str) -> None:
         """A row with the most memory of the GPU that was in use since the last one."""
         if self.full:
             self.row(f"{what}, memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
             torch.cuda.reset_peak_memory_stats()
-
-    def wait(self) -> None:
-        if self.full:
-            torch.cuda.synchronize()
 
     def digits_of(self, variant: str) -> Any:
         return self.digits if VARIANTS[variant].held_out == "test_file" else self.digits[:50_000]
@@ -73,12 +61,9 @@ class Bench:
 
 
 def matmul_rate(b: Bench, arithmetic: str) -> float:
-    """Floating-point operations per second of a large matrix product."""
     torch.backends.cuda.matmul.allow_tf32 = arithmetic == "TensorFloat-32"
-    dtype, size = (torch.bfloat16 if arithmetic == "bfloat16" else torch.float32), 8192 if b.full else 256
-    x = torch.randn(size, size, device=b.device, dtype=dtype)
-    x @ x
-    rate = 5 * 2 * size**3 / b.seconds(lambda: [x @ x for _ in range(5)])
+    dtype = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
+    rate = timing.matmul_rate(8192 if b.full else 256, b.device, dtype)
     torch.backends.cuda.matmul.allow_tf32 = False
     return rate
 
@@ -88,16 +73,12 @@ def speed(b: Bench, works: dict[str, Work]) -> None:
     rate = matmul_rate(b, "TensorFloat-32")
     for what, work in works.items():
         with b.tried(what):
-            _measure(b, what, work, rate)
-
-
-def _measure(b: Bench, what: str, work: Work, rate: float) -> None:
-    each = _seconds_per_step(b, work)
-    b.row(what, work.images / each, "images/s")
-    b.memory(what)
-    if b.full:
-        one, two = (timing.flops(partial(work.run, b.device, n, nowhere())) for n in (1, 2))
-        b.row(f"{what}, share of the rate of TensorFloat-32", 100 * (two - one) / each / rate, "%")
+            each = _seconds_per_step(b, work)
+            b.row(what, work.images / each, "images/s")
+            b.memory(what)
+            if b.full:
+                one, two = (timing.flops(partial(work.run, b.device, n, nowhere())) for n in (1, 2))
+                b.row(f"{what}, share of the rate of TensorFloat-32", 100 * (two - one) / each / rate, "%")
 
 
 def scenes_works(b: Bench) -> dict[str, Work]:
@@ -112,21 +93,11 @@ def scenes_works(b: Bench) -> dict[str, Work]:
 def _seconds_per_step(b: Bench, work: Work) -> float:
     """From two lengths, so that what comes before the first step does not count."""
     if not b.full:
-        return b.seconds(lambda: work.run(b.device, 1, nowhere()))
+        return timing.once(lambda: work.run(b.device, 1, nowhere()))
     few, many = work.lengths
     work.run(b.device, few, nowhere())
-    short, long = (b.seconds(partial(work.run, b.device, n, nowhere())) for n in (few, many))
+    short, long = (timing.once(partial(work.run, b.device, n, nowhere())) for n in (few, many))
     return (long - short) / (many - few)
-
-
-class _Nowhere(Checkpoint):
-    def save(self, state: dict[str, Any]) -> None:
-        pass
-
-
-def nowhere() -> Checkpoint:
-    """Saves nothing."""
-    return _Nowhere(Path(tempfile.mkdtemp()) / "checkpoint")
 
 
 def vector(state: dict[str, Tensor]) -> Tensor:

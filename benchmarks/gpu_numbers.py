@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from benchmarks import carry
-from benchmarks.gpu_bench import Bench, nowhere, scenes_works, speed, vector
+from benchmarks.gpu_bench import Bench, scenes_works, speed, vector
+from benchmarks.timing import nowhere
 from benchmarks.works import RECIPES, VARIANT, Work, mnist_works
 from reprolib.run import training
 from reprolib.run.store import Checkpoint

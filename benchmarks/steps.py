@@ -15,18 +15,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks import plain, timing
-from benchmarks.timing import Row
-from reprolib import gradcam, losses, params
+from benchmarks.gpu_bench import Bench
+from benchmarks.natural_works import scenes_works
+from benchmarks.timing import Row, nowhere
+from benchmarks.works import VARIANT, mnist_works, settings
+from reprolib import gradcam, losses
 from reprolib.mnist import classifier, counterfactuals, digits, textures, train, variants
 from reprolib.mnist.cgn import CGN, compose, folded
 from reprolib.mnist.classifier import Classifier
-from reprolib.natural import classify
-from reprolib.natural import train as natural
 from reprolib.run import assets, rng
-from reprolib.run.store import Checkpoint
-from reprolib.worlds.scenes import Scenes
 
-VARIANT = "double_colored_MNIST"
 KEY: rng.Key = ("bench",)
 
 
@@ -69,17 +67,12 @@ def wildlife(repetitions: int) -> Row:
 
     worst = _differs(at_once()[:few], one_by_one())
     assert worst < 1e-6
-    seconds = timing.alternate(one_by_one, at_once, few, len(many), repetitions)
-    return Row("wildlife data set, 50,000 images", *seconds, "image", 80, f"largest difference {worst:.0e}")
-
-
-def _no_checkpoint() -> Checkpoint:
-    return Checkpoint(Path(tempfile.mkdtemp()) / "none")
+    ways, check = ((one_by_one, few), (at_once, len(many))), f"largest difference {worst:.0e}"
+    return timing.row("wildlife data set, 50,000 images", *ways, repetitions, "image", 80, check)
 
 
 def _train_cgn(data: digits.Digits, steps: int, seed: int = 0) -> dict[str, Tensor]:
-    settings = train.GenerativeSettings(steps=steps, features="efficientnet_lite0", checkpoint_every=10**9)
-    return train.train_cgn(VARIANT, data, seed, settings, "procedural", _no_checkpoint())[steps]
+    return train.train_cgn(VARIANT, data, seed, settings("cpu", steps), "procedural", nowhere())[steps]
 
 
 def small_cgn(seed: int, steps: int = 50) -> None:
@@ -89,7 +82,7 @@ def small_cgn(seed: int, steps: int = 50) -> None:
 
 def _one_epoch(painted: variants.Painted) -> Classifier:
     task = classifier.Task(painted.images, painted.labels, {}, KEY)
-    return classifier.train(task, epochs=1, batch=64, checkpoint=_no_checkpoint(), title="bench")[0]
+    return classifier.train(task, epochs=1, batch=64, checkpoint=nowhere(), title="bench")[0]
 
 
 def training_step(repetitions: int, steps: int = 20) -> Row:
@@ -108,9 +101,8 @@ def training_step(repetitions: int, steps: int = 20) -> Row:
     apart = torch.cat([(made[name] - value).detach().abs().flatten() for name, value in model.named_parameters()])
     equal = float((apart < 1e-6).double().mean())
     assert equal > 0.99, equal
-    seconds = timing.alternate(theirs, ours, steps, steps, repetitions)
     check = f"{100 * equal:.2f} % of the weights agree within 1e-6 after a step, which moves them by 2e-4"
-    return Row("CGN training step, batch 16", *seconds, "step", 2, check)
+    return timing.row("CGN training step, batch 16", (theirs, steps), (ours, steps), repetitions, "step", 2, check)
 
 
 def generation(repetitions: int, size: int = 5_000) -> Row:
@@ -138,9 +130,9 @@ def generation(repetitions: int, size: int = 5_000) -> Row:
         worst = _differs(mine, mask * front + (1 - mask) * ground)
     assert worst < 1e-4
     fewer = timing.flops(theirs) / few / (timing.flops(ours) / size)
-    seconds = timing.alternate(theirs, ours, few, size, repetitions)
     check = f"images differ by at most {worst:.0e}; {fewer:.1f} times fewer multiplications"
-    return Row("counterfactual generation, CF ratio 10", *seconds, "image", 5, check)
+    name = "counterfactual generation, CF ratio 10"
+    return timing.row(name, (theirs, few), (ours, size), repetitions, "image", 5, check)
 
 
 def classifier_epoch(repetitions: int, count: int = 8_000) -> Row:
@@ -159,9 +151,8 @@ def classifier_epoch(repetitions: int, count: int = 8_000) -> Row:
     with torch.inference_mode():
         worst = _differs(*(model(unseen).exp() for model in both))
     assert worst < 0.01, worst
-    seconds = timing.alternate(theirs, ours, count, count, repetitions)
     check = f"largest difference of a probability after 5 steps {worst:.0e}"
-    return Row("classifier training epoch", *seconds, "image", 1.2, check)
+    return timing.row("classifier training epoch", (theirs, count), (ours, count), repetitions, "image", 1.2, check)
 
 
 def heatmaps(repetitions: int, count: int = 10_000) -> Row:
@@ -179,8 +170,8 @@ def heatmaps(repetitions: int, count: int = 10_000) -> Row:
 
     worst = _differs(ours()[:few], theirs())
     assert worst < 1e-4
-    seconds = timing.alternate(theirs, ours, few, count, repetitions)
-    return Row("GradCAM, 10,000 images", *seconds, "image", 6, f"largest difference {worst:.0e}")
+    check = f"largest difference {worst:.0e}"
+    return timing.row("GradCAM, 10,000 images", (theirs, few), (ours, count), repetitions, "image", 6, check)
 
 
 def patches(repetitions: int) -> Row:
@@ -198,8 +189,8 @@ def patches(repetitions: int) -> Row:
 
     worst = _differs(ours(), theirs())
     assert worst < 1e-3, worst
-    seconds = timing.alternate(theirs, ours, len(images), len(images), repetitions)
-    return Row("patch grid, 256 pixels", *seconds, "image", 5, f"largest difference {worst:.0e}")
+    check = f"largest difference {worst:.0e}"
+    return timing.row("patch grid, 256 pixels", (theirs, 8), (ours, 8), repetitions, "image", 5, check)
 
 
 STEPS: dict[str, Callable[[int], Row]] = {
@@ -210,6 +201,17 @@ STEPS: dict[str, Callable[[int], Row]] = {
     "gradcam": heatmaps,
     "patches": patches,
 }
+
+
+WORKS = {
+    "CGN training": (f"CGN, published, {VARIANT}", 20),
+    "DCGAN training": ("DCGAN", 20),
+    "classifier training": ("classifiers, 1 together", 31),
+    "counterfactual generation": ("counterfactuals", 40),
+    "CGN training, Scenes": ("CGN, Scenes", 6),
+    "ensemble training, Scenes": ("ensemble, Scenes", 10),
+}
+"""What is held to the limits: a work of the GPU check, and its steps."""
 
 
 def limits(repetitions: int) -> pd.DataFrame:
@@ -225,7 +227,11 @@ def limits(repetitions: int) -> pd.DataFrame:
             "n": repetitions,
         }
     ]
-    for name, call in _calls().items():
+    bench = Bench("limits", "cpu", 0, Path())
+    bench.full = True  # batches of their usual size
+    works = mnist_works(bench) | scenes_works(bench)
+    for name, (what, steps) in WORKS.items():
+        call = partial(works[what].run, "cpu", steps, nowhere())
         call()
         operations = timing.flops(call)
         reached = [operations / timing.once(call) for _ in range(repetitions)]
@@ -239,31 +245,6 @@ def limits(repetitions: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _calls() -> dict[str, Callable[[], object]]:
-    """A few steps of every training of the product, and generation."""
-    data = _digits(320)
-    painted = variants.paint(VARIANT, _digits(2_000), "train", attributes="label")
-    settings = train.GenerativeSettings(steps=20, checkpoint_every=10**9)
-    model, world = CGN().eval(), Scenes(params.load("cpu").scenes.model_copy(update={"images": 320}))
-    cgn, ensemble = world.new_cgn(), world.ensemble()
-    scenes = natural.CgnSettings(
-        updates=3, micro_batch=8, accumulation=2, patches=world.patches, features="efficientnet_lite0"
-    )
-    real, made = world.real("train"), world.true_counterfactuals(320, "train", 0)
-    first, second = (classify.Batches(each, lambda _: torch.arange(320), 32, 0) for each in (real, made))
-    chosen = classify.ClassifierSettings(epochs=1, cf_ratio=1.0)
-    return {
-        "CGN training": partial(_train_cgn, data, 20),
-        "DCGAN training": lambda: train.train_dcgan(VARIANT, data, 0, settings, "procedural", _no_checkpoint()),
-        "classifier training": partial(_one_epoch, painted),
-        "counterfactual generation": partial(counterfactuals.counterfactuals, model, 4_000, 10, ("bench",)),
-        "CGN training, Scenes": lambda: natural.train_cgn(cgn, 0, scenes, _no_checkpoint(), "bench"),
-        "ensemble training, Scenes": lambda: classify.train(
-            ensemble, first, second, lambda _: {"top1": 0.0}, chosen, _no_checkpoint(), "bench"
-        ),
-    }
 
 
 def _outside(call: Callable[[], object]) -> float:

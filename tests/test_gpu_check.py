@@ -16,7 +16,7 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks import carry, gpu, gpu_bench, gpu_numbers, gpu_parts, tables, works
+from benchmarks import carry, gpu, gpu_bench, gpu_numbers, gpu_parts, tables, timing, works
 from reprolib import features
 from reprolib.mnist import digits
 from reprolib.run import assets, rules, weights
@@ -127,7 +127,7 @@ def test_other_numbers_and_other_bits_are_seen(bench: gpu_bench.Bench) -> None:
     calls = iter(range(100))
     strange = works.Work(lambda *_: {"made": torch.full((3,), 1.0 + next(calls))}, 1, works.MADE, False)
     gpu_numbers.compare(bench, {"strange": strange}, 2)
-    whole = gpu_numbers.vector(strange.run("cpu", 1, gpu_bench.nowhere()))
+    whole = gpu_numbers.vector(strange.run("cpu", 1, timing.nowhere()))
     gpu_numbers._equal_bits(bench, "strange", strange, 1, whole)
     assert [row["outcome"] for row in _rows(bench)] == ["failed: too far apart"] * 2
 
@@ -198,11 +198,9 @@ def test_estimates_follow_the_rates() -> None:
 
 
 def test_every_rate_of_the_estimates_is_measured(bench: gpu_bench.Bench) -> None:
-    """On a GPU the large networks have other names."""
     from benchmarks import natural_works
 
     known = {*works.mnist_works(bench), *natural_works.large_works(bench, small=True)}
-    known = {name.replace("scenes-64-tiny", "biggan-deep-256") for name in known}
     assert {rate for work in gpu._work() for _, rate in work.values()} <= known
 
 
@@ -246,7 +244,7 @@ def test_stand_ins_do_what_torch_asks_of_them() -> None:
 
 def test_trainings_side_by_side_are_those_of_the_loop(bench: gpu_bench.Bench) -> None:
     """Batches and random numbers of a single one are those of ``train_cgn``; two do not disturb each other."""
-    alone = works.mnist_works(bench)[f"CGN, published, {works.VARIANT}"].run("cpu", 3, gpu_bench.nowhere())
+    alone = works.mnist_works(bench)[f"CGN, published, {works.VARIANT}"].run("cpu", 3, timing.nowhere())
     one, two = bench.together(works.VARIANT, 1), bench.together(works.VARIANT, 2)
     one.run(0, 3)
     two.run(0, 3)
