@@ -123,6 +123,7 @@ def take(out: Path) -> None:
     import pandas as pd
 
     from benchmarks import tables
+    from reprolib.run.files import write_atomically
 
     if not (out / "made.json").exists():
         raise SystemExit(f"{out} holds no check of a GPU; name the folder that `make gpu-check` wrote with --out")
@@ -132,19 +133,12 @@ def take(out: Path) -> None:
     if cgns := [row for file in sorted(out.glob("cgns_*.safetensors")) for row in _joined(file)]:
         tables.write("gpu_cgns", pd.DataFrame(cgns), made)
     told = " and ".join(f"{row['value']} h for {row['what']}" for row in found if row["what"] in TOTALS)
-    if told:
-        _tell(f"about {told} on one {made['processor']}, estimated by `make gpu-check`")
-
-
-def _tell(hours: str) -> None:
-    """Say in the README and in the gpu profile how long it takes."""
-    from reprolib.run.files import write_atomically
-
+    hours = f"about {told} on one {made['processor']}, estimated by `make gpu-check`"
     places = {
         "README.md": r"(?m)^(\| `make report PROFILE=gpu`.*\| ).*?( \|)$",
         "params/gpu.yaml": r"(?m)^(# Time: ).*()$",
     }
-    for name, place in places.items():
+    for name, place in places.items() if told else ():
         text = (ROOT / name).read_text(encoding="utf-8")
         write_atomically(ROOT / name, re.sub(place, rf"\g<1>{hours}\g<2>", text).encode())
 

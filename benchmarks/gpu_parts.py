@@ -5,6 +5,7 @@ On a processor each part does very little, to show that it works.
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -18,8 +19,7 @@ import torch
 
 from benchmarks import carry, timing
 from benchmarks import side_by_side as sides
-from benchmarks.gpu_bench import Bench, matmul_rate, scenes_works, speed, vector
-from benchmarks.gpu_numbers import compare, resume, same
+from benchmarks.gpu_bench import Bench, compare, matmul_rate, resume, same, scenes_works, speed, vector
 from benchmarks.timing import nowhere
 from benchmarks.works import RECIPES, SEED, VARIANT, mnist_works, settings
 from reprolib.mnist import train
@@ -68,19 +68,13 @@ def graph(b: Bench) -> None:
             b.judged(f"{what}, time against one", spent / alone, 2 if b.full else 10, "times")
 
 
-COMPILED = (
-    ("published", "reduce-overhead"),
-    ("stable", "reduce-overhead"),
-    ("published", "default"),
-    ("stable", "default"),
-)
-"""Recipes, and ways to compile: into CUDA graphs, as ``cgn.compiled`` does, and without; the same on a processor."""
-
-
 def compiled(b: Bench) -> None:
-    """The CGN's networks compiled: how fast, and whether the first step is that of networks that are not."""
+    """The CGN's networks compiled: how fast, and whether the first step is that of networks that are not.
+
+    Into CUDA graphs, as ``cgn.compiled`` does, and without; on a processor both are the same.
+    """
     usual: Any = torch.nn.Module.compile
-    for recipe, mode in COMPILED if b.full else COMPILED[2:]:
+    for mode, recipe in itertools.product(("reduce-overhead", "default") if b.full else ("default",), RECIPES):
         with b.tried(what := f"CGN, {recipe}, compiled, {mode}"):
             torch.nn.Module.compile = lambda module, chosen=mode, **_: usual(module, mode=chosen)  # type: ignore
             torch._inductor.config.fallback_random = mode == "default"  # else it draws other random numbers

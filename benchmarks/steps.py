@@ -28,8 +28,11 @@ from reprolib.run import assets, rng
 KEY: rng.Key = ("bench",)
 
 
-def _differs(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).detach().abs().max())
+def _agreed(ours: Tensor, theirs: Tensor, bound: float, what: str = "largest difference") -> str:
+    """How far two results are apart, as text. Raises AssertionError where that is too far."""
+    worst = float((ours - theirs).detach().abs().max())
+    assert worst < bound, worst
+    return f"{what} {worst:.0e}"
 
 
 def _digits(count: int) -> digits.Digits:
@@ -65,9 +68,8 @@ def wildlife(repetitions: int) -> Row:
     def at_once() -> Tensor:
         return variants.paint("wildlife_MNIST", many, "train", attributes="label", textures=kind).images
 
-    worst = _differs(at_once()[:few], one_by_one())
-    assert worst < 1e-6
-    ways, check = ((one_by_one, few), (at_once, len(many))), f"largest difference {worst:.0e}"
+    check = _agreed(at_once()[:few], one_by_one(), 1e-6)
+    ways = (one_by_one, few), (at_once, len(many))
     return timing.row("wildlife data set, 50,000 images", *ways, repetitions, "image", 80, check)
 
 
@@ -127,11 +129,9 @@ def generation(repetitions: int, size: int = 5_000) -> Row:
         with rng.seeded("the same shifts"):
             mask = simple.f_shape(latent).clamp(0.0001, 0.9999)
             front, ground = (plain.shuffle_texture(net(latent)) for net in (simple.f_text1, simple.f_text2))
-        worst = _differs(mine, mask * front + (1 - mask) * ground)
-    assert worst < 1e-4
+        same = _agreed(mine, mask * front + (1 - mask) * ground, 1e-4, "images differ by at most")
     fewer = timing.flops(theirs) / few / (timing.flops(ours) / size)
-    check = f"images differ by at most {worst:.0e}; {fewer:.1f} times fewer multiplications"
-    name = "counterfactual generation, CF ratio 10"
+    name, check = "counterfactual generation, CF ratio 10", f"{same}; {fewer:.1f} times fewer multiplications"
     return timing.row(name, (theirs, few), (ours, size), repetitions, "image", 5, check)
 
 
@@ -149,9 +149,8 @@ def classifier_epoch(repetitions: int, count: int = 8_000) -> Row:
     unseen = variants.paint(VARIANT, _digits(1_000), "test", attributes="random").images
     both = ours(5 * 64), theirs(5 * 64)  # few steps: each makes differences of rounding larger
     with torch.inference_mode():
-        worst = _differs(*(model(unseen).exp() for model in both))
-    assert worst < 0.01, worst
-    check = f"largest difference of a probability after 5 steps {worst:.0e}"
+        here, there = (model(unseen).exp() for model in both)
+        check = _agreed(here, there, 0.01, "largest difference of a probability after 5 steps")
     return timing.row("classifier training epoch", (theirs, count), (ours, count), repetitions, "image", 1.2, check)
 
 
@@ -168,9 +167,7 @@ def heatmaps(repetitions: int, count: int = 10_000) -> Row:
     def theirs() -> Tensor:
         return plain.heatmaps(model, target, painted.images[:few])
 
-    worst = _differs(ours()[:few], theirs())
-    assert worst < 1e-4
-    check = f"largest difference {worst:.0e}"
+    check = _agreed(ours()[:few], theirs(), 1e-4)
     return timing.row("GradCAM, 10,000 images", (theirs, few), (ours, count), repetitions, "image", 6, check)
 
 
@@ -187,9 +184,7 @@ def patches(repetitions: int) -> Row:
         torch.manual_seed(1)
         return plain.patch_grid(images, mask)
 
-    worst = _differs(ours(), theirs())
-    assert worst < 1e-3, worst
-    check = f"largest difference {worst:.0e}"
+    check = _agreed(ours(), theirs(), 1e-3)
     return timing.row("patch grid, 256 pixels", (theirs, 8), (ours, 8), repetitions, "image", 5, check)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from reprolib.run.distributed import ReadOnly
 from reprolib.run.store import Checkpoint
 
 Row = dict[str, str]
@@ -62,14 +63,9 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-class _Nowhere(Checkpoint):
-    def save(self, state: dict[str, Any]) -> None:
-        pass
-
-
 def nowhere() -> Checkpoint:
     """Saves nothing."""
-    return _Nowhere(Path(tempfile.mkdtemp()) / "checkpoint")
+    return ReadOnly(Path(tempfile.mkdtemp()) / "checkpoint")
 
 
 def flops(call: Callable[[], object]) -> int:
