@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -74,14 +74,18 @@ def refused(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def writing(file: Path) -> Iterator[None]:
-    """Whatever the disk refuses in here is a StoreError that names the file."""
+def writing(
+    what: Path | str,
+    repair: str = "free some space or choose a folder you may write to",
+    ours: Callable[[OSError], bool] = lambda error: True,
+) -> Iterator[None]:
+    """Whatever the disk refuses in here is a StoreError that names what cannot be written. ours: which errors it is."""
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"{file} cannot be written ({error.strerror or error}); free some space or choose a folder you may write to"
-        ) from error
+        if not ours(error):
+            raise
+        raise StoreError(f"{what} cannot be written ({error.strerror or error}); {repair}") from error
 
 
 def make_folder(folder: Path) -> None:
