@@ -188,7 +188,5 @@ def show_sheet(
 
 def show(axes: Axes, picture: np.ndarray, title: str = "") -> None:
     axes.imshow(picture, interpolation="nearest")
-    axes.set_title(title)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

@@ -200,10 +200,7 @@ def needed_assets(params: Params) -> list[str]:
 
 
 def check(source: str | Path | Mapping[str, Any]) -> Params:
-    """``load``, then make sure that every needed asset, and a GPU if one is asked for, is on this machine.
-
-    Raises ParameterError or AssetError.
-    """
+    """``load``, then make sure that every needed asset, and a GPU if one is asked for, is on this machine."""
     params = load(source)
     assets.require(*needed_assets(params))
     if params.device == "cuda" and not any(file.exists() for file in GPUS):

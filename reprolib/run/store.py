@@ -176,7 +176,6 @@ class Store:
         """A stored result, verified; None if there is none or if it is damaged.
 
         aside: rename a damaged one to ``*.corrupt``. Without the lock another process may just be replacing it.
-        with_tensors: a copy without tensors is none.
         """
         found = self._entry(file, aside)
         if found is None or (with_tensors and not found["tensors"]):
