@@ -170,8 +170,6 @@ def _joined(file: Path) -> list[dict[str, Any]]:
 
 TOTALS = ("MNIST", "ImageNet")
 """What ``estimates`` adds up, where it knows all that takes long."""
-MINI = 34_745
-"""Training images of ImageNet-mini (docs/imagenet.md, section 9)."""
 
 
 def estimates(rows: list[Row]) -> list[Row]:
@@ -193,6 +191,7 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
     from reprolib.mnist import plan
     from reprolib.mnist.train import published_steps
     from reprolib.natural import plan as natural
+    from reprolib.run import assets
     from reprolib.worlds.imagenet import ImageNet
 
     chosen = params.load("gpu")
@@ -223,6 +222,7 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
     ratios = [0.0 if kind == "real" else mini.cf_ratio for kind, *_ in cases_of_world]
     ratios += [ratio for *_, ratio in natural.search(run)]
     updates = sum(which.source == "trained" and which.changed is None for which in cgns) * mini.updates
+    count = assets.FOLDERS[f"imagenet/{mini.data}"].parts["train"] or 0
     imagenet = {
         "CGNs of ImageNet": (updates * mini.accumulation * mini.micro_batch, "CGN, ImageNet"),
         "ratings of ImageNet": (len(cgns) * mini.rated * 2, "Inception Score"),
@@ -230,6 +230,6 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
             len(made) * (mini.counterfactuals + mini.validation),
             "counterfactuals, ImageNet",
         ),
-        "ensembles of ImageNet": (sum(MINI * (1 + ratio) for ratio in ratios) * mini.epochs, "ensemble, ResNet-50"),
+        "ensembles of ImageNet": (count * sum(1 + ratio for ratio in ratios) * mini.epochs, "ensemble, ResNet-50"),
     }
     return mnist, imagenet

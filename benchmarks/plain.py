@@ -93,13 +93,9 @@ def plain_cgn(model: models.CGN) -> models.CGN:
     return model
 
 
-def forward(
-    model: models.CGN, labels: Tensor, foreground: Tensor | None = None, background: Tensor | None = None
-) -> models.Mechanisms:
+def forward(model: models.CGN, *labels: Tensor) -> models.Mechanisms:
     """All three mechanisms: with one label and one noise, or, in counterfactual mode, with three of each."""
-    latents = [model.latent(labels)]
-    if foreground is not None and background is not None:
-        latents += [model.latent(foreground), model.latent(background)]
+    latents = [model.latent(each) for each in labels]
     mask = model.f_shape(latents[0]).clamp(0.0001, 0.9999)
     first, second = model.f_text1(latents[len(latents) // 2]), model.f_text2(latents[-1])
     return models.Mechanisms(mask, shuffle_texture(first), shuffle_texture(second))
