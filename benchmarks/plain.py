@@ -54,8 +54,7 @@ def _crop(file: Path, row: int, column: int) -> Tensor:
     with Image.open(file) as picture:
         resized = transforms.resize(picture.convert("RGB"), [150, 150], transforms.InterpolationMode.NEAREST)
     padded = transforms.pad(resized, [3], padding_mode="reflect")
-    cropped: Tensor = transforms.to_tensor(transforms.crop(padded, row, column, 32, 32))
-    return cropped
+    return transforms.to_tensor(transforms.crop(padded, row, column, 32, 32))
 
 
 # ---------------------------------------------------------------- the CGN
@@ -178,8 +177,7 @@ class PlainClassifier(Classifier):
     """The layers one after the other."""
 
     def forward(self, images: Tensor) -> Tensor:
-        output: Tensor = self.cls(self.model(images))
-        return output
+        return self.cls(self.model(images))
 
 
 def train_classifier(images: Tensor, labels: Tensor, order: list[int], batch: int, key: rng.Key) -> Classifier:

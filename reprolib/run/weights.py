@@ -51,15 +51,13 @@ def sha256(file: Path) -> str:
 def read(file: Path) -> dict[str, Tensor]:
     """The tensors of a shipped weights file, verified."""
     sha256(file)
-    found: dict[str, Tensor] = safetensors.torch.load_file(file)
-    return found
+    return safetensors.torch.load_file(file)
 
 
 def record(file: Path) -> dict[str, Any]:
     """What was measured on shipped weights, by name; verified."""
     sha256(file)
-    found: dict[str, Any] = json.loads(file.read_bytes())
-    return found
+    return json.loads(file.read_bytes())
 
 
 def write(file: Path, state: dict[str, Tensor]) -> None:
