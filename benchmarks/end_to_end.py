@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -61,11 +63,9 @@ def _smoke() -> tuple[float, int]:
 def _memory(pid: int) -> int:
     """Proportional memory of a process and all that it started; 0 when it is gone."""
     total = 0
-    try:
+    with contextlib.suppress(psutil.Error):  # a process that ended between two looks
         for process in [(parent := psutil.Process(pid)), *parent.children(recursive=True)]:
             total += process.memory_full_info().pss
-    except psutil.Error:  # a process that ended between two looks
-        return total
     return total
 
 
@@ -80,9 +80,10 @@ def committed() -> tuple[str, str, str]:
 def seeds(repetitions: int) -> pd.DataFrame:
     """CGN training of several seeds: one process with all threads against one process per core with one thread."""
     threads, rows = torch.get_num_threads(), []
-    _side_by_side(threads)  # starts the workers
+    _train(threads, _one_thread, -1)  # starts the workers
     for count in (1, 2, 4):
-        pairs = [(once(partial(_one_by_one, count)), once(partial(_side_by_side, count))) for _ in range(repetitions)]
+        ways = partial(_train, count, small_cgn, 1), partial(_train, count, _one_thread, -1)
+        pairs = [[once(way) for way in ways] for _ in range(repetitions)]
         one, many = (list(times) for times in zip(*pairs, strict=True))
         rows.append(
             {
@@ -97,13 +98,8 @@ def seeds(repetitions: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _one_by_one(count: int) -> None:
-    for seed in range(count):
-        small_cgn(seed)
-
-
-def _side_by_side(count: int) -> None:
-    jobs.run("bench", [(_one_thread, (seed,)) for seed in range(count)], n_jobs=-1)
+def _train(count: int, train: Callable[[int], None], n_jobs: int) -> None:
+    jobs.run("bench", [(train, (seed,)) for seed in range(count)], n_jobs)
 
 
 def _one_thread(seed: int) -> None:

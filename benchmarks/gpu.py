@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import io
 import json
 import os
 import re
@@ -87,23 +86,14 @@ def _run(arguments: list[str], limit: float, log: Path, environment: dict[str, s
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=ROOT, start_new_session=True)
     try:
         code = process.wait(limit)
-        return f"failed: ended with {code}: {_last_line(log)}" if code else "ok"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return f"failed: ended with {code}: {lines[-1] if lines else ''}" if code else "ok"
     except subprocess.TimeoutExpired:
         return "failed: stopped at its limit"
     finally:
-        _end(process)
-
-
-def _last_line(file: Path) -> str:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1] if lines else ""
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a part and all that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+        process.wait()
 
 
 def _row(part: str, outcome: str, what: str = "whole part", value: str = "", unit: str = "") -> Row:
@@ -112,14 +102,11 @@ def _row(part: str, outcome: str, what: str = "whole part", value: str = "", uni
 
 def append(out: Path, row: Row) -> None:
     """Add a row to ``out/gpu.csv``, at once, so that a part that is killed loses none."""
-    new = not (out / "gpu.csv").exists()
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    if new:
-        writer.writeheader()
-    writer.writerow(row)
     with (out / "gpu.csv").open("a", encoding="utf-8") as file:
-        file.write(stream.getvalue())
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def read(out: Path) -> list[Row]:
@@ -136,6 +123,7 @@ def take(out: Path) -> None:
     import pandas as pd
 
     from benchmarks import tables
+    from reprolib.run.files import write_atomically
 
     if not (out / "made.json").exists():
         raise SystemExit(f"{out} holds no check of a GPU; name the folder that `make gpu-check` wrote with --out")
@@ -145,19 +133,12 @@ def take(out: Path) -> None:
     if cgns := [row for file in sorted(out.glob("cgns_*.safetensors")) for row in _joined(file)]:
         tables.write("gpu_cgns", pd.DataFrame(cgns), made)
     told = " and ".join(f"{row['value']} h for {row['what']}" for row in found if row["what"] in TOTALS)
-    if told:
-        _tell(f"about {told} on one {made['processor']}, estimated by `make gpu-check`")
-
-
-def _tell(hours: str) -> None:
-    """Say in the README and in the gpu profile how long it takes."""
-    from reprolib.run.files import write_atomically
-
+    hours = f"about {told} on one {made['processor']}, estimated by `make gpu-check`"
     places = {
         "README.md": r"(?m)^(\| `make report PROFILE=gpu`.*\| ).*?( \|)$",
         "params/gpu.yaml": r"(?m)^(# Time: ).*()$",
     }
-    for name, place in places.items():
+    for name, place in places.items() if told else ():
         text = (ROOT / name).read_text(encoding="utf-8")
         write_atomically(ROOT / name, re.sub(place, rf"\g<1>{hours}\g<2>", text).encode())
 
@@ -189,8 +170,6 @@ def _joined(file: Path) -> list[dict[str, Any]]:
 
 TOTALS = ("MNIST", "ImageNet")
 """What ``estimates`` adds up, where it knows all that takes long."""
-MINI = 34_745
-"""Training images of ImageNet-mini (docs/imagenet.md, section 9)."""
 
 
 def estimates(rows: list[Row]) -> list[Row]:
@@ -212,6 +191,7 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
     from reprolib.mnist import plan
     from reprolib.mnist.train import published_steps
     from reprolib.natural import plan as natural
+    from reprolib.run import assets
     from reprolib.worlds.imagenet import ImageNet
 
     chosen = params.load("gpu")
@@ -242,13 +222,14 @@ def _work() -> tuple[dict[str, tuple[float, str]], dict[str, tuple[float, str]]]
     ratios = [0.0 if kind == "real" else mini.cf_ratio for kind, *_ in cases_of_world]
     ratios += [ratio for *_, ratio in natural.search(run)]
     updates = sum(which.source == "trained" and which.changed is None for which in cgns) * mini.updates
+    count = assets.FOLDERS[f"imagenet/{mini.data}"].parts["train"] or 0
     imagenet = {
-        "CGNs of ImageNet": (updates * mini.accumulation * mini.micro_batch, "CGN, biggan-deep-256"),
+        "CGNs of ImageNet": (updates * mini.accumulation * mini.micro_batch, "CGN, ImageNet"),
         "ratings of ImageNet": (len(cgns) * mini.rated * 2, "Inception Score"),
         "counterfactuals of ImageNet": (
             len(made) * (mini.counterfactuals + mini.validation),
-            "counterfactuals, biggan-deep-256",
+            "counterfactuals, ImageNet",
         ),
-        "ensembles of ImageNet": (sum(MINI * (1 + ratio) for ratio in ratios) * mini.epochs, "ensemble, ResNet-50"),
+        "ensembles of ImageNet": (count * sum(1 + ratio for ratio in ratios) * mini.epochs, "ensemble, ResNet-50"),
     }
     return mnist, imagenet

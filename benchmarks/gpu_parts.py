@@ -5,6 +5,7 @@ On a processor each part does very little, to show that it works.
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -16,10 +17,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import carry
+from benchmarks import carry, timing
 from benchmarks import side_by_side as sides
-from benchmarks.gpu_bench import Bench, matmul_rate, nowhere, scenes_works, speed, vector
-from benchmarks.gpu_numbers import compare, resume, same
+from benchmarks.gpu_bench import Bench, compare, matmul_rate, resume, same, scenes_works, speed, vector
+from benchmarks.timing import nowhere
 from benchmarks.works import RECIPES, SEED, VARIANT, mnist_works, settings
 from reprolib.mnist import train
 from reprolib.run import provenance, rng, weights
@@ -58,34 +59,22 @@ def graph(b: Bench) -> None:
     alone = 0.0
     for count in (1, 2, 4, 8) if b.full else (1, 2):
         with b.tried(what := f"CGNs, {count} side by side in one CUDA graph"):
-            spent = _side_by_side(b, what, count)
+            together, many = b.together(VARIANT, count), 300 if b.full else 1
+            together.run(0, 5)
+            spent = timing.once(partial(together.run, 5, many))
+            b.row(what, 16 * count * many / spent, "images/s")
+            b.memory(what)
             alone = alone or spent
             b.judged(f"{what}, time against one", spent / alone, 2 if b.full else 10, "times")
 
 
-def _side_by_side(b: Bench, what: str, count: int) -> float:
-    """Seconds of some steps."""
-    together, many = b.together(VARIANT, count), 300 if b.full else 1
-    together.run(0, 5)
-    spent = b.seconds(partial(together.run, 5, many))
-    b.row(what, 16 * count * many / spent, "images/s")
-    b.memory(what)
-    return spent
-
-
-COMPILED = (
-    ("published", "reduce-overhead"),
-    ("stable", "reduce-overhead"),
-    ("published", "default"),
-    ("stable", "default"),
-)
-"""Recipes, and ways to compile: into CUDA graphs, as ``cgn.compiled`` does, and without; the same on a processor."""
-
-
 def compiled(b: Bench) -> None:
-    """The CGN's networks compiled: how fast, and whether the first step is that of networks that are not."""
+    """The CGN's networks compiled: how fast, and whether the first step is that of networks that are not.
+
+    Into CUDA graphs, as ``cgn.compiled`` does, and without; on a processor both are the same.
+    """
     usual: Any = torch.nn.Module.compile
-    for recipe, mode in COMPILED if b.full else COMPILED[2:]:
+    for mode, recipe in itertools.product(("reduce-overhead", "default") if b.full else ("default",), RECIPES):
         with b.tried(what := f"CGN, {recipe}, compiled, {mode}"):
             torch.nn.Module.compile = lambda module, chosen=mode, **_: usual(module, mode=chosen)  # type: ignore
             torch._inductor.config.fallback_random = mode == "default"  # else it draws other random numbers
@@ -103,7 +92,7 @@ def _compiled(b: Bench, what: str, recipe: str, compared: bool) -> None:
         pair, update = sides.training(VARIANT, SEED, *where, RECIPES[recipe])
         before = vector(pair.generator.state_dict())
         with rng.seeded("first step"):
-            first = b.seconds(partial(update, 0, images, labels))
+            first = timing.once(partial(update, 0, images, labels))
         after[chosen] = vector(pair.generator.state_dict())
     b.row(f"{what}, until it runs", first, "s")
     if compared:
@@ -111,7 +100,7 @@ def _compiled(b: Bench, what: str, recipe: str, compared: bool) -> None:
         b.judged(f"{what}, step 1", float(apart / moved), 0.05, "of the step")
     for i in range(4):
         update(i, images, labels)
-    b.row(what, len(images) * many / b.seconds(lambda: [update(i, images, labels) for i in range(many)]), "images/s")
+    b.row(what, len(images) * many / timing.once(lambda: [update(i, images, labels) for i in range(many)]), "images/s")
 
 
 def cgns(b: Bench) -> None:
@@ -127,14 +116,14 @@ def _whole(b: Bench, variant: str, share: float) -> None:
     steps, probe = (train.published_steps(len(b.digits_of(variant))), 200) if b.full else (4, 1)
     for count in (5, 3, 2, 1) if b.full else (2,):
         together = b.together(variant, count)
-        painting = b.seconds(partial(together.run, 0, 1))
-        needed = 15 * painting + steps / probe * b.seconds(partial(together.run, 1, probe))
+        painting = timing.once(partial(together.run, 0, 1))
+        needed = 15 * painting + steps / probe * timing.once(partial(together.run, 1, probe))
         if needed < (b.end - time.monotonic() - 5) * (share if count > 1 else 1):
             break
     else:
         b.row(f"CGN, {variant}, published, {steps} steps", needed, "s", "not run: no time left")
         return
-    spent = b.seconds(partial(together.run, 1 + probe, steps - probe - 1))
+    spent = timing.once(partial(together.run, 1 + probe, steps - probe - 1))
     kept = {
         f"{seed}/{name}": value.half() if value.is_floating_point() else value
         for seed, state in zip(together.seeds, together.states(), strict=True)

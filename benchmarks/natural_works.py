@@ -27,28 +27,16 @@ PLAIN = natural.LossWeights().without("text")
 
 
 def scenes_works(b: Any) -> dict[str, Work]:
-    """The natural-image half on Scenes. The texture loss is not compared: which of equally good patches are drawn
-    depends on the last bit."""
-    batch, images = (8, scenes.labelled(100, ("gpu",))[0]) if b.full else (2, scenes.labelled(4, ("gpu",))[0])
+    """The natural-image half on Scenes."""
+    images = scenes.labelled(100 if b.full else 4, ("gpu",))[0]
 
     def new() -> natural_cgn.CGN:
         model = natural_cgn.CGN(networks.GENERATOR, networks.saliency())
         model.start_from(networks.shipped("generator").read(), "the generator of Scenes")
         return model
 
-    def saliency(device: str, n: int, _: Checkpoint) -> State:
-        with torch.inference_mode():
-            return {"made": torch.cat([networks.saliency().to(device)(images.to(device)) for _ in range(n)])}
-
-    patches = natural.Patches(64, 7, 26)
-    return {
-        "CGN, Scenes": _natural(new, patches, batch, "efficientnet_lite0", None),
-        "CGN, Scenes, no texture loss": _natural(new, patches, batch, "efficientnet_lite0", weights=PLAIN),
-        "CGN, Scenes, filled": _natural(new, patches, batch, "efficientnet_lite0", None, texture_target="fill"),
-        "ensemble, Scenes": _ensemble(Scenes(ScenesParams()).ensemble, images[:32], 9),
-        "counterfactuals, Scenes": _sets(new),
-        "saliency, Scenes": Work(saliency, len(images), MADE, False, (2, 10)),
-    }
+    works = _of_world("Scenes", new, images, natural.Patches(64, 7, 26), "efficientnet_lite0", 8 if b.full else 2, 10)
+    return works | {"ensemble, Scenes": _ensemble(Scenes(ScenesParams()).ensemble, images[:32], 9)}
 
 
 def large_works(b: Any, small: bool) -> dict[str, Work]:
@@ -66,19 +54,29 @@ def large_works(b: Any, small: bool) -> dict[str, Work]:
         model.load_state_dict(start)
         return model
 
-    def saliency(device: str, n: int, _: Checkpoint) -> State:
-        with torch.inference_mode():
-            return {"made": torch.cat([model.to(device).u2net.eval()(images.to(device)) for _ in range(n)])}
-
     patches, net = (natural.Patches(), "vgg16") if b.full else (natural.Patches(64, 7, 26), "efficientnet_lite0")
     micro_batch, batch = (1, 2) if small else (5, 10)
+    works = _of_world("ImageNet", new, images, patches, net, micro_batch, batch)
+    return works | _torchvision(new, 4 if small else 48, 10)
+
+
+def _of_world(
+    world: str, new: Callable[[], Any], images: Tensor, patches: natural.Patches, net: str, micro_batch: int, batch: int
+) -> dict[str, Work]:
+    """The texture loss is not compared: which of equally good patches are drawn depends on the last bit."""
+
+    def saliency(device: str, n: int, _: Checkpoint) -> State:
+        saliency_net = new().u2net.to(device).eval()
+        with torch.inference_mode():
+            return {"made": torch.cat([saliency_net(images.to(device)) for _ in range(n)])}
+
     return {
-        f"CGN, {name}": _natural(new, patches, micro_batch, net, None),
-        f"CGN, {name}, filled": _natural(new, patches, micro_batch, net, None, texture_target="fill"),
-        f"CGN, {name}, no texture loss": _natural(new, patches, micro_batch, net, weights=PLAIN),
-        f"counterfactuals, {name}": _sets(new, batch),
-        f"saliency, {plan}": Work(saliency, len(images), MADE, False, (2, 10)),
-    } | _torchvision(new, 4 if small else 48, 10)
+        f"CGN, {world}": _natural(new, patches, micro_batch, net, None),
+        f"CGN, {world}, filled": _natural(new, patches, micro_batch, net, None, texture_target="fill"),
+        f"CGN, {world}, no texture loss": _natural(new, patches, micro_batch, net, weights=PLAIN),
+        f"counterfactuals, {world}": _sets(new, batch),
+        f"saliency, {world}": Work(saliency, len(images), MADE, False, (2, 10)),
+    }
 
 
 def _natural(
@@ -94,7 +92,7 @@ def _natural(
     return Work(run, batch, bounds, lengths=(2, 14))
 
 
-def _sets(new: Callable[[], Any], batch: int = 10) -> Work:
+def _sets(new: Callable[[], Any], batch: int) -> Work:
     def run(device: str, steps: int, _: Checkpoint) -> State:
         model = new().to(device).eval()
         return {

@@ -54,8 +54,7 @@ def _crop(file: Path, row: int, column: int) -> Tensor:
     with Image.open(file) as picture:
         resized = transforms.resize(picture.convert("RGB"), [150, 150], transforms.InterpolationMode.NEAREST)
     padded = transforms.pad(resized, [3], padding_mode="reflect")
-    cropped: Tensor = transforms.to_tensor(transforms.crop(padded, row, column, 32, 32))
-    return cropped
+    return transforms.to_tensor(transforms.crop(padded, row, column, 32, 32))
 
 
 # ---------------------------------------------------------------- the CGN
@@ -93,13 +92,9 @@ def plain_cgn(model: models.CGN) -> models.CGN:
     return model
 
 
-def forward(
-    model: models.CGN, labels: Tensor, foreground: Tensor | None = None, background: Tensor | None = None
-) -> models.Mechanisms:
+def forward(model: models.CGN, *labels: Tensor) -> models.Mechanisms:
     """All three mechanisms: with one label and one noise, or, in counterfactual mode, with three of each."""
-    latents = [model.latent(labels)]
-    if foreground is not None and background is not None:
-        latents += [model.latent(foreground), model.latent(background)]
+    latents = [model.latent(each) for each in labels]
     mask = model.f_shape(latents[0]).clamp(0.0001, 0.9999)
     first, second = model.f_text1(latents[len(latents) // 2]), model.f_text2(latents[-1])
     return models.Mechanisms(mask, shuffle_texture(first), shuffle_texture(second))
@@ -182,8 +177,7 @@ class PlainClassifier(Classifier):
     """The layers one after the other."""
 
     def forward(self, images: Tensor) -> Tensor:
-        output: Tensor = self.cls(self.model(images))
-        return output
+        return self.cls(self.model(images))
 
 
 def train_classifier(images: Tensor, labels: Tensor, order: list[int], batch: int, key: rng.Key) -> Classifier:
@@ -215,29 +209,22 @@ def heatmaps(model: Classifier, target: nn.Module, images: Tensor) -> Tensor:
 # ---------------------------------------------------------------- ImageNet: the patch grid
 
 
-def patch_candidates(images: Tensor, mask: Tensor, size: int, window: int, best: int) -> list[Tensor]:
-    """Per image the ``best`` windows by mean mask, found by copying every window out: (best, C, window, window)."""
-    found = []
-    for image, m in zip(images, mask, strict=True):
+def patch_grid(
+    images: Tensor, mask: Tensor, size: int = 128, window: int = 15, best: int = 100, side: int = 6
+) -> Tensor:
+    """Every window of an image copied out, the best by mean mask drawn with replacement, pasted one by one into a grid,
+    resized."""
+    grids = []
+    drawn = torch.randint(best, (len(images), side * side))
+    for image, m, choices in zip(images, mask, drawn.tolist(), strict=True):
         small = F.interpolate(image[None], size=(size, size), mode="bicubic")[0]
         weight = F.interpolate(m[None], size=(size, size), mode="bicubic")[0]
         patches = small.unfold(1, window, 1).unfold(2, window, 1).contiguous()
         weights = weight.unfold(1, window, 1).unfold(2, window, 1).contiguous().mean(dim=(3, 4)).flatten()
-        patches = patches.permute(1, 2, 0, 3, 4).reshape(-1, image.shape[0], window, window)
-        found.append(patches[weights.topk(best).indices])
-    return found
-
-
-def patch_grid(
-    images: Tensor, mask: Tensor, size: int = 128, window: int = 15, best: int = 100, side: int = 6
-) -> Tensor:
-    """Candidates per image, drawn with replacement, pasted one by one into a grid, resized."""
-    grids = []
-    drawn = torch.randint(best, (len(images), side * side))
-    for i, patches in enumerate(patch_candidates(images, mask, size, window, best)):
-        grid = torch.zeros(images.shape[1], side * window, side * window)
-        for n, choice in enumerate(drawn[i].tolist()):
+        candidates = patches.permute(1, 2, 0, 3, 4).reshape(-1, len(image), window, window)[weights.topk(best).indices]
+        grid = torch.zeros(len(image), side * window, side * window)
+        for n, choice in enumerate(choices):
             row, column = divmod(n, side)
-            grid[:, row * window : (row + 1) * window, column * window : (column + 1) * window] = patches[choice]
+            grid[:, row * window : (row + 1) * window, column * window : (column + 1) * window] = candidates[choice]
         grids.append(F.interpolate(grid[None], size=images.shape[2:], mode="bicubic")[0])
     return torch.stack(grids)

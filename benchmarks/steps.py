@@ -15,23 +15,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks import plain, timing
-from benchmarks.timing import Row
-from reprolib import gradcam, losses, params
+from benchmarks.gpu_bench import Bench
+from benchmarks.natural_works import scenes_works
+from benchmarks.timing import Row, nowhere
+from benchmarks.works import VARIANT, mnist_works, settings
+from reprolib import gradcam, losses
 from reprolib.mnist import classifier, counterfactuals, digits, textures, train, variants
 from reprolib.mnist.cgn import CGN, compose, folded
 from reprolib.mnist.classifier import Classifier
-from reprolib.natural import classify
-from reprolib.natural import train as natural
 from reprolib.run import assets, rng
-from reprolib.run.store import Checkpoint
-from reprolib.worlds.scenes import Scenes
 
-VARIANT = "double_colored_MNIST"
 KEY: rng.Key = ("bench",)
 
 
-def _differs(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).detach().abs().max())
+def _agreed(ours: Tensor, theirs: Tensor, bound: float, what: str = "largest difference") -> str:
+    """How far two results are apart, as text. Raises AssertionError where that is too far."""
+    worst = float((ours - theirs).detach().abs().max())
+    assert worst < bound, worst
+    return f"{what} {worst:.0e}"
 
 
 def _digits(count: int) -> digits.Digits:
@@ -67,19 +68,13 @@ def wildlife(repetitions: int) -> Row:
     def at_once() -> Tensor:
         return variants.paint("wildlife_MNIST", many, "train", attributes="label", textures=kind).images
 
-    worst = _differs(at_once()[:few], one_by_one())
-    assert worst < 1e-6
-    seconds = timing.alternate(one_by_one, at_once, few, len(many), repetitions)
-    return Row("wildlife data set, 50,000 images", *seconds, "image", 80, f"largest difference {worst:.0e}")
-
-
-def _no_checkpoint() -> Checkpoint:
-    return Checkpoint(Path(tempfile.mkdtemp()) / "none")
+    check = _agreed(at_once()[:few], one_by_one(), 1e-6)
+    ways = (one_by_one, few), (at_once, len(many))
+    return timing.row("wildlife data set, 50,000 images", *ways, repetitions, "image", 80, check)
 
 
 def _train_cgn(data: digits.Digits, steps: int, seed: int = 0) -> dict[str, Tensor]:
-    settings = train.GenerativeSettings(steps=steps, features="efficientnet_lite0", checkpoint_every=10**9)
-    return train.train_cgn(VARIANT, data, seed, settings, "procedural", _no_checkpoint())[steps]
+    return train.train_cgn(VARIANT, data, seed, settings("cpu", steps), "procedural", nowhere())[steps]
 
 
 def small_cgn(seed: int, steps: int = 50) -> None:
@@ -89,7 +84,7 @@ def small_cgn(seed: int, steps: int = 50) -> None:
 
 def _one_epoch(painted: variants.Painted) -> Classifier:
     task = classifier.Task(painted.images, painted.labels, {}, KEY)
-    return classifier.train(task, epochs=1, batch=64, checkpoint=_no_checkpoint(), title="bench")[0]
+    return classifier.train(task, epochs=1, batch=64, checkpoint=nowhere(), title="bench")[0]
 
 
 def training_step(repetitions: int, steps: int = 20) -> Row:
@@ -108,9 +103,8 @@ def training_step(repetitions: int, steps: int = 20) -> Row:
     apart = torch.cat([(made[name] - value).detach().abs().flatten() for name, value in model.named_parameters()])
     equal = float((apart < 1e-6).double().mean())
     assert equal > 0.99, equal
-    seconds = timing.alternate(theirs, ours, steps, steps, repetitions)
     check = f"{100 * equal:.2f} % of the weights agree within 1e-6 after a step, which moves them by 2e-4"
-    return Row("CGN training step, batch 16", *seconds, "step", 2, check)
+    return timing.row("CGN training step, batch 16", (theirs, steps), (ours, steps), repetitions, "step", 2, check)
 
 
 def generation(repetitions: int, size: int = 5_000) -> Row:
@@ -135,12 +129,10 @@ def generation(repetitions: int, size: int = 5_000) -> Row:
         with rng.seeded("the same shifts"):
             mask = simple.f_shape(latent).clamp(0.0001, 0.9999)
             front, ground = (plain.shuffle_texture(net(latent)) for net in (simple.f_text1, simple.f_text2))
-        worst = _differs(mine, mask * front + (1 - mask) * ground)
-    assert worst < 1e-4
+        same = _agreed(mine, mask * front + (1 - mask) * ground, 1e-4, "images differ by at most")
     fewer = timing.flops(theirs) / few / (timing.flops(ours) / size)
-    seconds = timing.alternate(theirs, ours, few, size, repetitions)
-    check = f"images differ by at most {worst:.0e}; {fewer:.1f} times fewer multiplications"
-    return Row("counterfactual generation, CF ratio 10", *seconds, "image", 5, check)
+    name, check = "counterfactual generation, CF ratio 10", f"{same}; {fewer:.1f} times fewer multiplications"
+    return timing.row(name, (theirs, few), (ours, size), repetitions, "image", 5, check)
 
 
 def classifier_epoch(repetitions: int, count: int = 8_000) -> Row:
@@ -157,11 +149,9 @@ def classifier_epoch(repetitions: int, count: int = 8_000) -> Row:
     unseen = variants.paint(VARIANT, _digits(1_000), "test", attributes="random").images
     both = ours(5 * 64), theirs(5 * 64)  # few steps: each makes differences of rounding larger
     with torch.inference_mode():
-        worst = _differs(*(model(unseen).exp() for model in both))
-    assert worst < 0.01, worst
-    seconds = timing.alternate(theirs, ours, count, count, repetitions)
-    check = f"largest difference of a probability after 5 steps {worst:.0e}"
-    return Row("classifier training epoch", *seconds, "image", 1.2, check)
+        here, there = (model(unseen).exp() for model in both)
+        check = _agreed(here, there, 0.01, "largest difference of a probability after 5 steps")
+    return timing.row("classifier training epoch", (theirs, count), (ours, count), repetitions, "image", 1.2, check)
 
 
 def heatmaps(repetitions: int, count: int = 10_000) -> Row:
@@ -177,10 +167,8 @@ def heatmaps(repetitions: int, count: int = 10_000) -> Row:
     def theirs() -> Tensor:
         return plain.heatmaps(model, target, painted.images[:few])
 
-    worst = _differs(ours()[:few], theirs())
-    assert worst < 1e-4
-    seconds = timing.alternate(theirs, ours, few, count, repetitions)
-    return Row("GradCAM, 10,000 images", *seconds, "image", 6, f"largest difference {worst:.0e}")
+    check = _agreed(ours()[:few], theirs(), 1e-4)
+    return timing.row("GradCAM, 10,000 images", (theirs, few), (ours, count), repetitions, "image", 6, check)
 
 
 def patches(repetitions: int) -> Row:
@@ -196,10 +184,8 @@ def patches(repetitions: int) -> Row:
         torch.manual_seed(1)
         return plain.patch_grid(images, mask)
 
-    worst = _differs(ours(), theirs())
-    assert worst < 1e-3, worst
-    seconds = timing.alternate(theirs, ours, len(images), len(images), repetitions)
-    return Row("patch grid, 256 pixels", *seconds, "image", 5, f"largest difference {worst:.0e}")
+    check = _agreed(ours(), theirs(), 1e-3)
+    return timing.row("patch grid, 256 pixels", (theirs, 8), (ours, 8), repetitions, "image", 5, check)
 
 
 STEPS: dict[str, Callable[[int], Row]] = {
@@ -210,6 +196,17 @@ STEPS: dict[str, Callable[[int], Row]] = {
     "gradcam": heatmaps,
     "patches": patches,
 }
+
+
+WORKS = {
+    "CGN training": (f"CGN, published, {VARIANT}", 20),
+    "DCGAN training": ("DCGAN", 20),
+    "classifier training": ("classifiers, 1 together", 31),
+    "counterfactual generation": ("counterfactuals", 40),
+    "CGN training, Scenes": ("CGN, Scenes", 6),
+    "ensemble training, Scenes": ("ensemble, Scenes", 10),
+}
+"""What is held to the limits: a work of the GPU check, and its steps."""
 
 
 def limits(repetitions: int) -> pd.DataFrame:
@@ -225,7 +222,11 @@ def limits(repetitions: int) -> pd.DataFrame:
             "n": repetitions,
         }
     ]
-    for name, call in _calls().items():
+    bench = Bench("limits", "cpu", 0, Path())
+    bench.full = True  # batches of their usual size
+    works = mnist_works(bench) | scenes_works(bench)
+    for name, (what, steps) in WORKS.items():
+        call = partial(works[what].run, "cpu", steps, nowhere())
         call()
         operations = timing.flops(call)
         reached = [operations / timing.once(call) for _ in range(repetitions)]
@@ -239,31 +240,6 @@ def limits(repetitions: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _calls() -> dict[str, Callable[[], object]]:
-    """A few steps of every training of the product, and generation."""
-    data = _digits(320)
-    painted = variants.paint(VARIANT, _digits(2_000), "train", attributes="label")
-    settings = train.GenerativeSettings(steps=20, checkpoint_every=10**9)
-    model, world = CGN().eval(), Scenes(params.load("cpu").scenes.model_copy(update={"images": 320}))
-    cgn, ensemble = world.new_cgn(), world.ensemble()
-    scenes = natural.CgnSettings(
-        updates=3, micro_batch=8, accumulation=2, patches=world.patches, features="efficientnet_lite0"
-    )
-    real, made = world.real("train"), world.true_counterfactuals(320, "train", 0)
-    first, second = (classify.Batches(each, lambda _: torch.arange(320), 32, 0) for each in (real, made))
-    chosen = classify.ClassifierSettings(epochs=1, cf_ratio=1.0)
-    return {
-        "CGN training": partial(_train_cgn, data, 20),
-        "DCGAN training": lambda: train.train_dcgan(VARIANT, data, 0, settings, "procedural", _no_checkpoint()),
-        "classifier training": partial(_one_epoch, painted),
-        "counterfactual generation": partial(counterfactuals.counterfactuals, model, 4_000, 10, ("bench",)),
-        "CGN training, Scenes": lambda: natural.train_cgn(cgn, 0, scenes, _no_checkpoint(), "bench"),
-        "ensemble training, Scenes": lambda: classify.train(
-            ensemble, first, second, lambda _: {"top1": 0.0}, chosen, _no_checkpoint(), "bench"
-        ),
-    }
 
 
 def _outside(call: Callable[[], object]) -> float:

@@ -36,15 +36,13 @@ CAPTIONS = {
     "acceptance": "Classifiers trained here on the authors' counterfactuals: out-of-domain accuracy in percent, last "
     "epoch, one repetition, convolutions in bfloat16 (`make acceptance`).",
 }
-TABLES = ("steps", "limits", "scaling", "seeds", "runs")
-"""Those that are measured here."""
 MARKS = "<!-- bench: written by `make bench` -->", "<!-- /bench -->"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    tables = f"a table to measure and put into the README, of {', '.join(TABLES)}; default all"
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{tables}; or a step to print, of {', '.join(STEPS)}")
+    known = f"a table to measure and put into the README, of {', '.join(TABLES)}; default all"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{known}; or a step to print, of {', '.join(STEPS)}")
     parser.add_argument("-n", type=int, default=5, help="repetitions (default 5)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="torch threads (default all)")
     arguments = parser.parse_args()
@@ -54,16 +52,9 @@ def main() -> int:
     os.environ["REPROLIB_PROGRESS"] = "off"
     if chosen := [name for name in STEPS if name in arguments.names]:
         print(markdown_table(measured(chosen, arguments.n)))
-    makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "steps": partial(measured, list(STEPS), arguments.n),
-        "limits": partial(limits, arguments.n),
-        "scaling": partial(scaling, arguments.n),
-        "seeds": partial(seeds, arguments.n),
-        "runs": runs,
-    }
-    for name, make in makers.items():
+    for name, make in TABLES.items():
         if name in arguments.names or not arguments.names:
-            write(name, make(), provenance.current() | {"threads": arguments.threads})
+            write(name, make(arguments.n), provenance.current() | {"threads": arguments.threads})
     return 0
 
 
@@ -72,10 +63,20 @@ def measured(names: list[str], repetitions: int) -> pd.DataFrame:
     rows = []
     for name in names:
         start = time.monotonic()
-        rows.append(STEPS[name](repetitions).cells())
+        rows.append(STEPS[name](repetitions))
         said = f"{name}: {rows[-1]['times faster']} times faster, at least {rows[-1]['at least']}"
         print(f"{said}; {time.monotonic() - start:.0f} s", file=sys.stderr)
     return pd.DataFrame(rows)
+
+
+TABLES: dict[str, Callable[[int], pd.DataFrame]] = {
+    "steps": partial(measured, list(STEPS)),
+    "limits": limits,
+    "scaling": scaling,
+    "seeds": seeds,
+    "runs": lambda repetitions: runs(),
+}
+"""Those that are measured here, from the number of repetitions."""
 
 
 def write(name: str, table: pd.DataFrame, made: dict[str, Any]) -> None:

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 import math
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from reprolib.run.distributed import ReadOnly
+from reprolib.run.store import Checkpoint
 
-@dataclass
-class Row:
-    """One step, timed both ways."""
+Row = dict[str, str]
+Way = tuple[Callable[[], object], int]
+"""A way to do something, and how many units of it are one call."""
 
-    step: str
-    plain: list[float]
-    """Seconds per unit, one entry per repetition."""
-    ours: list[float]
-    unit: str
-    target: float
-    """How many times faster it has to be."""
-    check: str
-    """How the numbers of both ways were compared."""
 
-    def cells(self) -> dict[str, str]:
-        """The row of the table: medians with the range of all repetitions."""
-        times = [p / o for p, o in zip(self.plain, self.ours, strict=True)]
-        return {
-            "step": self.step,
-            "straightforward": _shown(self.plain, self.unit),
-            "here": _shown(self.ours, self.unit),
-            "times faster": f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f})",
-            "at least": f"{self.target:g}",
-            "n": str(len(times)),
-            "same numbers": self.check,
-        }
+def row(step: str, plain: Way, ours: Way, repetitions: int, unit: str, target: float, check: str) -> Row:
+    """Time both ways in turn, after one call of each that does not count: medians with the range of all repetitions.
+
+    target: how many times faster ours has to be. check: how the numbers of both were compared.
+    """
+    ways = plain, ours
+    for call, _ in ways:
+        call()
+    pairs = [[once(call) / units for call, units in ways] for _ in range(repetitions)]
+    theirs, here = (list(seconds) for seconds in zip(*pairs, strict=True))
+    return {
+        "step": step,
+        "straightforward": _shown(theirs, unit),
+        "here": _shown(here, unit),
+        "times faster": spread([a / b for a, b in pairs], ".1f"),
+        "at least": f"{target:g}",
+        "n": str(repetitions),
+        "same numbers": check,
+    }
 
 
 def _shown(seconds: list[float], unit: str) -> str:
@@ -48,22 +49,23 @@ def _shown(seconds: list[float], unit: str) -> str:
     return f"{middle * scale:.3g} {name} per {unit} ({low:.3g} to {high:.3g})"
 
 
-def alternate(
-    plain: Callable[[], object], ours: Callable[[], object], plain_units: int, our_units: int, repetitions: int
-) -> tuple[list[float], list[float]]:
-    """Seconds per unit of both ways, in turn, after one call of each that does not count."""
-    plain(), ours()
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repetitions):
-        for kept, call, units in zip(seconds, (plain, ours), (plain_units, our_units), strict=True):
-            kept.append(once(call) / units)
-    return seconds
-
-
 def once(call: Callable[[], object]) -> float:
+    """Seconds of a call, with all that it leaves to a GPU."""
+    wait()
     start = time.perf_counter()
     call()
+    wait()
     return time.perf_counter() - start
+
+
+def wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def nowhere() -> Checkpoint:
+    """Saves nothing."""
+    return ReadOnly(Path(tempfile.mkdtemp()) / "checkpoint")
 
 
 def flops(call: Callable[[], object]) -> int:
@@ -87,8 +89,8 @@ def spread(values: list[float], form: str) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def matmul_rate(size: int = 2048, repetitions: int = 5) -> float:
-    """Floating-point operations per second of a large matrix product: the limit that everything is compared with."""
-    a, b = torch.randn(2, size, size)
+def matmul_rate(size: int = 2048, device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations per second of a large matrix product, the best of five: what all is compared with."""
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
     a @ b
-    return 2 * size**3 / min(once(lambda: a @ b) for _ in range(repetitions))
+    return 2 * size**3 / min(once(lambda: a @ b) for _ in range(5))

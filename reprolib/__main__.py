@@ -28,7 +28,6 @@ class Commands(click.Group):
     """A group of commands whose errors are one sentence each."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; exit code 2 for an error that a user can repair, 130 when stopped."""
         try:
             return super().invoke(ctx)
         except ReproError as error:

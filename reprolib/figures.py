@@ -44,7 +44,8 @@ _COLORS = {
     "real images": _NAMED[0], "true counterfactuals": _NAMED[2],
 }  # fmt: skip
 _MARKERS = {
-    **dict(zip(SOURCES, "oPhD*", strict=True)), "DCGAN trained here": "X", "": "o",
+    **dict(zip(SOURCES, "oPhD*", strict=True)), **dict(zip(SOURCES.values(), "oPhD*", strict=True)),
+    "DCGAN trained here": "X",
     "Sauer & Geiger": "^", "reproduction study": "s", "Bagad et al.": "v",
 }  # fmt: skip
 
@@ -58,8 +59,7 @@ def color(training_set: str) -> Any:
 
 def marker(source: str) -> str:
     """The marker of a source of images, by key or by title, or of a study; the same in every figure."""
-    titles = {title: key for key, title in SOURCES.items()}
-    return _MARKERS.get(titles.get(source, source), "o")
+    return _MARKERS.get(source, "o")
 
 
 _DRAW: dict[str, Callable[[Any], Figure]] = {}
@@ -188,7 +188,5 @@ def show_sheet(
 
 def show(axes: Axes, picture: np.ndarray, title: str = "") -> None:
     axes.imshow(picture, interpolation="nearest")
-    axes.set_title(title)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

@@ -28,10 +28,7 @@ GPUS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
 def load(source: str | Path | Mapping[str, Any]) -> Params:
-    """Validate a profile name, a YAML file, or a mapping on top of the profile that it names.
-
-    Raises ParameterError: one sentence that names the key and the repair.
-    """
+    """Validate a profile name, a YAML file, or a mapping on top of the profile that it names. Raises ParameterError."""
     given = dict(source) if isinstance(source, Mapping) else _read(_file_of(str(source)))
     where = "the parameters" if isinstance(source, Mapping) else str(source)
     base_name = given.get("profile")
@@ -200,10 +197,7 @@ def needed_assets(params: Params) -> list[str]:
 
 
 def check(source: str | Path | Mapping[str, Any]) -> Params:
-    """``load``, then make sure that every needed asset, and a GPU if one is asked for, is on this machine.
-
-    Raises ParameterError or AssetError.
-    """
+    """``load``, then make sure that every needed asset, and a GPU if one is asked for, is on this machine."""
     params = load(source)
     assets.require(*needed_assets(params))
     if params.device == "cuda" and not any(file.exists() for file in GPUS):

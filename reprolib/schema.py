@@ -64,7 +64,6 @@ def of_variant(value: dict[str, int] | int, variant: str) -> int:
 
 Seeds = Annotated[dict[str, int] | int, PlainValidator(partial(counts, most=1000))]
 Steps = Annotated[dict[str, int] | int, PlainValidator(partial(counts, most=MOST_STEPS))]
-"""One number for all variants, or one by variant."""
 
 
 class Group(BaseModel):

@@ -82,10 +82,7 @@ def shown(runs: pd.DataFrame, by: list[str], columns: dict[str, str]) -> pd.Data
 
 
 def share_interval(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % sampling interval of a share of n images or masks, in percent (Wilson's score interval).
-
-    Raises ValueError for no image, or for more successes than images.
-    """
+    """The 95 % sampling interval of a share of n images or masks, in percent (Wilson's score interval)."""
     ends = stats.binomtest(successes, n).proportion_ci(method="wilson")
     return 100 * float(ends.low), 100 * float(ends.high)
 

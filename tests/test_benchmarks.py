@@ -30,7 +30,7 @@ MADE = {"processor": "Abacus", "threads": 2, "versions": {"torch": "9"}, "commit
 )
 def test_both_ways_give_the_same_numbers(step: Callable[[int], Row]) -> None:
     """The comparison is inside the step and raises; a row has what the table shows."""
-    cells = step(1).cells()
+    cells = step(1)
     assert cells["n"] == "1" and cells["same numbers"]
     assert float(cells["times faster"].split()[0]) > 0
 

@@ -16,7 +16,7 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks import carry, gpu, gpu_bench, gpu_numbers, gpu_parts, tables, works
+from benchmarks import carry, gpu, gpu_bench, gpu_parts, tables, timing, works
 from reprolib import features
 from reprolib.mnist import digits
 from reprolib.run import assets, rules, weights
@@ -74,7 +74,7 @@ def test_what_is_not_carried_is_not_needed(tmp_path: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
     names = ",".join(set(blocked) - {name.partition("/")[0] for name in carry.STAND_INS})
-    modules = [f"benchmarks.{name}" for name in ("gpu", "gpu_parts", "gpu_bench", "gpu_numbers", "natural_works")]
+    modules = [f"benchmarks.{name}" for name in ("gpu", "gpu_parts", "gpu_bench", "natural_works")]
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     command = [sys.executable, "-c", BARE, names, *modules]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths})
@@ -126,9 +126,9 @@ def test_every_part_is_known() -> None:
 def test_other_numbers_and_other_bits_are_seen(bench: gpu_bench.Bench) -> None:
     calls = iter(range(100))
     strange = works.Work(lambda *_: {"made": torch.full((3,), 1.0 + next(calls))}, 1, works.MADE, False)
-    gpu_numbers.compare(bench, {"strange": strange}, 2)
-    whole = gpu_numbers.vector(strange.run("cpu", 1, gpu_bench.nowhere()))
-    gpu_numbers._equal_bits(bench, "strange", strange, 1, whole)
+    gpu_bench.compare(bench, {"strange": strange}, 2)
+    whole = gpu_bench.vector(strange.run("cpu", 1, timing.nowhere()))
+    gpu_bench._equal_bits(bench, "strange", strange, 1, whole)
     assert [row["outcome"] for row in _rows(bench)] == ["failed: too far apart"] * 2
 
 
@@ -139,7 +139,7 @@ def test_a_loss_of_another_net_is_seen_at_the_first_step(bench: gpu_bench.Bench)
     def run(device: str, steps: int, checkpoint: Checkpoint) -> works.State:
         return works._cgn(bench, works.VARIANT, "stable", features=next(nets)).run(device, steps, checkpoint)
 
-    gpu_numbers.compare(bench, {"nets": works.Work(run, 20)}, 2)
+    gpu_bench.compare(bench, {"nets": works.Work(run, 20)}, 2)
     first, _ = _rows(bench)
     assert first["what"].endswith("step 1") and first["outcome"] == "failed: too far apart"
 
@@ -149,7 +149,7 @@ def test_every_training_is_stopped_and_the_cgns_are_killed(bench: gpu_bench.Benc
     rows = [row["what"] for row in _rows(bench)]
     for recipe in works.RECIPES:
         assert f"CGN, {recipe}, {works.VARIANT}, killed and resumed" in rows
-    for name in gpu_numbers.RESUMED:
+    for name in gpu_bench.RESUMED:
         assert f"{name}, deterministic algorithms, stopped and resumed" in rows
     assert {row["outcome"] for row in _rows(bench)} == {"ok"}
 
@@ -198,11 +198,9 @@ def test_estimates_follow_the_rates() -> None:
 
 
 def test_every_rate_of_the_estimates_is_measured(bench: gpu_bench.Bench) -> None:
-    """On a GPU the large networks have other names."""
     from benchmarks import natural_works
 
     known = {*works.mnist_works(bench), *natural_works.large_works(bench, small=True)}
-    known = {name.replace("scenes-64-tiny", "biggan-deep-256") for name in known}
     assert {rate for work in gpu._work() for _, rate in work.values()} <= known
 
 
@@ -246,7 +244,7 @@ def test_stand_ins_do_what_torch_asks_of_them() -> None:
 
 def test_trainings_side_by_side_are_those_of_the_loop(bench: gpu_bench.Bench) -> None:
     """Batches and random numbers of a single one are those of ``train_cgn``; two do not disturb each other."""
-    alone = works.mnist_works(bench)[f"CGN, published, {works.VARIANT}"].run("cpu", 3, gpu_bench.nowhere())
+    alone = works.mnist_works(bench)[f"CGN, published, {works.VARIANT}"].run("cpu", 3, timing.nowhere())
     one, two = bench.together(works.VARIANT, 1), bench.together(works.VARIANT, 2)
     one.run(0, 3)
     two.run(0, 3)

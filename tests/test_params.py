@@ -18,7 +18,7 @@ from reprolib import params
 from reprolib.mnist import plan
 from reprolib.params import PROFILES, load
 from reprolib.run import AssetError, ParameterError, rules
-from reprolib.run.files import yaml_of
+from reprolib.run.files import Loader
 from reprolib.schema import Group, Params
 from reprolib.vocabulary import VARIANTS
 
@@ -302,7 +302,7 @@ def test_what_yaml_reads_otherwise_than_a_person_is_refused(text: str, parts: li
     for part in parts:
         if "write " in part:  # and what the hint says is read
             said = part.removeprefix("write ").removesuffix(" without quotes")
-            assert isinstance(yaml_of(f"a: {said}")["a"], int | float)
+            assert isinstance(yaml.load(f"a: {said}", Loader)["a"], int | float)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_what_yaml_reads_otherwise_than_a_person_is_refused(text: str, parts: li
      ("2024-01-01", "2024-01-01"), ("0o17", "0o17"), ("=", "="), ("[no, 1_0, 1]", ["no", "1_0", 1])],
 )  # fmt: skip
 def test_yaml_is_read_as_by_eye(text: str, value: Any) -> None:
-    (read,) = yaml_of(f"a: {text}").values()
+    (read,) = yaml.load(f"a: {text}", Loader).values()
     assert read == value and type(read) is type(value)
 
 
@@ -326,7 +326,7 @@ def test_a_file_of_another_system_is_read_as_it_is(tmp_path: Path) -> None:
 def test_our_own_files_have_no_surprises() -> None:
     for file in (*params.FOLDER.glob("*.yaml"), *(params.FOLDER.parent / "reprolib").rglob("*.yaml")):
         text = file.read_text()
-        assert yaml_of(text) == yaml.safe_load(text)
+        assert yaml.load(text, Loader) == yaml.safe_load(text)
 
 
 def test_a_rule_that_stands_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

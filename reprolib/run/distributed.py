@@ -89,8 +89,8 @@ def _agreed(value: bool) -> bool:
     return bool(said.item())
 
 
-class _Follower(Checkpoint):
-    """Reads what process 0 has saved, and saves nothing."""
+class ReadOnly(Checkpoint):
+    """Reads what another process has saved, and saves nothing."""
 
     def save(self, state: dict[str, Any]) -> None:
         pass
@@ -124,6 +124,6 @@ class SharedStore(Store):
             if not making:
                 _agreed(False)
         elif _agreed(False):
-            make(_Follower(file.with_suffix(".checkpoint")))
+            make(ReadOnly(file.with_suffix(".checkpoint")))
         distributed.barrier()
         return super().get(step, inputs, make, version, with_tensors)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -74,14 +74,18 @@ def refused(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def writing(file: Path) -> Iterator[None]:
-    """Whatever the disk refuses in here is a StoreError that names the file."""
+def writing(
+    what: Path | str,
+    repair: str = "free some space or choose a folder you may write to",
+    ours: Callable[[OSError], bool] = lambda error: True,
+) -> Iterator[None]:
+    """Whatever the disk refuses in here is a StoreError that names what cannot be written. ours: which errors it is."""
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"{file} cannot be written ({error.strerror or error}); free some space or choose a folder you may write to"
-        ) from error
+        if not ours(error):
+            raise
+        raise StoreError(f"{what} cannot be written ({error.strerror or error}); {repair}") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -233,7 +237,7 @@ def agrees(sums: Path, name: str, sha256: str) -> bool:
 # ---------------------------------------------------------------- YAML
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML as it is read by eye: only plain decimal numbers, only true and false, and no key twice.
 
     PyYAML follows YAML 1.1, in which 010 is 8, 1:30 is 90, ``no`` is False, and of two equal keys the last one wins.
@@ -255,19 +259,14 @@ for _kind, _pattern in {
     "int": r"[-+]?(0|[1-9]\d*)",
     "float": r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
 }.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"({_pattern})$", re.ASCII), None)
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"({_pattern})$", re.ASCII), None)
 
 
 def read_yaml(file: Path) -> Any:
     """What a YAML file says. Raises ParameterError for one that is no YAML or cannot be read."""
     try:
-        return yaml_of(file.read_text(encoding="utf-8"))
+        return yaml.load(file.read_text(encoding="utf-8"), Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ParameterError(f"{file} is not valid YAML ({' '.join(str(error).split())}); correct it") from error
     except OSError as error:
         raise ParameterError(f"{file} cannot be read ({error.strerror}); check its name and rights") from error
-
-
-def yaml_of(text: str) -> Any:
-    """What a YAML text says. Raises yaml.YAMLError, which names the place, or ValueError."""
-    return yaml.load(text, _Loader)

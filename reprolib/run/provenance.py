@@ -25,14 +25,13 @@ def _git(*arguments: str) -> str | None:
     """What git says of this checkout, or None: without git, outside a repository, or inside that of something else."""
     command = ["git", "--no-optional-locks", "-c", f"safe.directory={ROOT.resolve()}", "-C", str(ROOT)]
     elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")  # of a hook, for example
-    options: dict[str, Any] = {"env": {name: value for name, value in os.environ.items() if name not in elsewhere}}
-    options |= {"capture_output": True, "check": True, "text": True}
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    environment["GIT_CEILING_DIRECTORIES"] = str(ROOT.resolve().parent)
     try:
-        top = subprocess.run([*command, "rev-parse", "--show-toplevel"], **options).stdout.strip()
-        said = subprocess.run([*command, *arguments], **options).stdout.strip()
+        done = subprocess.run([*command, *arguments], env=environment, capture_output=True, check=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return str(said) if Path(top).resolve() == ROOT.resolve() else None
+    return done.stdout.strip()
 
 
 @lru_cache(maxsize=1)

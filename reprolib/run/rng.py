@@ -73,10 +73,7 @@ def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
 
 
 def uniform(key: Key, index: Tensor, draws: int) -> Tensor:
-    """``draws`` uniform numbers in (0, 1) for every entry of ``index``; float64, shape (len(index), draws).
-
-    Row i depends on ``key`` and ``index[i]`` alone, so any subset, in any order, gives the same rows.
-    """
+    """``draws`` uniform numbers in (0, 1) for every entry of ``index``; float64, shape (len(index), draws)."""
     seed = seed_of(*key)
     blocks = -(-draws // 4)
     counter = np.zeros((len(index), blocks, 4), dtype=np.uint32)

@@ -15,8 +15,7 @@ when a rule changes after results were made by it."""
 
 def every() -> dict[str, dict[str, Any]]:
     """All rules of ``params/claims.yaml`` by name: ``claim1`` on MNIST, ``claim1_scenes``, ``claim1_imagenet``, ..."""
-    found: dict[str, dict[str, Any]] = read_yaml(RULES)
-    return found
+    return read_yaml(RULES)
 
 
 def named(claim: str, world: str = "mnist") -> str:

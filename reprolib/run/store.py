@@ -75,8 +75,7 @@ class Checkpoint:
             if (content := _content(file)) is None:
                 continue
             if content[:32].hex() == self._seal(content[32:]):
-                state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
-                return state
+                return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
             set_aside(file, "is a damaged checkpoint")
         return None
 
@@ -108,11 +107,10 @@ def _recipes_in(value: Any) -> Iterator[dict[str, Any]]:
 def _as_read(numbers: dict[str, Any], file: Path) -> dict[str, Any]:
     """Numbers as they will be read, with text keys. Raises ReproError if one is not finite."""
     try:
-        read: dict[str, Any] = json.loads(canonical(numbers))
+        return json.loads(canonical(numbers))
     except ValueError:
         why = "what was measured gave numbers that are not finite; another seed or a smaller learning rate may help"
         raise ReproError(f"{file.stem} was not stored: {why}") from None
-    return read
 
 
 def _content(file: Path) -> bytes | None:
@@ -176,7 +174,6 @@ class Store:
         """A stored result, verified; None if there is none or if it is damaged.
 
         aside: rename a damaged one to ``*.corrupt``. Without the lock another process may just be replacing it.
-        with_tensors: a copy without tensors is none.
         """
         found = self._entry(file, aside)
         if found is None or (with_tensors and not found["tensors"]):
