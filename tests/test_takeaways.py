@@ -75,7 +75,9 @@ def test_what_counterfactuals_teach(relative: float) -> None:
     assert "too little" in takeaways.taught(rows.assign(relative=float("nan")))
     nulls = pd.DataFrame({"variant": VARIANTS[0], "source": ["untrained", "blank"], "relative": [relative - 30, 1.0]})
     told = takeaways.taught(pd.concat([rows, nulls.assign(source=["untrained", "one mask"])]))
-    assert told.endswith(f" The most of what must fail: {relative - 30:.1f} % (untrained, one run).")
+    assert told.endswith(f" The most of what must fail: {relative - 30:.1f} % (untrained on Colored MNIST, one run).")
+    unknown = nulls.assign(source="blank", relative=float("nan"))
+    assert takeaways.taught(pd.concat([rows, nulls.assign(source="untrained"), unknown])) == told
 
 
 def test_what_each_ingredient_is_worth() -> None:
@@ -285,7 +287,8 @@ def test_heads_are_told_training_set_by_training_set() -> None:
     rows = rows.assign(**{f"factor/{head}": [math.nan, 10.0, 20.0, 70.0] for head in ("shape", "texture", "bg")})
     told = natural_takeaways.own_factors(rows)
     assert told.endswith(
-        "real images + a: shape 15.0, texture 15.0, bg 15.0; real images + b: shape 70.0, texture 70.0, bg 70.0."
+        "real images + a: shape head 15.0, texture head 15.0, background head 15.0; "
+        "real images + b: shape head 70.0, texture head 70.0, background head 70.0."
     )
 
 

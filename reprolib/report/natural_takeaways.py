@@ -8,7 +8,7 @@ from reprolib import statistics
 from reprolib.natural.classify import HEADS
 from reprolib.natural.plan import REAL
 from reprolib.natural.tables import with_counterfactuals
-from reprolib.report.words import DIGITS, listed, named
+from reprolib.report.words import DIGITS, TITLES, listed, named
 from reprolib.run import rules
 
 
@@ -59,7 +59,7 @@ def own_factors(frame: pd.DataFrame) -> str:
     """frame: of ``natural.tables.classifiers``. How often each head names its own factor, training set by training set,
     because each is tested on counterfactuals of its own kind."""
     told = [
-        f"{name}: " + ", ".join(f"{head} {part[f'factor/{head}'].mean():.1f}" for head in HEADS)
+        f"{name}: " + ", ".join(f"{TITLES[head]} {part[f'factor/{head}'].mean():.1f}" for head in HEADS)
         for name, part in frame[with_counterfactuals(frame)].groupby("trained_on", sort=False)
     ]
     return f"Each on counterfactuals of its own kind, in percent; {'; '.join(told)}."

@@ -96,9 +96,10 @@ def taught(accuracy: pd.DataFrame) -> str:
         return "Counterfactuals of real digits taught too little here for a comparison."
     told = listed(f"{part['relative'].mean():.1f} % ({case})" for case, part in _cases(made))
     others = accuracy[~accuracy["source"].str.startswith("CGN ") & (accuracy["source"] != "real digits")]
-    near = others.sort_values("relative").iloc[-1:].to_dict("records")
-    best = [f" The most of what must fail: {row['relative']:.1f} % ({row['source']}, one run)." for row in near]
-    return f"Above chance, counterfactuals of CGNs teach this much of what true ones teach: {told}.{''.join(best)}"
+    near = others.dropna(subset="relative").sort_values("relative").iloc[-1:].to_dict("records")
+    best = [f"{row['relative']:.1f} % ({row['source']} on {row['variant']}, one run)" for row in near]
+    nearest = f" The most of what must fail: {best[0]}." if best else ""
+    return f"Above chance, counterfactuals of CGNs teach this much of what true ones teach: {told}.{nearest}"
 
 
 def nulls(known: pd.DataFrame) -> str:

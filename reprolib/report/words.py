@@ -71,6 +71,9 @@ TITLES = {
     "shape": "shape head",
     "texture": "texture head",
     "bg": "background head",
+    "shape, top-5": "shape head, top-5",
+    "texture, top-5": "texture head, top-5",
+    "bg, top-5": "background head, top-5",
     "avg": "mean of heads",
     "shape_texture": "without background head",
     "shape_bias": "shape bias, % ↑",
@@ -128,5 +131,5 @@ def markdown_table(frame: pd.DataFrame) -> str:
 def _cell(value: Any, digits: int) -> str:
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:,.{digits}f}"
-    text = "" if value is None else f"{value:,}" if type(value) is int and abs(value) >= 10_000 else str(value)
+    text = "" if value is None else f"{value:,}" if type(value) is int and abs(value) >= 1_000 else str(value)
     return " ".join(text.replace("|", "\\|").split("\n"))
