@@ -41,6 +41,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 SETTINGS = Path(__file__).parents[1] / "published" / "settings.csv"
 FRONT = "figures/mechanisms.png"
 """The picture of the first screen."""
+ADDED = "where more were added to fewer that left a claim open, the interval is somewhat too narrow"
+"""Said where a run has more repetitions on one data set than on another."""
 APPENDIX = "\n### Appendix"
 
 
@@ -92,7 +94,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "settings": _settings(params),
         "shipped": _shipped(params),
         "trained": _trained(params),
-        "repeated": _counted(repeated, "{} times", "several times ({}; more where few left wide intervals)"),
+        "repeated": _counted(repeated, "{} times", f"several times ({{}}; {ADDED})"),
         "params": params,
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "changed": first["changed"],
@@ -171,8 +173,7 @@ def _trained(params: Params) -> str:
     if recipe is None:
         return ""
     counts = {variant: params.cgn.seeds_of(recipe, variant) for variant in params.variants}
-    why = "where more were added to fewer that left a claim open, the interval is somewhat too narrow"
-    return _counted(counts, "{} per data set", f"{{}} ({why})")
+    return _counted(counts, "{} per data set", f"{{}} ({ADDED})")
 
 
 def _shown(value: Any, variants: Iterable[str]) -> str:
