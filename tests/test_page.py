@@ -111,7 +111,7 @@ def test_numbers_of_cgns_and_repetitions_are_told_by_variant_where_they_differ(f
     repeated = {"colored_MNIST": 2, "double_colored_MNIST": 6, "wildlife_MNIST": 3}
     for seeds, cgns, classifiers_told, cgns_told in (
         (3, 4, "on MNIST 3 times, each time", "CGNs trained here, 4 per data set"),
-        (repeated, counted, "several times (Colored MNIST 2, Wildlife MNIST 3; more where",
+        (repeated, counted, "several times (Colored MNIST 2, Wildlife MNIST 3; where more",
          "Colored MNIST 4, Wildlife MNIST 9 (where more"),
     ):  # fmt: skip
         for claim in build.NOTEBOOKS:
