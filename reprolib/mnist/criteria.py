@@ -37,8 +37,8 @@ def of_quality(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) 
 
     runs: of ``quality_runs`` and ``null_runs``; accuracy: of ``counterfactual_accuracy_runs``. Control is told in
     percent of what the reader of a factor reaches on real images, because a perfect CGN would get no more; what is
-    relative to real images may exceed 100 %, and counts as 100. low and high: the sampling interval, for whatever is
-    not trained here. A null stands beside the CGN that decides.
+    relative to real images may exceed 100 %, and counts as 100. low and high: the sampling interval of masks and
+    images, for whatever is not trained here. A null stands beside the CGN that decides.
     """
     rows = []
     for run in runs.to_dict("records"):
@@ -59,8 +59,6 @@ def of_quality(runs: pd.DataFrame, accuracy: pd.DataFrame, deciding: CgnSource) 
             for name, found in values.items()
         ]
     relative = accuracy.rename(columns={"relative": "value"}).assign(criterion="counterfactual_accuracy")
-    repeated = ~relative["source"].isin(known.NULLS)
-    relative.loc[repeated, ["low", "high"]] = nan  # trainings differ by more than the sampling error of test images
     long = pd.concat([pd.DataFrame(rows), relative.drop(columns="accuracy")], ignore_index=True)
     long = long[long["source"] != "real digits"]
     long.loc[long["source"].isin(RECIPES), ["low", "high"]] = nan
