@@ -66,6 +66,13 @@ def test_mixed_sets_keep_the_objects_and_change_the_backgrounds(sets: dict[str, 
     assert 0.02 < agree < 0.25  # a random class may be the same one
 
 
+def test_mixed_backgrounds_are_of_the_class_of_the_object_or_of_any(sets: dict[str, render.Labelled]) -> None:
+    reader = networks.reader("background")  # knows posed scenes, so it errs on wild ones
+    same, other = ((reader(images).argmax(1) == labels).double().mean() for images, labels in
+                   (sets["mixed_same"], sets["mixed_rand"]))  # fmt: skip
+    assert same > 0.6 and other < 0.25
+
+
 def test_cue_conflict_shows_two_classes_and_no_background() -> None:
     images, labels = render.cue_conflict(COUNT)
     assert (labels[:, 0] != labels[:, 1]).all()
