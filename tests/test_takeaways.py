@@ -76,7 +76,10 @@ def test_what_counterfactuals_teach(relative: float) -> None:
     nulls = pd.DataFrame({"variant": VARIANTS[0], "source": ["untrained", "blank"], "relative": [relative - 30, 1.0]})
     again = nulls.assign(relative=nulls["relative"] + 2)
     told = takeaways.taught(pd.concat([rows, nulls, again]))
-    assert told.endswith(f" The most of what must fail: {relative - 29:.1f} % (untrained on Colored MNIST).")
+    most = f" The most of what must fail: {relative - 29:.1f} % (untrained on Colored MNIST, where CGNs teach "
+    assert told.endswith(f"{most}90.0 % or more).")
+    worse = rows.assign(source="CGN of the authors", relative=[70.0, 99.0])
+    assert takeaways.taught(pd.concat([rows, worse, nulls, again])).endswith(f"{most}70.0 % or more).")
     unknown = nulls.assign(variant=VARIANTS[1], relative=float("nan"))
     assert takeaways.taught(pd.concat([rows, nulls, again, unknown])) == told
 

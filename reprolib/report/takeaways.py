@@ -95,10 +95,11 @@ def taught(accuracy: pd.DataFrame) -> str:
     if made.empty:
         return "Counterfactuals of real digits taught too little here for a comparison."
     told = listed(f"{part['relative'].mean():.1f} % ({case})" for case, part in _cases(made))
-    others = accuracy[~accuracy["source"].str.startswith("CGN ") & (accuracy["source"] != "real digits")]
-    others = others.assign(case=others["source"] + " on " + others["variant"])
-    means = others.groupby("case")["relative"].mean()
-    best = [f" The most of what must fail: {mean:.1f} % ({case})." for case, mean in means.nlargest(1).items()]
+    least = made.groupby(["variant", "source"])["relative"].mean().groupby("variant").min()
+    others = accuracy[~accuracy["source"].str.startswith("CGN ") & accuracy["variant"].isin(made["variant"])]
+    means = others[others["source"] != "real digits"].groupby(["source", "variant"])["relative"].mean()
+    near = [(f"{mean:.1f} % ({null} on {v}", least[v]) for (null, v), mean in means.nlargest(1).items()]
+    best = [f" The most of what must fail: {null}, where CGNs teach {low:.1f} % or more)." for null, low in near]
     return f"Above chance, counterfactuals of CGNs teach this much of what true ones teach: {told}.{''.join(best)}"
 
 
