@@ -98,11 +98,9 @@ def taught(accuracy: pd.DataFrame) -> str:
     least = made.groupby(["variant", "source"])["relative"].mean().groupby("variant").min()
     must_fail = ~accuracy["source"].str.match("CGN |real digits$") & accuracy["variant"].isin(made["variant"])
     means = accuracy[must_fail].groupby(["source", "variant"])["relative"].mean().nlargest(1)
-    best = "".join(
-        f" The most of what must fail: {mean:.1f} % ({null} on {v}, where CGNs teach {least[v]:.1f} % or more)."
-        for null, v, mean in means.reset_index().itertuples(index=False)
-    )
-    return f"Above chance, counterfactuals of CGNs teach this much of what true ones teach: {told}.{best}"
+    for null, v, mean in means.reset_index().itertuples(index=False):
+        told += f". The most of what must fail: {mean:.1f} % ({null} on {v}, where CGNs teach {least[v]:.1f} % or more)"
+    return f"Above chance, counterfactuals of CGNs teach this much of what true ones teach: {told}."
 
 
 def nulls(known: pd.DataFrame) -> str:
