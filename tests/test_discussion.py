@@ -111,6 +111,22 @@ def test_what_would_change_a_verdict(row: pd.Series, said: str) -> None:
     assert said in discussion.turning_point(row, rules.every()["claim2"]["criteria"]["gain_cgn"])
 
 
+@pytest.mark.parametrize(
+    ("row", "looks", "is_open"),
+    [
+        (_row("loss_both", 0.5, 0.3, 0.9, "holds"), 1, False),
+        (_row("loss_both", 0.5, 0.3, 0.9, "holds"), 2, True),  # up to 1.04
+        (_row("loss_both", 0.5, 0.3, 0.7, "holds"), 2, False),
+        (_row("loss_both", 2.0, 1.2, 3.0, "fails"), 2, True),  # from 0.92
+        (_row("loss_both", 2.0, 1.3, 3.0, "fails"), 2, False),
+        (_row("loss_both", 0.9, 0.3, 1.5, "not decided: a bound is within"), 2, False),
+    ],
+)
+def test_a_verdict_that_was_looked_at_twice_may_be_open(row: pd.Series, looks: int, is_open: bool) -> None:
+    """At four repetitions the one-sided interval of two looks is wider by 3.18 / 2.35."""
+    assert discussion.open_if_looked(row, rules.every()["claim3"]["criteria"]["loss_both"], looks) == is_open
+
+
 def test_open_criteria_are_told_beside_the_one_that_decides() -> None:
     rows = pd.DataFrame(
         {

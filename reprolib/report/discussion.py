@@ -70,6 +70,18 @@ def also_open(row: pd.Series, rows: pd.DataFrame) -> str:
     return f"; open too: {'; '.join(told)}" if told else ""
 
 
+def open_if_looked(row: pd.Series, wanted: dict[str, Any], looks: int) -> bool:
+    """Whether a decided criterion would be open if it had been looked at so often while repetitions were added, and
+    its interval were held to 95 % over all looks (Bonferroni)."""
+    if looks < 2 or row["outcome"] not in ("holds", "fails"):
+        return False
+    outside = 0.05 if "sides" in wanted else 0.025
+    wider = student.ppf(1 - outside / looks, row["n"] - 1) / student.ppf(1 - outside, row["n"] - 1)
+    low, high = (row["mean"] + wider * (row[end] - row["mean"]) for end in ("low", "high"))
+    least, most = wanted.get("at_least", -inf), wanted.get("at_most", inf)
+    return low < least <= high or low <= most < high
+
+
 def turning_point(row: pd.Series, wanted: dict[str, Any]) -> str:
     """What would change the outcome of a decisive criterion: by how much its interval would have to be elsewhere; for
     one that is not decided, how many repetitions of this spread would decide it."""

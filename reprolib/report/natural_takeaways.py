@@ -24,25 +24,28 @@ def losses(rated: pd.DataFrame, column: str) -> str:
     return f"{named(column)}: {rated.loc[same, column].mean():.{digits}f} with all losses; {'; '.join(told)}."
 
 
-def best(frame: pd.DataFrame, column: str, what: str, lowest: bool = False, chance: float = 0.0) -> str:
-    """The training set with the best mean of a column of ``natural.tables.classifiers``, beside real images alone, and
-    whether the intervals of the two overlap. chance: an accuracy by guessing, in percent; named where the best may be
-    no better."""
+def compared(frame: pd.DataFrame, column: str, what: str, chance: float | None = None) -> str:
+    """The mean of a column of ``natural.tables.classifiers`` on every training set, and whether its interval overlaps
+    that of real images alone. chance: an accuracy by guessing, in percent; named where a mean may be no better."""
     values = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].agg(list).to_dict()
     bounds = statistics.DIFFERENCE if column.startswith("gap") else statistics.SHARE
     found = {name: statistics.interval(some, bounds) for name, some in values.items()}
-    name = (min if lowest else max)(found, key=lambda name: found[name].mean)
-    guessed = ", not clearly above chance" if found[name].low <= chance else ""
-    told = f"{'lowest' if lowest else 'highest'} for {name}, {found[name].mean:.1f}{guessed}"
-    real = found.get(REAL)
-    if real is None or name == REAL:
-        return f"{what}: {told}."
-    few = min(len(found[name].values), len(real.values)) < statistics.LEAST
-    overlap = real.low <= found[name].high and found[name].low <= real.high
-    same = f"{real.mean:.1f}" == f"{found[name].mean:.1f}"
-    overlaps = " (no difference)" if same else " (the intervals overlap)" if overlap else ""
-    doubt = " (too few repetitions to tell)" if few else overlaps
-    return f"{what}: {told}; real images alone {real.mean:.1f}{doubt}."
+    told = []
+    for name, here in found.items():
+        doubts = [] if name == REAL or REAL not in found else _doubts(here, found[REAL])
+        doubts += ["not clearly above chance"] if chance is not None and here.low <= chance else []
+        title = f"{REAL} alone" if name == REAL else str(name).replace(f"{REAL} +", "with")
+        told.append(f"{title} {here.mean:.1f}" + (f" ({', '.join(doubts)})" if doubts else ""))
+    return f"{what}: {listed(told)}."
+
+
+def _doubts(here: statistics.Interval, real: statistics.Interval) -> list[str]:
+    """Why a mean may be no other than that of real images alone."""
+    if min(len(here.values), len(real.values)) < statistics.LEAST:
+        return ["too few repetitions to tell"]
+    if f"{here.mean:.1f}" == f"{real.mean:.1f}":
+        return ["no difference"]
+    return ["the intervals overlap"] if real.low <= here.high and here.low <= real.high else []
 
 
 def searched(cells: pd.DataFrame) -> str:
@@ -83,6 +86,6 @@ def predictions(frame: pd.DataFrame, world: str = "scenes") -> str:
         fit = [head for head in heads.values() if row[f"gap/{head}"] <= -asked and row[f"original/{head}"] >= -allowed]
         both += [f"{title} with {images}" for title, head in heads.items() if head in fit]
     return (
-        f"A gap that is {asked} points smaller and at most {allowed} points lost on unchanged images, at once: "
-        f"{listed(both) if both else 'no prediction'}. Against real images alone: {'; '.join(told)}."
+        f"{listed(both) if both else 'No prediction'} has a gap that is {asked} points smaller and loses at most "
+        f"{allowed} points on unchanged images. Against real images alone: {'; '.join(told)}."
     )

@@ -28,7 +28,7 @@ from reprolib import statistics
 from reprolib.figures import to_bytes
 from reprolib.report import discussion, explorer
 from reprolib.report.results import read_manifest, read_table, took
-from reprolib.report.words import markdown_table
+from reprolib.report.words import listed, markdown_table
 from reprolib.run import ReproError, rules, weights
 from reprolib.run.files import SUMS, agrees, sha256_of, write_atomically
 from reprolib.schema import RECIPES, Params
@@ -41,7 +41,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SETTINGS = Path(__file__).parents[1] / "published" / "settings.csv"
 FRONT = "figures/mechanisms.png"
 """The picture of the first screen."""
-ADDED = "where more were added to fewer that left a claim open, the interval is somewhat too narrow"
+ADDED = "where more were added to fewer that left a claim open, the interval is too narrow"
 """Said where a run has more repetitions on one data set than on another."""
 APPENDIX = "\n### Appendix"
 
@@ -88,13 +88,20 @@ def _context(folder: Path) -> dict[str, Any]:
             raise ReproError(f"{claim} in {folder} was run with other parameters than claim1; run all notebooks again")
     params = Params.model_validate(first["params"])
     repeated = {variant: params.seeds_of(variant) for variant in params.variants}
+    by_looks = [
+        f"claim {claim[-1]} on {row['case']} ({row['source']})"
+        for claim in claims
+        for row in claims[claim]["rows"]
+        if row["looked"]
+    ]
+    added = f"{ADDED}, and if each was a look, {listed(by_looks)} would be open" if by_looks else ADDED
     return {
         "claims": claims,
         "natural": [title for name, title in NATURAL.items() if name in first["deciding"]],
         "settings": _settings(params),
         "shipped": _shipped(params),
         "trained": _trained(params),
-        "repeated": _counted(repeated, "{} times", f"several times ({{}}; {ADDED})"),
+        "repeated": _counted(repeated, "{} times", f"several times ({{}}; {added})"),
         "params": params,
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "changed": first["changed"],
@@ -105,8 +112,8 @@ def _context(folder: Path) -> dict[str, Any]:
 
 
 def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str, Any]]:
-    """One row per source, the deciding one first, and data set: case, source, verdict, decides, why, and what
-    would change it.
+    """One row per source, the deciding one first, and data set: case, source, verdict, decides, why, change (what would
+    change it), and looked: whether it would be open if each repetition that it has more than others had been a look.
 
     Raises ReproError if it was judged by another rule.
     """
@@ -123,9 +130,12 @@ def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str
             told = {"case": case, "source": source, "world": world, "verdict": verdict, "decides": source == first}
             criteria = rules.every()[name]["criteria"]
             row = discussion.decisive(own, criteria)
-            change = discussion.turning_point(row, criteria[row["criterion"]])
-            why = discussion.reason(row, criteria) + discussion.also_open(row, own)
-            rows.append(told | {"why": why, "change": change})
+            wanted, elsewhere = criteria[row["criterion"]], table[table["source"] == source]
+            fewest = elsewhere.loc[elsewhere["criterion"] == row["criterion"], "n"].min()
+            told["looked"] = discussion.open_if_looked(row, wanted, 1 + row["n"] - fewest)
+            told["change"] = discussion.turning_point(row, wanted)
+            told["why"] = discussion.reason(row, criteria) + discussion.also_open(row, own)
+            rows.append(told)
     return rows
 
 

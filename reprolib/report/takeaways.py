@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import comb
 from statistics import fmean
 
 import pandas as pd
@@ -108,10 +109,8 @@ def nulls(known: pd.DataFrame) -> str:
     real, others = known[known["source"] == "real digits"], known[known["source"] != "real digits"]
     best = others.sort_values("good_digits", kind="stable").iloc[-1]
     most = f"the best of what must fail, {best['source']} on {best['variant']}, has {best['good_digits']}"
-    return (
-        f"Real digits in place of a CGN have at least {real['good_digits'].min()} good digits; "
-        f"{most if best['good_digits'] else 'what must fail has none'}."
-    )
+    least = f"Real digits in place of a CGN have at least {real['good_digits'].min()} good digits"
+    return f"{least}; {most if best['good_digits'] else 'what must fail has none'}."
 
 
 def norms(rows: pd.DataFrame) -> str:
@@ -125,17 +124,16 @@ def norms(rows: pd.DataFrame) -> str:
 
 def recipes(rows: pd.DataFrame) -> str:
     """rows: of ``recipe.summary``."""
-    told = [
-        listed(f"{row['nine_or_ten']} of {row['CGNs']} on {row['variant']}" for row in part.to_dict("records"))
-        + f" ({source})"
-        for source, part in rows.groupby("source", sort=False)
-    ]
+    told = []
+    for source, part in rows.groupby("source", sort=False):
+        counts = part[["nine_or_ten", "CGNs", "variant"]].itertuples(index=False)
+        told.append(f"{listed(f'{good} of {all_} on {variant}' for good, all_, variant in counts)} ({source})")
     return f"CGNs with at least nine good digits: {'; '.join(told)}."
 
 
 def ingredients(runs: pd.DataFrame) -> str:
-    """runs: of ``recipe.ablation``. Without which ingredients every run is worse than every run with all, and without
-    which masks are more alike."""
+    """runs: of ``recipe.ablation``. Without which ingredients every run is worse than every run with all, or better,
+    and without which masks are more alike."""
     (_, whole), *others = runs.groupby("without", sort=False)
 
     def worse(column: str, sign: int = 1) -> str:
@@ -145,12 +143,13 @@ def ingredients(runs: pd.DataFrame) -> str:
         order = sorted(lost, key=lambda name: sign * lost[name])
         return listed(f"{name} ({lost[name]:.{DIGITS.get(column, 1)}f})" for name in order) if lost else "none"
 
-    chance = "one of six" if len(whole) == 2 else "few"
+    chance = len(others) / comb(2 * len(whole), len(whole))
     accuracy, good = whole[["accuracy_10k", "good_digits"]].mean()
     return (
-        f"With all ingredients {accuracy:.1f} % out of domain and {good:.1f} good digits. Every run worse than every "
-        f"one with all, as {chance} would be by chance: by accuracy without {worse('accuracy_10k')}; by good digits "
-        f"without {worse('good_digits')}. Masks more alike: without {worse('pairwise_iou', -1)}."
+        f"With all ingredients {accuracy:.1f} % out of domain and {good:.1f} good digits. Every run is worse than all "
+        f"of these, as by chance for {chance:.0f} of {len(others)}, in accuracy without {worse('accuracy_10k')}; in "
+        f"good digits without {worse('good_digits')}, and better in them without {worse('good_digits', -1)}. Masks are "
+        f"more alike without {worse('pairwise_iou', -1)}."
     )
 
 
@@ -158,10 +157,8 @@ def rates(rows: pd.DataFrame) -> str:
     """rows: of ``recipe.losses``."""
     by = rows.groupby("recipe")[["cgn_rate", "critic_rate"]].mean()
     faster = by.loc["stable"] / by.loc["published"]
-    return (
-        f"The stable recipe's learning rates are {faster['cgn_rate']:.1f} (CGN) and {faster['critic_rate']:.1f} "
-        "(discriminator) times the published ones."
-    )
+    told = f"{faster['cgn_rate']:.1f} (CGN) and {faster['critic_rate']:.1f} (discriminator)"
+    return f"The stable recipe's learning rates are {told} times the published ones."
 
 
 def readers(rows: pd.DataFrame) -> str:
@@ -202,10 +199,12 @@ def mislabelled(runs: pd.DataFrame, nulls: pd.DataFrame, value: str, bound: floa
     same = runs[(runs["training_set"] == "Original") & (runs["variant"] == nulls["variant"].iloc[0])]
     wrong = nulls[nulls["training_set"] == "Original+CGN, wrong labels"]
     cost = same[value].mean() - wrong[value].mean()
-    allowed = "no more than the rule allows, which tells a cost beside original data and not whether they are any good"
+    told = "which the rule does not allow"
+    if cost <= bound:
+        told = "which the rule allows: it tells what counterfactuals cost there, not whether they are any good"
+    lost = f"lose {cost:.1f} points on {wrong['variant'].iloc[0]}"
     return (
-        f"Original data with counterfactuals of wrong labels lose {cost:.1f} points on {wrong['variant'].iloc[0]}, "
-        f"{allowed if cost <= bound else 'so that the rule tells good counterfactuals from bad ones'}."
+        f"Beside original data, counterfactuals with wrong labels {lost}, {told}. What must fail has no original data."
     )
 
 
@@ -233,31 +232,29 @@ def near(rows: pd.DataFrame) -> str:
     """rows: of ``comparison.at_published_size``. How far accuracies are from the published ranges, in points."""
     off = (rows["published_low"] - rows["ours"]).clip(lower=0) + (rows["ours"] - rows["published_high"]).clip(lower=0)
     far = rows.iloc[int(off.argmax())]
-    return (
-        f"{(off <= 1).sum()} of {len(rows)} accuracies are within a point of the range of Bagad et al.; the farthest, "
-        f"{far['training_set']} on {far['variant']}, is {off.max():.1f} points away."
-    )
+    close = f"{(off <= 1).sum()} of {len(rows)} accuracies are within a point of the range of Bagad et al."
+    return f"{close}; the farthest, {far['training_set']} on {far['variant']}, is {off.max():.1f} points away."
 
 
 def by_quality(cgns: pd.DataFrame, fewest: int = 5) -> str:
     """cgns: of ``recipe.kept``, titled. Whether accuracy rises with the masks that are recognised."""
     told, few, risen = [], [], False
     for variant, part in cgns.groupby("variant", sort=False):
-        source, count = part["source"].value_counts().index[0], part["source"].value_counts().iloc[0]
+        source = part["source"].value_counts().index[0]
         same = part[part["source"] == source]
-        if count < fewest or same[["recognised", "accuracy_10k"]].nunique().min() == 1:
+        if len(same) < fewest or same[["recognised", "accuracy_10k"]].nunique().min() == 1:
             few.append(variant)
         else:
             rank, chance = spearmanr(same["recognised"], same["accuracy_10k"])
             risen |= chance < 0.05
-            told.append(f"{rank:.2f} on {variant} ({count} of the {source}, p = {chance:.2f})")
-    is_one = "a trend where p < 0.05" if risen else "no trend"
+            told.append(f"{rank:.2f} on {variant} ({len(same)} of the {source}, p = {chance:.2f})")
+    is_one = "a trend where p < 0.05" if risen else "too few CGNs to show a trend"
     trend = f"Rank correlation of masks and accuracy, {is_one}: {listed(told)}." if told else ""
     silent = f"Fewer than {fewest} different CGNs of one kind say nothing of a trend on {listed(few)}." if few else ""
     worst = cgns.sort_values("recognised", kind="stable").iloc[0]
     least = f"{worst['recognised']:.1f} % ({worst['source']}, {worst['variant']})"
-    bad = f"Where masks are recognised least, {least}, accuracy is {worst['accuracy_10k']:.1f} %."
-    return f"{trend} {silent}".strip() + f" {bad}"
+    bad = f" Where masks are recognised least, {least}, accuracy is {worst['accuracy_10k']:.1f} %."
+    return f"{trend} {silent}".strip() + bad
 
 
 def ablation(data: pd.DataFrame) -> str:
@@ -267,8 +264,12 @@ def ablation(data: pd.DataFrame) -> str:
     told = []
     for case, part in _cases(ours):
         ends = [part.loc[part["size"] == end, "test"].mean() for end in (first, last)]
-        told.append(f"{case} {ends[0]:.1f} to {ends[1]:.1f} %")
-    return f"From {first:,} to {last:,} counterfactuals, mean over the lines: {'; '.join(told)}."
+        by_ratio = part[part["size"] == last].groupby("ratio")["test"].mean()  # in order of the ratio
+        told.append(f"{case} {ends[0]:.1f} to {ends[1]:.1f} % ({by_ratio.iloc[-1] - by_ratio.iloc[0]:+.1f})")
+    return (
+        f"From {first:,} to {last:,} counterfactuals, mean over the lines (at {last:,} the highest CF ratio minus the "
+        f"lowest, in points): {'; '.join(told)}. The epochs are the same, so more images are more updates, too."
+    )
 
 
 def gradcam_variance(heat: pd.DataFrame) -> str:
@@ -294,6 +295,6 @@ def gradcam_measures(heat: pd.DataFrame) -> str:
         return f"Heat inside the digit above that of another image's map, in points, too few for an interval: {points}."
     above = [name for name, found in told.items() if found.low > 0]
     return (
-        f"More heat lies inside the digit than in another image's map, by the whole interval, for "
-        f"{listed(above) if above else 'no training set'}; in points: {points}."
+        f"{'For ' + listed(above) if above else 'For no training set'} clearly more of the heat lies inside the digit "
+        f"than another image's map has there; in points: {points}."
     )
