@@ -8,14 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from benchmarks.end_to_end import runs, seeds
+from benchmarks.seeds import seeds
 from benchmarks.steps import STEPS, limits, scaling
 from reprolib.report.words import markdown_table
 from reprolib.run import provenance
@@ -29,7 +28,6 @@ CAPTIONS = {
     "and the time outside torch operators.",
     "scaling": "Cost of one image against the number of counterfactuals.",
     "seeds": "Training 50 CGN steps for several seeds.",
-    "runs": "Whole runs, once each.",
     "gpu": "One GPU (`make gpu-check`): what runs, whether numbers are those of the processor, and how fast.",
     "gpu_cgns": "CGNs of the published recipe that `make gpu-check` trained, in half precision; columns as in "
     "`results/recipe.csv`.",
@@ -42,39 +40,36 @@ MARKS = "<!-- bench: written by `make bench` -->", "<!-- /bench -->"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     known = f"a table to measure and put into the README, of {', '.join(TABLES)}; default all"
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{known}; or a step to print, of {', '.join(STEPS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=known)
     parser.add_argument("-n", type=int, default=5, help="repetitions (default 5)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="torch threads (default all)")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(TABLES) - set(STEPS):
-        parser.error(f"there is no table and no step {', '.join(sorted(unknown))}")
+    if unknown := set(arguments.names) - set(TABLES):
+        parser.error(f"there is no table {', '.join(sorted(unknown))}")
     torch.set_num_threads(arguments.threads)
     os.environ["REPROLIB_PROGRESS"] = "off"
-    if chosen := [name for name in STEPS if name in arguments.names]:
-        print(markdown_table(measured(chosen, arguments.n)))
     for name, make in TABLES.items():
         if name in arguments.names or not arguments.names:
             write(name, make(arguments.n), provenance.current() | {"threads": arguments.threads})
     return 0
 
 
-def measured(names: list[str], repetitions: int) -> pd.DataFrame:
-    """The table of these steps; says how each did as soon as it is known."""
+def measured(repetitions: int) -> pd.DataFrame:
+    """The table of all steps; says how each did as soon as it is known."""
     rows = []
-    for name in names:
+    for name, step in STEPS.items():
         start = time.monotonic()
-        rows.append(STEPS[name](repetitions))
+        rows.append(step(repetitions))
         said = f"{name}: {rows[-1]['times faster']} times faster, at least {rows[-1]['at least']}"
         print(f"{said}; {time.monotonic() - start:.0f} s", file=sys.stderr)
     return pd.DataFrame(rows)
 
 
 TABLES: dict[str, Callable[[int], pd.DataFrame]] = {
-    "steps": partial(measured, list(STEPS)),
+    "steps": measured,
     "limits": limits,
     "scaling": scaling,
     "seeds": seeds,
-    "runs": lambda repetitions: runs(),
 }
 """Those that are measured here, from the number of repetitions."""
 

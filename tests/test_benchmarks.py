@@ -6,14 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import claims
 import pandas as pd
 import pytest
 
-from benchmarks import end_to_end, steps
+from benchmarks import steps
 from benchmarks import tables as bench
 from benchmarks.timing import Row
-from reprolib import params
 
 MADE = {"processor": "Abacus", "threads": 2, "versions": {"torch": "9"}, "commit": "abc"}
 
@@ -40,14 +38,6 @@ def test_the_readme_shows_what_was_measured() -> None:
     assert bench.shown(readme) == readme
 
 
-def test_the_cost_of_the_committed_run_is_that_of_its_manifests(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claims.finish(tmp_path, params.load({"profile": "smoke", "seeds": 3}), hours=2.5)
-    monkeypatch.setattr(end_to_end, "ROOT", tmp_path)
-    assert end_to_end.committed()[1:] == ("2.5 h", "0.0 GiB, largest process")
-
-
 def test_the_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"# Title\n\n{bench.MARKS[0]}\nold\n{bench.MARKS[1]}\n\nrest\n")
@@ -56,7 +46,7 @@ def test_the_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.Mon
     assert "Nothing was measured yet." in bench.shown(readme.read_text())
     bench.write("steps", pd.DataFrame({"what": ["steps"], "value": ["1.5"]}), MADE)
     assert "(Abacus, 2 threads, torch 9, commit abc)\n\n| what" in readme.read_text()
-    assert "| steps | 1.5 |" in readme.read_text() and bench.CAPTIONS["runs"] not in readme.read_text()
+    assert "| steps | 1.5 |" in readme.read_text() and bench.CAPTIONS["seeds"] not in readme.read_text()
     for name in bench.CAPTIONS:
         bench.write(name, pd.DataFrame({"what": [name], "value": ["1.5"]}), MADE)
     text = readme.read_text()
