@@ -62,7 +62,7 @@ def _watched(world: World, settings: CgnSettings, **_: Any) -> dict[str, Any]:
     return {"scales": features.SCALES[settings.features], "truth": world.truth_identity(), "followed": FOLLOWED}
 
 
-@step(also=_watched)
+@step(keep=numbers_alone, also=_watched)
 def natural_cgn(
     world: World, seed: int, settings: CgnSettings, true_mask: bool, machine: Machine, checkpoint: Checkpoint
 ) -> Result:

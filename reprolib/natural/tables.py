@@ -35,7 +35,8 @@ def named(which: CgnChoice) -> dict[str, Any]:
     if which.changed:
         losses = CHANGED[which.changed]
     cgn = "untrained CGN" if which.changed == "untrained" else SOURCES[which.source]
-    return {"cgn": cgn, "target": which.target, "losses": losses, "seed": which.seed}
+    seed = which.seed if which.source == "trained" else ""  # a given CGN had one of its own
+    return {"cgn": cgn, "target": which.target, "losses": losses, "seed": seed}
 
 
 def quality(run: WorldRun) -> pd.DataFrame:
