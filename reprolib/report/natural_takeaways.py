@@ -25,18 +25,22 @@ def losses(rated: pd.DataFrame, column: str) -> str:
 
 
 def compared(frame: pd.DataFrame, column: str, what: str, chance: float | None = None) -> str:
-    """The mean of a column of ``natural.tables.classifiers`` on every training set, and whether its interval overlaps
-    that of real images alone. chance: an accuracy by guessing, in percent; named where a mean may be no better."""
-    values = frame.dropna(subset=column).groupby("trained_on", sort=False)[column].agg(list).to_dict()
+    """The mean of a column of ``natural.tables.classifiers`` with and without counterfactuals, and whether its interval
+    overlaps that of real images alone. chance: an accuracy by guessing, in percent; named where a mean may be no
+    better."""
+    ensembles = frame[frame["trained_on"].str.startswith(REAL)].dropna(subset=column)
+    values = ensembles.groupby("trained_on", sort=False)[column].agg(list).to_dict()
     bounds = statistics.DIFFERENCE if column.startswith("gap") else statistics.SHARE
     found = {name: statistics.interval(some, bounds) for name, some in values.items()}
+    guessed = [name for name, here in found.items() if chance is not None and here.low <= chance]
     told = []
     for name, here in found.items():
-        doubts = [] if name == REAL or REAL not in found else _doubts(here, found[REAL])
-        doubts += ["not clearly above chance"] if chance is not None and here.low <= chance else []
+        doubts = [] if name == REAL else _doubts(here, found[REAL])
+        doubts += ["not clearly above chance"] if name in guessed and len(guessed) < len(found) else []
         title = f"{REAL} alone" if name == REAL else str(name).replace(f"{REAL} +", "with")
         told.append(f"{title} {here.mean:.1f}" + (f" ({', '.join(doubts)})" if doubts else ""))
-    return f"{what}: {listed(told)}."
+    none = ", none clearly above chance" if len(guessed) == len(found) else ""
+    return f"{what}: {listed(told)}{none}."
 
 
 def _doubts(here: statistics.Interval, real: statistics.Interval) -> list[str]:
