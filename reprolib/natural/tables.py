@@ -107,9 +107,11 @@ def classifiers(run: WorldRun) -> pd.DataFrame:
     plan.train_cgns(run)
     cases = plan.classifiers(run)
     titles = [title for _, _, title in plan.training_sets(run) for _ in range(run.chosen.seeds)]
-    found = ensembles(run, "classifiers", cases)
+    ensembles(run, "classifiers", cases)
     looks = [plan.examined(run, *case) for case in cases]
     closer = jobs.results(run.params, f"closer looks at classifiers of {run.world.title}", looks)
+    # only now: a look trains an ensemble again whose weights were not kept, and on another machine numbers change
+    found = [plan.classifier(run, *case).result() for case in cases]
     plain = experiments.plain_classifier(run.world, run.machine).result().numbers
     rows = [{"trained_on": run.world.plain_title, "seed": 0, "epoch": 0} | plain["row"] | _out_of_distribution(plain)]
     for title, (_, _, seed), result, look in zip(titles, cases, found, closer, strict=True):
