@@ -126,6 +126,21 @@ def test_a_copy_does_not_replace_a_whole_result(results: Store, tmp_path: Path) 
     assert kept.get("train", RECIPE, make).numbers and make.calls == 0
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_copy_that_is_made_again_with_other_numbers_is_named(
+    results: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], same: bool
+) -> None:
+    results.get("train", RECIPE, Maker())
+    kept = Store(tmp_path / "kept")
+    results.copy_results(kept.root, {"train": numbers_alone})
+    numbers = Maker()(Checkpoint(tmp_path / "c")).numbers | ({} if same else {"accuracy": 0.4})
+    found = kept.get("train", RECIPE, lambda _: Result(numbers, {"w": torch.ones(1)}), with_tensors=True)
+    assert found.tensors and found.numbers["accuracy"] == numbers["accuracy"]
+    said = capsys.readouterr().err
+    assert ("was made again for its tensors, and its numbers differ" in said) != same
+    assert same or said.startswith(str(kept.file("train", RECIPE)))
+
+
 def test_a_damaged_result_is_not_copied_and_named(
     results: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

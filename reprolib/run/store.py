@@ -148,7 +148,7 @@ class Store:
         """The stored result of these inputs, or make it, store it and return it.
 
         ``make`` gets a checkpoint of its own, which is removed once the result is stored. with_tensors: a copy without
-        tensors (see ``copy_results``) does not do.
+        tensors (see ``copy_results``) does not do; stderr says if the numbers of the new one differ.
         """
         file = self.file(step, inputs, version)
         if found := self.read(file, aside=False, with_tensors=with_tensors):
@@ -158,9 +158,13 @@ class Store:
             with locked(file.with_suffix(".lock")):
                 if found := self.read(file, with_tensors=with_tensors):
                     return found  # another process was faster
+                slim = self.read(file)
                 checkpoint, waited = Checkpoint(file.with_suffix(".checkpoint")), time.perf_counter() - start
                 result = make(checkpoint)
                 result.numbers = _as_read(result.numbers, file)
+                if slim and slim.numbers != result.numbers:
+                    told = "was made again for its tensors, and its numbers differ, as on another processor"
+                    print(f"{file} {told}; run again what has read it before", file=sys.stderr)
                 seconds = time.perf_counter() - start - waited - self._within
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
