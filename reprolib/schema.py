@@ -109,6 +109,7 @@ class CgnParams(Group):
     demo_steps: int = Field(0, ge=0, description="train this many steps from scratch to show the loop")
     quality_masks: int = Field(1000, ge=10, le=100_000, description="masks per digit that measure a CGN's quality")
     accuracy_images: int = Field(10_000, ge=100, le=1_000_000, description="counterfactuals behind a CGN's accuracy")
+    accuracy_of_nulls: bool = Field(True, description="train classifiers on what must not pass, too")
 
     def seeds_of(self, source: CgnSource, variant: str) -> int:
         """How many CGNs of a source there are of a variant."""
@@ -201,6 +202,7 @@ class NaturalParams(Group):
         description="report the epoch with the best sum of top-1 on real images and of the three heads on their own"
         " factors of counterfactuals (reproduction study's code), or with the best top-1 on real images (Bagad et al.)",
     )
+    looked_at: int | None = Field(None, ge=1, description="repetitions that left a claim open, before more were added")
     cf_ratio: float = Field(2.0, gt=0, le=100, description="counterfactuals per real image")
     search_rates: list[Rate] = Field([1e-4, 1e-3], description="beside it, for reproduction Table 7; [] for none")
     search_ratios: list[Annotated[float, Field(ge=0, le=100)]] = Field([0.0, 1.0, 2.0], description="cf_ratio there")

@@ -72,7 +72,7 @@ class Fake:
 
 def given(**changes: Any) -> Params:
     chosen = {"profile": "smoke", "seeds": 2, "n_jobs": 1, "variants": ["colored_MNIST"]} | changes
-    chosen["cgn"] = {"seeds": chosen["seeds"]} | chosen.get("cgn", {})
+    chosen["cgn"] = {"seeds": chosen["seeds"], "accuracy_of_nulls": True} | chosen.get("cgn", {})
     return params.load(chosen)
 
 

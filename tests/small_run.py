@@ -35,6 +35,7 @@ STUDY = {
 }
 """A study whose classifiers are trained in a moment."""
 TINY = STUDY | {
+    "seeds": 1,
     "variants": [VARIANT],
     "cgn": {"sources": ["stable"], "seeds": 2, "stable_steps": 20, "checkpoint_every": INTERVAL, "quality_masks": 10,
             "accuracy_images": 200},

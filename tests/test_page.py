@@ -124,9 +124,12 @@ def test_numbers_of_cgns_and_repetitions_are_told_by_variant_where_they_differ(f
     assert ":* \n" not in text and "\n*By the rule" not in text
 
 
-@pytest.mark.parametrize(("most", "looked"), [(8, [False, True]), (3, [False, False])])
-def test_repetitions_that_a_data_set_has_more_than_another_count_as_looks(
-    tmp_path: Path, most: int, looked: list[bool]
+@pytest.mark.parametrize(
+    ("most", "before", "looked"),
+    [(8, None, [False, True]), (3, None, [False, False]), (8, 3, [False, True]), (8, 8, [False, False])],
+)
+def test_repetitions_that_a_data_set_has_more_than_another_or_than_before_count_as_looks(
+    tmp_path: Path, most: int, before: int | None, looked: list[bool]
 ) -> None:
     row = {"source": "CGN", "criterion": "loss_both", "mean": 0.66, "low": 0.4, "high": 0.94, "outcome": "holds"}
     table = pd.DataFrame([row | {"case": "few", "n": 3}, row | {"case": "many", "n": most}]).assign(measured="0.7")
@@ -134,7 +137,7 @@ def test_repetitions_that_a_data_set_has_more_than_another_count_as_looks(
     table.to_csv(tmp_path / "results" / "claim3_verdict.csv")
     verdicts = {"mnist": {"CGN": {"few": "supported", "many": "supported"}}}
     manifest = {"claim": "claim3", "rules": rules.hashes(), "verdicts": verdicts, "deciding": {"mnist": "CGN"}}
-    assert [row["looked"] for row in render._judged(tmp_path, manifest, "mnist")] == looked
+    assert [row["looked"] for row in render._judged(tmp_path, manifest, "mnist", before)] == looked
 
 
 def test_the_origin_of_shipped_weights_is_told(finished: Path) -> None:

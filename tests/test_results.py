@@ -90,6 +90,14 @@ def test_nulls_are_listed_with_what_they_had(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "results" / "claim3_nulls.csv").to_dict("records") == [row]
     assert "Of 1 that were measured none passed, 1 failed as they must, and 0 are not decided." in told
     assert "wrong labels" not in (tmp_path / "results" / "claim3_verdict.csv").read_text()
+    assert "Not measured" not in told
+
+
+def test_nulls_that_were_not_measured_are_counted(tmp_path: Path) -> None:
+    some = Results("claim3", params.load({"profile": "smoke"}), tmp_path)
+    some.judge(EVIDENCE)
+    told = some.finish().outputs[0][0]["text/markdown"]
+    assert "Of 0 that were measured none passed" in told and "Not measured in this run: 1." in told
 
 
 def test_a_criterion_that_a_null_passes_is_not_counted(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ SETTINGS = Path(__file__).parents[1] / "published" / "settings.csv"
 FRONT = "figures/mechanisms.png"
 """The picture of the first screen."""
 ADDED = "where more were added to fewer that left a claim open, the interval is too narrow"
-"""Said where a run has more repetitions on one data set than on another."""
+"""Said where a run has more repetitions on one data set than on another, or than were looked at before."""
 APPENDIX = "\n### Appendix"
 
 
@@ -79,7 +79,8 @@ def _context(folder: Path) -> dict[str, Any]:
     for claim in NOTEBOOKS:
         manifest = read_manifest(folder, claim)
         worlds = [world for world in ("mnist", *NATURAL) if world in manifest["deciding"]]
-        rows = [row for world in worlds for row in _judged(folder, manifest, world)]
+        before = {world: manifest["params"].get(world, {}).get("looked_at") for world in worlds}
+        rows = [row for world in worlds for row in _judged(folder, manifest, world, before[world])]
         verdict = _of_claim([row["verdict"] for row in rows if row["decides"]])
         claims[claim] = manifest | {"title": rules.every()[claim]["title"], "rows": rows, "verdict": verdict}
     first = claims["claim1"]
@@ -94,14 +95,15 @@ def _context(folder: Path) -> dict[str, Any]:
         for row in claims[claim]["rows"]
         if row["looked"]
     ]
-    added = f"{ADDED}, and if each was a look, {listed(by_looks)} would be open" if by_looks else ADDED
     return {
         "claims": claims,
         "natural": [title for name, title in NATURAL.items() if name in first["deciding"]],
         "settings": _settings(params),
         "shipped": _shipped(params),
         "trained": _trained(params),
-        "repeated": _counted(repeated, "{} times", f"several times ({{}}; {added})"),
+        "repeated": _counted(repeated, "{} times", f"several times ({{}}; {ADDED})"),
+        "added": ADDED,
+        "by_looks": listed(by_looks) if by_looks else "",
         "params": params,
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "changed": first["changed"],
@@ -111,9 +113,10 @@ def _context(folder: Path) -> dict[str, Any]:
     }
 
 
-def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str, Any]]:
+def _judged(folder: Path, manifest: dict[str, Any], world: str, before: int | None = None) -> list[dict[str, Any]]:
     """One row per source, the deciding one first, and data set: case, source, verdict, decides, why, change (what would
     change it), and looked: whether it would be open if each repetition that it has more than others had been a look.
+    before: repetitions that were looked at before more were added; default the fewest of a data set.
 
     Raises ReproError if it was judged by another rule.
     """
@@ -131,7 +134,7 @@ def _judged(folder: Path, manifest: dict[str, Any], world: str) -> list[dict[str
             criteria = rules.every()[name]["criteria"]
             row = discussion.decisive(own, criteria)
             wanted, elsewhere = criteria[row["criterion"]], table[table["source"] == source]
-            fewest = elsewhere.loc[elsewhere["criterion"] == row["criterion"], "n"].min()
+            fewest = before or elsewhere.loc[elsewhere["criterion"] == row["criterion"], "n"].min()
             told["looked"] = discussion.open_if_looked(row, wanted, 1 + row["n"] - fewest)
             told["change"] = discussion.turning_point(row, wanted)
             told["why"] = discussion.reason(row, criteria) + discussion.also_open(row, own)

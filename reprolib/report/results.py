@@ -197,6 +197,7 @@ class Results:
         told = f"Of {len(measured)} that were measured {len(passed) or 'none'} passed, "
         failed = (measured["outcome"] == "fails").sum()
         told += f"{failed} failed as they must, and {len(measured) - len(passed) - failed} are not decided."
+        told += f" Not measured in this run: {len(nulls) - len(measured)}." if len(measured) < len(nulls) else ""
         told += f" What they pass says nothing and is not counted: {empty}." if empty else ""
         shown = self.table(f"{self.claim}_nulls", nulls, "What must not pass, judged by the same code.", told)
         manifest = {
