@@ -121,13 +121,16 @@ def good_digit_runs(data: pd.DataFrame) -> Figure:
 
 @figure("training_quality")
 def training_quality(data: pd.DataFrame) -> Figure:
-    """Good digits over training, one line a run, a column a variant."""
+    """Good digits over training, one line a run, a column a variant. Runs are drawn a little above each other, because
+    whole numbers coincide."""
     parts = data.groupby("variant", sort=False)
     drawn, axes = plt.subplots(1, len(parts), figsize=(3.4 * len(parts), 2.8), squeeze=False, sharey=True)
     for ax, (title, part) in zip(axes[0], parts, strict=True):
-        for (source, _), line in part.groupby(["source", "seed"], sort=False):
-            ax.plot(line["step"], line["good_digits"], f"-{marker(str(source))}", color=color("CGN"), label=source)
-        ax.set(title=title, xlabel="training step", ylim=(-0.3, 10.3))
+        runs = part.groupby(["source", "seed"], sort=False)
+        for ((source, _), line), up in zip(runs, np.linspace(-0.3, 0.3, len(runs) + 2)[1:-1], strict=True):
+            how = {"color": color("CGN"), "label": source, "lw": 0.8, "ms": 4}
+            ax.plot(line["step"], line["good_digits"] + up, f"-{marker(str(source))}", **how)
+        ax.set(title=title, xlabel="training step", ylim=(-0.4, 10.4))
     axes[0, 0].set_ylabel("good digits →")
     return _with_legend(drawn)
 
@@ -170,7 +173,9 @@ def accuracy_by_quality(data: pd.DataFrame) -> Figure:
     drawn, axes = plt.subplots(1, len(parts), figsize=(3.0 * len(parts), 2.8), squeeze=False)
     for ax, (title, part) in zip(axes[0], parts, strict=True):
         for source, points in part.groupby("source", sort=False):
-            ax.plot(points["recognised"], points["accuracy_10k"], marker(str(source)), color=color("CGN"), label=source)
+            how = {"color": color("CGN"), "mec": "black", "mew": 0.6, "ms": 9, "label": source}
+            front = 3 - len(points) / 1000  # the fewer, before the more
+            ax.plot(points["recognised"], points["accuracy_10k"], marker(str(source)), zorder=front, **how)
         ax.set(title=title, xlabel="masks recognised (%) →")
         ax.margins(0.15)
     axes[0, 0].set_ylabel("accuracy out of domain (%) →")
