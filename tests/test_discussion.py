@@ -34,9 +34,9 @@ def test_takeaways_are_found_by_the_file_behind_them() -> None:
 def test_a_point_says_what_the_run_says_and_changes_with_it() -> None:
     rows = discussion.points({"results/headline.csv": "Best by mean: CGN."})
     helped = rows[rows["topic"].str.contains("out of domain")]
-    assert helped["here"].tolist() == ["Best by mean: CGN."]
-    assert (rows.drop(helped.index)["here"] == discussion.ABSENT).all()
-    assert "worse" in discussion.points({"results/headline.csv": "worse"})["here"].str.cat()
+    assert helped["here"].tolist() == [["Best by mean: CGN. (`results/headline.csv`)"]]
+    assert all(here == [discussion.ABSENT] for here in rows.drop(helped.index)["here"])
+    assert "worse" in str(discussion.points({"results/headline.csv": "worse"})["here"].tolist())
 
 
 def test_every_file_of_the_discussion_is_made_by_a_notebook() -> None:
@@ -53,10 +53,10 @@ def test_the_committed_report_answers_every_point_that_its_run_has() -> None:
     committed = [nbformat.read(file, 4) for file in sorted((ROOT / "results" / "notebooks").glob("claim*.ipynb"))]
     told = discussion.takeaways(committed)
     rows = discussion.points(told)
-    absent = rows.loc[rows["here"] == discussion.ABSENT, "topic"].tolist()
+    absent = [row["topic"] for row in rows.to_dict("records") if row["here"] == [discussion.ABSENT]]
     assert absent == ([] if "results/scenes_conjectures.csv" in told else ["Does longer training leave more residue?"])
     text = (ROOT / "report.md").read_text(encoding="utf-8")
-    assert all(here in text for here in rows["here"])
+    assert all(sentence in text for here in rows["here"] for sentence in here)
     front = text.partition("## Reproducibility summary")[0]
     assert told["results/wrong_labels.csv"] in front
     longer, small = told["results/published_size.csv"] in front, "**This is the smoke profile" in front

@@ -89,18 +89,16 @@ def test_what_each_ingredient_is_worth() -> None:
             ("mean", 81.0, 9, 0.2), ("mean", 70.0, 8, 0.5)]  # fmt: skip
     runs = pd.DataFrame(rows, columns=["without", "accuracy_10k", "good_digits", "pairwise_iou"])
     told = takeaways.ingredients(runs)
-    assert told.startswith(
-        "With all ingredients 85.0 % out of domain and 9.5 good digits. Every run is worse than all "
-    )
-    assert "as by chance for 0 of 3, in accuracy without pack (40.0) and edge (79.0); in good digits " in told
+    assert told.startswith("With all ingredients 85.0 % out of domain and 9.5 good digits. Worse than each such run")
+    assert "as 0 of 3 would be by chance: accuracy without pack (40.0) and edge (79.0); good digits " in told
     assert told.endswith(
-        "in good digits without edge (4.0), and better in them without none. Masks are more alike without pack (0.40)."
+        "good digits without edge (4.0). Better in good digits: without none. Masks more alike: without pack (0.40)."
     )
     better = runs.assign(good_digits=[9, 8, 10, 4, 9, 10])
-    assert "and better in them without pack (10.0)." in takeaways.ingredients(better)
+    assert "Better in good digits: without pack (10.0)." in takeaways.ingredients(better)
     same = runs.assign(good_digits=9, pairwise_iou=0.3, accuracy_10k=80.0)
     assert takeaways.ingredients(same).endswith(
-        "without none; in good digits without none, and better in them without none. Masks are more alike without none."
+        "without none; good digits without none. Better in good digits: without none. Masks more alike: without none."
     )
 
 
@@ -250,6 +248,8 @@ def test_heatmaps_beat_those_of_other_images_or_do_not() -> None:
     assert "too few for an interval" in takeaways.gradcam_measures(_heat(0.5).query("seed < 202"))
     assert takeaways.gradcam_variance(_heat(0.5)).endswith(": CGN 2.0 (25 % of maps empty).")
     assert takeaways.gradcam_variance(_heat(0.5, themes=0.01)).endswith(": CGN 0.2 (25 % of maps empty).")
+    assert "more than with the theme in none. Variance" in takeaways.gradcam_variance(_heat(0.5))
+    assert "the theme in CGN. Variance" in takeaways.gradcam_variance(_heat(0.5, themes=0.01))
     assert takeaways.gradcam_variance(_heat(0.5).assign(along_digits=0.0)).endswith(": CGN no map.")
 
 

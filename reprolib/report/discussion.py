@@ -36,10 +36,10 @@ def takeaways(notebooks: Sequence[NotebookNode]) -> dict[str, str]:
 
 def points(told: dict[str, str]) -> pd.DataFrame:
     """One row per conclusion of ``discussion.yaml``: topic, what the reproduction study concluded, the claim whose
-    verdict answers it, if there is one, and what this run says: a sentence from each of the files that it has."""
+    verdict answers it, if there is one, and what this run says: the takeaway of each of the files that it has."""
     rows = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    here = [" ".join(told[file] for file in row["here"] if file in told) or ABSENT for row in rows]
-    return pd.DataFrame(rows).drop(columns="here").assign(here=here)
+    here = [[f"{told[file]} (`{file}`)" for file in row["here"] if file in told] or [ABSENT] for row in rows]
+    return pd.DataFrame(rows).drop(columns="here").assign(here=pd.Series(here))
 
 
 # ---------------------------------------------------------------- what decides a verdict, and what would change it

@@ -146,10 +146,10 @@ def ingredients(runs: pd.DataFrame) -> str:
     chance = len(others) / comb(2 * len(whole), len(whole))
     accuracy, good = whole[["accuracy_10k", "good_digits"]].mean()
     return (
-        f"With all ingredients {accuracy:.1f} % out of domain and {good:.1f} good digits. Every run is worse than all "
-        f"of these, as by chance for {chance:.0f} of {len(others)}, in accuracy without {worse('accuracy_10k')}; in "
-        f"good digits without {worse('good_digits')}, and better in them without {worse('good_digits', -1)}. Masks are "
-        f"more alike without {worse('pairwise_iou', -1)}."
+        f"With all ingredients {accuracy:.1f} % out of domain and {good:.1f} good digits. Worse than each such run, as "
+        f"{chance:.0f} of {len(others)} would be by chance: accuracy without {worse('accuracy_10k')}; good digits "
+        f"without {worse('good_digits')}. Better in good digits: without {worse('good_digits', -1)}. Masks more alike: "
+        f"without {worse('pairwise_iou', -1)}."
     )
 
 
@@ -275,13 +275,13 @@ def ablation(data: pd.DataFrame) -> str:
 def gradcam_variance(heat: pd.DataFrame) -> str:
     """heat: of ``tables.gradcam_runs``."""
     means = heat[heat["heatmap"] == "GradCAM"].groupby("training_set", sort=False).mean(numeric_only=True)
+    ratios = means["along_themes"] / means["along_digits"].where(means["along_digits"] > 0)
     told = [
-        f"{name} {row['along_themes'] / row['along_digits']:.1f} ({100 * row['grid_empty']:.0f} % of maps empty)"
-        if row["along_digits"]
-        else f"{name} no map"
-        for name, row in means.iterrows()
+        f"{name} {ratio:.1f} ({100 * empty:.0f} % of maps empty)" if ratio == ratio else f"{name} no map"
+        for name, ratio, empty in zip(means.index, ratios, means["grid_empty"], strict=True)
     ]
-    return f"Variance by theme over variance by digit (below 1: maps follow the digit): {'; '.join(told)}."
+    first = f"Maps vary with the digit more than with the theme in {listed([*ratios.index[ratios < 1]] or ['none'])}"
+    return f"{first}. Variance by theme over variance by digit: {'; '.join(told)}."
 
 
 def gradcam_measures(heat: pd.DataFrame) -> str:
