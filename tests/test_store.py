@@ -156,13 +156,26 @@ def test_a_damaged_result_is_not_copied_and_named(
 def test_the_cost_counts_what_was_asked_for_and_what_that_was_made_from(results: Store) -> None:
     inner = {"step": "train", "version": 1, "inputs": RECIPE}
     outer = {"step": "measure", "version": 1, "inputs": {"of": [{"trained": inner}]}}
-    for recipe in (inner, outer, {"step": "train", "version": 1, "inputs": RECIPE | {"seed": 8}}):
+    for recipe in (inner, {"step": "train", "version": 1, "inputs": RECIPE | {"seed": 8}}):
         results.get(**recipe, make=Maker())
     assert results.cost() == {}, "nothing was asked for"
-    results.note(outer)
+    results.note(outer, results.get(**outer, make=Maker()))
     assert [name.partition("/")[0] for name in results.cost()] == ["measure", "train"]
     for took in results.cost().values():
         assert took["seconds"] >= 0 and took["peak_memory_mb"] > 10 and took["commit"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_numbers_that_change_after_they_were_read_are_refused(same: bool, results: Store, tmp_path: Path) -> None:
+    """A kept copy without tensors is read, and then made again for them, as on another processor."""
+    recipe, kept = {"step": "train", "version": 1, "inputs": RECIPE}, Store(tmp_path / "kept")
+    results.get(**recipe, make=Maker())
+    results.copy_results(kept.root, {"train": numbers_alone})
+    kept.note(recipe, kept.get(**recipe, make=Maker()))
+    again = Maker() if same else lambda checkpoint: Result({"accuracy": 0.1}, {"weight": torch.zeros(1)})
+    kept.note(recipe, kept.get(**recipe, make=again, with_tensors=True))
+    with contextlib.nullcontext() if same else pytest.raises(ReproError, match="with other numbers, after these had"):
+        kept.cost()
 
 
 def test_any_changed_number_is_found(results: Store) -> None:

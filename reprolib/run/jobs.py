@@ -54,10 +54,10 @@ def run(title: str, jobs: Sequence[Job], n_jobs: int = 1, scheduler: str | None 
 
 def results(params: Params, title: str, handles: Sequence[Handle]) -> list[Result]:
     """The results of steps, those that are not there yet computed as many side by side as the parameters say."""
-    for handle in handles:
-        store.current().note(handle.recipe)
-    calls: list[Job] = [(_result, (handle, store.current(), params.threads)) for handle in handles]
-    return run(title, calls, params.n_jobs, params.scheduler)
+    kept_in = store.current()
+    calls: list[Job] = [(_result, (handle, kept_in, params.threads)) for handle in handles]
+    found = run(title, calls, params.n_jobs, params.scheduler)
+    return [kept_in.note(handle.recipe, result) for handle, result in zip(handles, found, strict=True)]
 
 
 def _result(handle: Handle, kept_in: Store, threads: int) -> Result:

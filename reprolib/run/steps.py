@@ -97,8 +97,7 @@ class Handle:
         def make(checkpoint: Checkpoint) -> Result:
             return self.step.function(**dict(self.arguments), **dict.fromkeys(self.step.checkpoint, checkpoint))
 
-        current().note(self.recipe)
-        return current().get(**self.recipe, make=make, with_tensors=with_tensors)
+        return current().note(self.recipe, current().get(**self.recipe, make=make, with_tensors=with_tensors))
 
 
 def recipe_of(value: Any) -> Any:

@@ -128,8 +128,9 @@ class Store:
         self.root = Path(root)
         self._within = 0.0
         """Seconds that the result being made has spent on other results."""
-        self._used: set[Path] = set()
-        """The results that were asked for, and those that they are made from."""
+        self._used: dict[Path, str | None] = {}
+        """The results that were asked for, with a hash of the numbers that were read, and those that they are made
+        from."""
 
     def file(self, step: str, inputs: dict[str, Any], version: int = 1) -> Path:
         """The JSON file of a result: readable in front, a hash of all inputs behind."""
@@ -164,7 +165,7 @@ class Store:
                 result.numbers = _as_read(result.numbers, file)
                 if slim and slim.numbers != result.numbers:
                     told = "was made again for its tensors, and its numbers differ, as on another processor"
-                    print(f"{file} {told}; run again what has read it before", file=sys.stderr)
+                    print(f"{file} {told}", file=sys.stderr)
                 seconds = time.perf_counter() - start - waited - self._within
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 result.made = provenance.current() | {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
@@ -221,19 +222,29 @@ class Store:
             copied += 1
         return copied
 
-    def note(self, recipe: dict[str, Any]) -> None:
-        """Count a result, and those that it is made from, among the used ones."""
-        self._used |= {self.file(**each) for each in _recipes_in(recipe)}
+    def note(self, recipe: dict[str, Any], result: Result) -> Result:
+        """Count a result that was read, and those that it is made from, among the used ones; return it."""
+        for each in _recipes_in(recipe):
+            self._used.setdefault(self.file(**each), None)
+        self._used[self.file(**recipe)] = self._used[self.file(**recipe)] or digest(canonical(result.numbers))
+        return result
 
     def cost(self) -> dict[str, dict[str, Any]]:
         """What each used result took: ``step/name`` -> seconds by the clock, peak memory in MB, commit.
 
         The seconds of a result are its own, without those of results that it needed. Its peak is that of the process
         that made it, up to then: a process that makes many results tells the peak of the largest so far.
+
+        Raises ReproError for one that has other numbers now than when it was read.
         """
-        made = {file: found.made for file in sorted(self._used) if (found := self.read(file, aside=False))}
-        told = ("seconds", "peak_memory_mb", "commit")
-        return {f"{file.parent.name}/{file.stem}": {name: made[file][name] for name in told} for file in made}
+        told, costs = ("seconds", "peak_memory_mb", "commit"), {}
+        for file, read in sorted(self._used.items()):
+            if found := self.read(file, aside=False):
+                if read not in (None, digest(canonical(found.numbers))):
+                    why = "was made again for its tensors, with other numbers, after these had been read"
+                    raise ReproError(f"{file} {why}; run the notebook again")
+                costs[f"{file.parent.name}/{file.stem}"] = {name: found.made[name] for name in told}
+        return costs
 
     def _write(self, file: Path, recipe: dict[str, Any], result: Result) -> None:
         tensors = None
