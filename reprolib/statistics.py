@@ -145,7 +145,7 @@ def _outcome(estimate: Interval, wanted: dict[str, Any]) -> str:
         return "holds"
     if estimate.high < least - ROUNDING or estimate.low > most + ROUNDING:
         return "fails"
-    return "not decided: a bound is within the interval"
+    return "not decided: the interval contains the bound"
 
 
 def verdict_of_case(outcomes: Iterable[str]) -> str:

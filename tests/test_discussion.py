@@ -15,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from reprolib import params
 from reprolib.report import build, discussion
+from reprolib.report.words import CRITERIA
 from reprolib.run import rules
 from reprolib.run.files import ROOT
 
@@ -135,7 +136,7 @@ def test_open_criteria_are_told_beside_the_one_that_decides() -> None:
             "measured": ["6.8", "89.2", "63.6 (41.5 to 85.1)"],
         }
     )
-    told = "; open too: accuracy of counterfactuals alone, % of true ones: 63.6 (41.5 to 85.1)"
+    told = f"; not decided: {CRITERIA['counterfactual_accuracy']}: 63.6 (41.5 to 85.1)"
     assert discussion.also_open(rows.iloc[0], rows) == told and discussion.also_open(rows.iloc[0], rows[:2]) == ""
 
 

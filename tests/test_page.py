@@ -137,7 +137,8 @@ def test_repetitions_that_a_data_set_has_more_than_another_or_than_before_count_
     table.to_csv(tmp_path / "results" / "claim3_verdict.csv")
     verdicts = {"mnist": {"CGN": {"few": "supported", "many": "supported"}}}
     manifest = {"claim": "claim3", "rules": rules.hashes(), "verdicts": verdicts, "deciding": {"mnist": "CGN"}}
-    assert [row["looked"] for row in render._judged(tmp_path, manifest, "mnist", before)] == looked
+    found = render._judged(tmp_path, manifest, "mnist", before)
+    assert [row["why"].endswith(render.LOOKED) for row in found] == looked
 
 
 def test_the_origin_of_shipped_weights_is_told(finished: Path) -> None:

@@ -107,10 +107,10 @@ def classifiers(run: WorldRun) -> pd.DataFrame:
     plan.train_cgns(run)
     cases = plan.classifiers(run)
     titles = [title for _, _, title in plan.training_sets(run) for _ in range(run.chosen.seeds)]
-    ensembles(run, "classifiers", cases)
+    write_counterfactuals(run, cases)
     looks = [plan.examined(run, *case) for case in cases]
-    closer = jobs.results(run.params, f"closer looks at classifiers of {run.world.title}", looks)
-    # only now: a look trains an ensemble again whose weights were not kept, and on another machine numbers change
+    # first, because a look trains an ensemble again whose weights were not kept, and elsewhere numbers change
+    closer = jobs.results(run.params, f"classifiers of {run.world.title}", looks)
     found = [plan.classifier(run, *case).result() for case in cases]
     plain = experiments.plain_classifier(run.world, run.machine).result().numbers
     rows = [{"trained_on": run.world.plain_title, "seed": 0, "epoch": 0} | plain["row"] | _out_of_distribution(plain)]
@@ -121,12 +121,16 @@ def classifiers(run: WorldRun) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ensembles(run: WorldRun, title: str, cases: Sequence[tuple[Any, ...]]) -> list[Result]:
-    """The classifiers of some cases; the counterfactuals of every CGN are written before the classifiers that share a
-    set, one after the other."""
+def write_counterfactuals(run: WorldRun, cases: Sequence[tuple[Any, ...]]) -> None:
+    """Write the counterfactuals of every CGN, one after the other, before the classifiers that share a set."""
     for kind, which in dict.fromkeys(case[:2] for case in cases):
         if kind == "cgn":
             plan.counterfactuals(run, which).folder(run.world)
+
+
+def ensembles(run: WorldRun, title: str, cases: Sequence[tuple[Any, ...]]) -> list[Result]:
+    """The classifiers of some cases."""
+    write_counterfactuals(run, cases)
     return jobs.results(run.params, f"{title} of {run.world.title}", [plan.classifier(run, *case) for case in cases])
 
 

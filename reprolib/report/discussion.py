@@ -67,7 +67,7 @@ def also_open(row: pd.Series, rows: pd.DataFrame) -> str:
     """The criteria of a verdict table that are not decided beside the one that decides, to be put behind ``reason``."""
     others = rows[rows["outcome"].str.startswith("not decided") & (rows["criterion"] != row["criterion"])]
     told = [f"{CRITERIA.get(name, name)}: {value}" for name, value in others[["criterion", "measured"]].to_numpy()]
-    return f"; open too: {'; '.join(told)}" if told else ""
+    return f"; not decided: {'; '.join(told)}" if told else ""
 
 
 def open_if_looked(row: pd.Series, wanted: dict[str, Any], looks: int) -> bool:

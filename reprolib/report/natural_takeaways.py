@@ -25,31 +25,28 @@ def losses(rated: pd.DataFrame, column: str) -> str:
 
 
 def compared(frame: pd.DataFrame, column: str, what: str, chance: float | None = None) -> str:
-    """The mean of a column of ``natural.tables.classifiers`` with and without counterfactuals, and whether its interval
-    overlaps that of real images alone. chance: an accuracy by guessing, in percent; named where a mean may be no
-    better."""
+    """The mean of a column of ``natural.tables.classifiers`` without counterfactuals, and with them, where the
+    difference from the classifier without of the same seed is told with its interval.
+
+    chance: an accuracy by guessing, in percent; named where a mean is not clearly above it.
+    """
     ensembles = frame[frame["trained_on"].str.startswith(REAL)].dropna(subset=column)
-    values = ensembles.groupby("trained_on", sort=False)[column].agg(list).to_dict()
-    bounds = statistics.DIFFERENCE if column.startswith("gap") else statistics.SHARE
-    found = {name: statistics.interval(some, bounds) for name, some in values.items()}
-    guessed = [name for name, here in found.items() if chance is not None and here.low <= chance]
+    by_set = {name: part.set_index("seed")[column] for name, part in ensembles.groupby("trained_on", sort=False)}
     told = []
-    for name, here in found.items():
-        doubts = [] if name == REAL else _doubts(here, found[REAL])
-        doubts += ["not clearly above chance"] if name in guessed and len(guessed) < len(found) else []
+    for name, values in by_set.items():
+        notes = [] if name == REAL else [_change((values - by_set[REAL]).dropna().tolist())]
+        if chance is not None and (mean := statistics.interval(values.tolist())).low <= chance:
+            notes.append(f"{'below' if mean.high < chance else 'not clearly above'} chance")
         title = f"{REAL} alone" if name == REAL else str(name).replace(f"{REAL} +", "with")
-        told.append(f"{title} {here.mean:.1f}" + (f" ({', '.join(doubts)})" if doubts else ""))
-    none = ", none clearly above chance" if len(guessed) == len(found) else ""
-    return f"{what}: {listed(told)}{none}."
+        told.append(f"{title} {values.mean():.1f}" + (f" ({'; '.join(notes)})" if notes else ""))
+    return f"{what}{'' if chance is None else f' (chance {chance:.1f})'}: {listed(told)}."
 
 
-def _doubts(here: statistics.Interval, real: statistics.Interval) -> list[str]:
-    """Why a mean may be no other than that of real images alone."""
-    if min(len(here.values), len(real.values)) < statistics.LEAST:
-        return ["too few repetitions to tell"]
-    if f"{here.mean:.1f}" == f"{real.mean:.1f}":
-        return ["no difference"]
-    return ["the intervals overlap"] if real.low <= here.high and here.low <= real.high else []
+def _change(differences: list[float]) -> str:
+    """Such as ``+25.0, 4.0 to 45.9``: a mean difference with its interval, where there are enough for one."""
+    found = statistics.interval(differences, statistics.DIFFERENCE)
+    ends = f", {found.low:.1f} to {found.high:.1f}" if len(differences) >= statistics.LEAST else ", too few to tell"
+    return f"{found.mean:+.1f}{ends}"
 
 
 def searched(cells: pd.DataFrame) -> str:

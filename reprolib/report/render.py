@@ -28,7 +28,7 @@ from reprolib import statistics
 from reprolib.figures import to_bytes
 from reprolib.report import discussion, explorer
 from reprolib.report.results import read_manifest, read_table, took
-from reprolib.report.words import listed, markdown_table
+from reprolib.report.words import markdown_table
 from reprolib.run import ReproError, rules, weights
 from reprolib.run.files import SUMS, agrees, sha256_of, write_atomically
 from reprolib.schema import RECIPES, Params
@@ -43,6 +43,7 @@ FRONT = "figures/mechanisms.png"
 """The picture of the first screen."""
 ADDED = "where more were added to fewer that left a claim open, the interval is too narrow"
 """Said where a run has more repetitions on one data set than on another, or than were looked at before."""
+LOOKED = "; it would be open if each repetition that was added is counted as a look at the result"
 APPENDIX = "\n### Appendix"
 
 
@@ -89,12 +90,6 @@ def _context(folder: Path) -> dict[str, Any]:
             raise ReproError(f"{claim} in {folder} was run with other parameters than claim1; run all notebooks again")
     params = Params.model_validate(first["params"])
     repeated = {variant: params.seeds_of(variant) for variant in params.variants}
-    by_looks = [
-        f"claim {claim[-1]} on {row['case']} ({row['source']})"
-        for claim in claims
-        for row in claims[claim]["rows"]
-        if row["looked"]
-    ]
     return {
         "claims": claims,
         "natural": [title for name, title in NATURAL.items() if name in first["deciding"]],
@@ -103,7 +98,6 @@ def _context(folder: Path) -> dict[str, Any]:
         "trained": _trained(params),
         "repeated": _counted(repeated, "{} times", f"several times ({{}}; {ADDED})"),
         "added": ADDED,
-        "by_looks": listed(by_looks) if by_looks else "",
         "params": params,
         "params_yaml": yaml.safe_dump(first["params"], sort_keys=False, width=100),
         "changed": first["changed"],
@@ -115,7 +109,7 @@ def _context(folder: Path) -> dict[str, Any]:
 
 def _judged(folder: Path, manifest: dict[str, Any], world: str, before: int | None = None) -> list[dict[str, Any]]:
     """One row per source, the deciding one first, and data set: case, source, verdict, decides, why, change (what would
-    change it), and looked: whether it would be open if each repetition that it has more than others had been a look.
+    change it). why says, too, if it would be open if each repetition that it has more than others had been a look.
     before: repetitions that were looked at before more were added; default the fewest of a data set.
 
     Raises ReproError if it was judged by another rule.
@@ -135,9 +129,9 @@ def _judged(folder: Path, manifest: dict[str, Any], world: str, before: int | No
             row = discussion.decisive(own, criteria)
             wanted, elsewhere = criteria[row["criterion"]], table[table["source"] == source]
             fewest = before or elsewhere.loc[elsewhere["criterion"] == row["criterion"], "n"].min()
-            told["looked"] = discussion.open_if_looked(row, wanted, 1 + row["n"] - fewest)
+            looked = discussion.open_if_looked(row, wanted, 1 + row["n"] - fewest)
             told["change"] = discussion.turning_point(row, wanted)
-            told["why"] = discussion.reason(row, criteria) + discussion.also_open(row, own)
+            told["why"] = discussion.reason(row, criteria) + discussion.also_open(row, own) + (LOOKED if looked else "")
             rows.append(told)
     return rows
 

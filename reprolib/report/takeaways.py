@@ -116,10 +116,9 @@ def nulls(known: pd.DataFrame) -> str:
 def norms(rows: pd.DataFrame) -> str:
     """rows: of ``tables.background_norms``, titled."""
     low = rows.sort_values("bias", kind="stable").iloc[0]
-    return (
-        f"The lowest bias, {low['bias']:.1f} on {low['variant']} ({low['source']}), would need that much of reach from "
-        f"a start at 0; that training's was {low['reach']:.1f}."
-    )
+    enough = "enough" if low["reach"] >= -low["bias"] else "too little"
+    where = f"on {low['variant']} ({low['source']}); from a start at 0 that training's reach of {low['reach']:.1f}"
+    return f"The lowest bias is {low['bias']:.1f} {where} would be {enough}."
 
 
 def recipes(rows: pd.DataFrame) -> str:
@@ -146,7 +145,7 @@ def ingredients(runs: pd.DataFrame) -> str:
     chance = len(others) / comb(2 * len(whole), len(whole))
     accuracy, good = whole[["accuracy_10k", "good_digits"]].mean()
     return (
-        f"With all ingredients {accuracy:.1f} % out of domain and {good:.1f} good digits. Worse than each such run, as "
+        f"These trainings with all ingredients: {accuracy:.1f} % and {good:.1f} good digits. Worse than each, as "
         f"{chance:.0f} of {len(others)} would be by chance: accuracy without {worse('accuracy_10k')}; good digits "
         f"without {worse('good_digits')}. Better in good digits: without {worse('good_digits', -1)}. Masks more alike: "
         f"without {worse('pairwise_iou', -1)}."

@@ -92,7 +92,7 @@ CRITERIA = {
     **{name: TITLES[name].rstrip(" ↑↓") for name in ("good_digits", "own", "residue", "entanglement", "mean_mask")},
     "shape_control": "shape control, % of the reader",
     "texture_control": "texture control, % of the readers",
-    "counterfactual_accuracy": "accuracy of counterfactuals alone, % of true ones",
+    "counterfactual_accuracy": "what counterfactuals teach in a short training, % of what true ones teach",
     "gain_cgn": "gain of counterfactuals alone, points",
     "gain_both": "gain of originals and counterfactuals, points",
     "loss_both": "loss of accuracy, points",
