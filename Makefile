@@ -41,7 +41,7 @@ test: $(READY)  ## style, types, unit tests, and the committed notebooks against
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 short: $(READY)  ## what may differ between versions of Python: minutes of tests, and report.md byte for byte
 	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow" $(SHORT:%=tests/test_%.py)

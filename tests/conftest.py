@@ -23,8 +23,14 @@ paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
 os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # of all that the tests start
 
 
+LONG = ("kills", "gpu_check", "notebooks", "worlds", "hostile_machine", "distributed", "cluster")
+"""Files of tests that take minutes, the longest first: begun last, one would keep a single worker busy at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test marked ``assets`` needs the groups that its mark names, or all of the MNIST half."""
+    """Long files go first. A test marked ``assets`` needs the groups that its mark names, or all of the MNIST half."""
+    order = {f"test_{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     here = functools.cache(lambda group: not assets.missing(group))
     for item in items:
         if mark := item.get_closest_marker("assets"):
