@@ -86,7 +86,8 @@ def predictions(frame: pd.DataFrame, world: str = "scenes") -> str:
         told.append(f"with {images} {' and '.join(said)}")
         fit = [head for head in heads.values() if row[f"gap/{head}"] <= -asked and row[f"original/{head}"] >= -allowed]
         both += [f"{title} with {images}" for title, head in heads.items() if head in fit]
+    which = listed(both or ["no prediction"])
     return (
-        f"{listed(both) if both else 'No prediction'} has a gap that is {asked} points smaller and loses at most "
-        f"{allowed} points on unchanged images. Against real images alone: {'; '.join(told)}."
+        f"{which[0].upper()}{which[1:]} {'have' if len(both) > 1 else 'has'} a gap that is {asked} points smaller and "
+        f"at most {allowed} points less on unchanged images. Against real images alone: {'; '.join(told)}."
     )
