@@ -308,8 +308,8 @@ def test_what_each_prediction_costs_and_gains(loss: float) -> None:
     rows = pd.DataFrame([[90.0, 60.0, 88.0, 62.0], [94.0, 59.0, 88.0 + loss, 18.0]], columns=columns)
     told = natural_takeaways.predictions(rows.assign(trained_on=["real images", "real images + b"]))
     assert told == (
-        f"{'No prediction' if loss < 0 else 'The prediction without the background head with b'} has a gap that is 5 "
-        "points smaller and at most 3 points less on unchanged images. "
+        f"{'No prediction' if loss < 0 else 'The prediction without the background head with b'} has on average a gap "
+        "that is 5 points smaller and at most 3 points less on unchanged images. "
         "Against real images alone: with b the mean of the heads +4.0 points on unchanged images, -1.0 of gap and the "
         f"prediction without the background head {loss:+.1f} points on unchanged images, -44.0 of gap."
     )
@@ -321,7 +321,7 @@ def test_predictions_that_do_both_are_listed() -> None:
         {name: values for names, values in zip(heads, ([90, 90], [60, 50]), strict=True) for name in names}
     )
     told = natural_takeaways.predictions(rows.assign(trained_on=["real images", "real images + b"]))
-    assert told.startswith("The mean of the heads with b and the prediction without the background head with b have a")
+    assert told.startswith("The mean of the heads with b and the prediction without the background head with b have")
 
 
 def test_the_ends_of_a_column_are_named() -> None:

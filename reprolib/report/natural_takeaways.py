@@ -88,6 +88,7 @@ def predictions(frame: pd.DataFrame, world: str = "scenes") -> str:
         both += [f"{title} with {images}" for title, head in heads.items() if head in fit]
     which = listed(both or ["no prediction"])
     return (
-        f"{which[0].upper()}{which[1:]} {'have' if len(both) > 1 else 'has'} a gap that is {asked} points smaller and "
-        f"at most {allowed} points less on unchanged images. Against real images alone: {'; '.join(told)}."
+        f"{which[0].upper()}{which[1:]} {'have' if len(both) > 1 else 'has'} on average a gap that is {asked} "
+        f"points smaller and at most {allowed} points less on unchanged images. "
+        f"Against real images alone: {'; '.join(told)}."
     )
