@@ -141,6 +141,17 @@ def test_repetitions_that_a_data_set_has_more_than_another_or_than_before_count_
     assert [row["why"].endswith(render.LOOKED) for row in found] == looked
 
 
+@pytest.mark.parametrize("sources", [["shipped"], ["stable", "authors"], ["authors"]])
+def test_the_front_page_says_whose_cgn_decides_and_whether_others_are_there(finished: Path, sources: list[str]) -> None:
+    for claim in build.NOTEBOOKS:
+        finish_one(finished, claim, cgn={"sources": sources, "seeds": 4}, digits={"textures": "dtd", "source": "mnist"})
+    text, _ = _rendered(finished)
+    assert (
+        "The verdicts on MNIST are those of the CGN trained here" in text
+    )  # the evidence of these tests is of that one
+    assert ("other CGNs stand beside it" in text) == (len(sources) > 1)
+
+
 def test_the_origin_of_shipped_weights_is_told(finished: Path) -> None:
     text, _ = _rendered(finished)
     first = r"shipped CGN of Double-colored MNIST is the first run of the stable recipe, seed 200: [\d,]+ steps on all"

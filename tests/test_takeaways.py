@@ -265,7 +265,7 @@ def test_natural_images_are_told_by_their_difference_of_a_seed() -> None:
     told = natural_takeaways.compared(_with_and_without(30.0, 50.0), "top1", "Top-1")
     assert told == "Top-1: real images alone 35.0 and with b 55.0 (+20.0, 15.0 to 25.0)."
     told = natural_takeaways.compared(_with_and_without(50.0, 45.0), "top1", "Top-1")
-    assert told.endswith("with b 50.0 (-5.0, -10.0 to -0.0).")
+    assert told.endswith("with b 50.0 (-5.0, -10.0 to 0.0).")
     few = natural_takeaways.compared(_with_and_without(30.0, 50.0, 2), "top1", "Top-1")
     assert few == "Top-1: real images alone 32.5 and with b 53.5 (+21.0, too few to tell)."
 

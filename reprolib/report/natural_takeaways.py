@@ -45,8 +45,8 @@ def compared(frame: pd.DataFrame, column: str, what: str, chance: float | None =
 def _change(differences: list[float]) -> str:
     """Such as ``+25.0, 4.0 to 45.9``: a mean difference with its interval, where there are enough for one."""
     found = statistics.interval(differences, statistics.DIFFERENCE)
-    ends = f", {found.low:.1f} to {found.high:.1f}" if len(differences) >= statistics.LEAST else ", too few to tell"
-    return f"{found.mean:+.1f}{ends}"
+    ends = f", {found.low:z.1f} to {found.high:z.1f}" if len(differences) >= statistics.LEAST else ", too few to tell"
+    return f"{found.mean:+z.1f}{ends}"
 
 
 def searched(cells: pd.DataFrame) -> str:

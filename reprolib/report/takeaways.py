@@ -276,7 +276,7 @@ def gradcam_variance(heat: pd.DataFrame) -> str:
     means = heat[heat["heatmap"] == "GradCAM"].groupby("training_set", sort=False).mean(numeric_only=True)
     ratios = means["along_themes"] / means["along_digits"].where(means["along_digits"] > 0)
     told = [
-        f"{name} {ratio:.1f} ({100 * empty:.0f} % of maps empty)" if ratio == ratio else f"{name} no map"
+        f"{name} {ratio:.1f} ({100 * empty:.0f} % of maps empty)" if pd.notna(ratio) else f"{name} no map"
         for name, ratio, empty in zip(means.index, ratios, means["grid_empty"], strict=True)
     ]
     first = f"Maps vary with the digit more than with the theme in {listed([*ratios.index[ratios < 1]] or ['none'])}"
